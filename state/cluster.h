@@ -1,0 +1,132 @@
+// Cluster: what is true. Changed only by apply(); the same batches give the same cluster on any machine. Not thread-safe:
+// one writer owns it. No clock, no randomness, no I/O.
+#pragma once
+
+#include <boost/unordered/unordered_flat_map.hpp>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <set>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "state/events.h"
+#include "state/interval_set.h"
+#include "state/records.h"
+#include "state/result.h"
+
+namespace berth::state {
+
+// The outcomes of a job's ended elements, in chunks that exist only where something ended.
+class OutcomeTable {
+ public:
+  const PodOutcome* find(std::uint32_t element) const;  // nullptr if it has not ended
+  PodOutcome& slot(std::uint32_t element);              // makes the chunk if needed
+  void erase(std::uint32_t element);
+  // Calls f(element, outcome) in ascending order for elements >= from; stops when f returns false.
+  template <class F>
+  void each(std::uint32_t from, F&& f) const {
+    for (std::size_t c = from / kChunk; c < chunks_.size(); ++c) {
+      if (!chunks_[c]) continue;
+      for (std::uint32_t i = 0; i < chunks_[c]->size(); ++i) {
+        const auto element = static_cast<std::uint32_t>(c * kChunk + i);
+        const PodOutcome& outcome = (*chunks_[c])[i];
+        if (element >= from && outcome.state != PodState::kPending && !f(element, outcome)) return;
+      }
+    }
+  }
+
+ private:
+  static constexpr std::uint32_t kChunk = 256;
+  // A chunk grows to kChunk by doubling, so that a single job pays for one outcome, not for 256.
+  std::vector<std::unique_ptr<std::vector<PodOutcome>>> chunks_;
+};
+
+struct Job {
+  JobId id;
+  Owner owner;
+  JobSpec spec;
+  std::uint64_t submit_key = 0;
+  TimeUs submitted_at = 0;
+  TimeUs ended_at = 0;  // when the last pod ended; 0 while active
+  JobCounts counts;
+  IntervalSet pending;                             // positions that wait
+  OutcomeTable outcomes;
+  std::map<std::uint32_t, std::uint32_t> attempts;  // elements that were requeued -> attempts used so far
+  std::vector<std::string> messages;                // interned; index 0 is ""
+  bool active() const { return counts.active() != 0; }
+};
+
+class Cluster {
+ public:
+  Cluster();
+  Cluster(Cluster&&) noexcept;
+  Cluster& operator=(Cluster&&) noexcept;
+  ~Cluster();
+
+  // Applies a whole batch. An error means that the batch does not follow from this state (a damaged or foreign journal):
+  // the cluster must then be thrown away. The core only makes batches that apply.
+  Status apply(const Batch& batch);
+  // The same, event by event, for the core, which decides on the state that its own earlier events of the turn made.
+  // `finish_batch` moves applied_index and applied_at on.
+  Status apply_event(const Event& event, TimeUs at);
+  void finish_batch(std::uint64_t index, TimeUs at);
+
+  std::uint64_t applied_index() const { return applied_index_; }
+  TimeUs applied_at() const { return applied_at_; }
+
+  using Jobs = std::map<JobId, std::unique_ptr<Job>>;
+  const Job* job(JobId id) const;
+  const Job* job_by_submit_key(std::uint64_t key) const;  // nullptr for key 0
+  const Jobs& jobs() const { return jobs_; }
+  JobId last_job_id() const { return last_job_id_; }
+  // Ended jobs by the time they ended, oldest first: what retention looks at.
+  const std::set<std::pair<TimeUs, JobId>>& ended_jobs() const { return ended_jobs_; }
+  std::uint64_t ended_pods() const { return ended_pods_; }  // pods of ended jobs
+
+  using Pods = boost::unordered_flat_map<PodId, Pod, PodIdHash>;
+  const Pod* pod(PodId id) const;  // bound or running, else nullptr
+  const Pods& live_pods() const { return pods_; }  // in no order: no decision may depend on it
+  // An element's state, whatever it is. The element is below job.spec.elements.size().
+  PodState pod_state(const Job& job, std::uint32_t element) const;
+  // The attempt a pending element would get next.
+  static std::uint32_t next_attempt(const Job& job, std::uint32_t element);
+
+  const Node* node(NodeId id) const;
+  const Node* node_by_name(std::string_view name) const;
+  const std::map<NodeId, Node>& nodes() const { return nodes_; }
+  NodeId last_node_id() const { return last_node_id_; }
+  // The live pods of a node, in the order of their ids.
+  const std::set<PodId>& pods_of(NodeId id) const;
+
+  const std::map<std::string, Queue, std::less<>>& queues() const { return queues_; }  // "default" is always there
+  const std::map<std::string, Token, std::less<>>& tokens() const { return tokens_; }
+
+  // A hash over everything that matters, in a fixed order: equal clusters have equal hashes.
+  std::uint64_t hash() const;
+
+ private:
+  friend class SnapshotCodec;  // state/snapshot_codec.cpp
+
+  std::uint64_t applied_index_ = 0;
+  TimeUs applied_at_ = 0;
+  Jobs jobs_;
+  JobId last_job_id_;
+  boost::unordered_flat_map<std::uint64_t, JobId> submit_keys_;
+  std::set<std::pair<TimeUs, JobId>> ended_jobs_;
+  std::uint64_t ended_pods_ = 0;
+  Pods pods_;
+  std::map<NodeId, Node> nodes_;
+  std::map<std::string, NodeId, std::less<>> node_names_;
+  std::map<NodeId, std::set<PodId>> node_pods_;
+  NodeId last_node_id_;
+  std::map<std::string, Queue, std::less<>> queues_;
+  std::map<std::string, Token, std::less<>> tokens_;
+};
+
+// Every invariant of the cluster, checked the slow way; the first that does not hold as one line, "" if all hold.
+// For tests and for `berth state check`.
+std::string check_invariants(const Cluster& cluster);
+
+}  // namespace berth::state

@@ -1,0 +1,122 @@
+// Events: facts that change the cluster, the only thing the journal holds. Applying the same events in the same order
+// gives the same state, whatever the machine or the time. An event says what was decided, not how to decide.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "state/ids.h"
+#include "state/interval_set.h"
+#include "state/records.h"
+
+namespace berth::state {
+
+struct JobSubmitted {
+  JobId id;
+  Owner owner;
+  JobSpec spec;
+  std::uint64_t submit_key = 0;  // chosen by the client, so that a repeated submission finds the first; 0 is none
+};
+
+struct ElementRange {  // positions [first, end)
+  std::uint32_t first = 0;
+  std::uint32_t end = 0;
+};
+
+// Waiting elements are cancelled at once.
+struct ElementsCancelled {
+  JobId job;
+  std::vector<ElementRange> elements;
+};
+
+struct Bind {
+  PodRef ref;
+  NodeId node;
+  std::uint64_t gpu_mask = 0;
+};
+struct PodsBound {
+  std::vector<Bind> binds;
+};
+
+struct PodStart {
+  PodRef ref;
+  TimeUs started_at = 0;
+};
+struct PodsStarted {
+  std::vector<PodStart> starts;
+};
+
+// These live pods are to be stopped; each then ends with a PodEnd.
+struct PodStop {
+  PodRef ref;
+  PodState stop_state = PodState::kCancelled;
+};
+struct PodsStopping {
+  std::vector<PodStop> stops;
+};
+
+struct PodEnd {
+  PodRef ref;
+  PodOutcome outcome;    // outcome.message is ignored: `message` is the text, interned by apply
+  std::string message;   // one line, "" if the state and code say it all
+  bool requeue = false;  // back to the queue with the next attempt instead of ending
+};
+struct PodsEnded {
+  std::vector<PodEnd> ends;
+};
+
+// A node returned with a pod still running that had been requeued after its loss and still waited: it is that pod again.
+struct PodsAdopted {
+  struct Adopted {
+    PodRef ref;  // the attempt that runs
+    NodeId node;
+    std::uint64_t gpu_mask = 0;
+    TimeUs started_at = 0;
+  };
+  std::vector<Adopted> pods;
+};
+
+struct JobsForgotten {  // ended jobs leave the state
+  std::vector<JobId> jobs;
+};
+
+struct NodeJoined {  // new, or known by name with another offer
+  NodeId id;
+  NodeInfo info;
+};
+struct NodeStateChanged {
+  NodeId id;
+  NodeState state = NodeState::kUp;
+  std::string reason;
+};
+struct NodeRemoved {
+  NodeId id;
+};
+
+struct QueueSet {
+  Queue queue;
+};
+struct QueueRemoved {
+  std::string name;
+};
+struct TokenAdded {
+  Token token;
+};
+struct TokenRemoved {
+  std::string id;
+};
+
+using Event = std::variant<JobSubmitted, ElementsCancelled, PodsBound, PodsStarted, PodsStopping, PodsEnded, PodsAdopted,
+                           JobsForgotten, NodeJoined, NodeStateChanged, NodeRemoved, QueueSet, QueueRemoved, TokenAdded,
+                           TokenRemoved>;
+
+// What one turn of the core decided: one record of the journal, durable or not as a whole.
+struct Batch {
+  std::uint64_t index = 0;  // 1, 2, 3, … without gaps
+  TimeUs at = 0;            // the core's time of the turn; never goes back
+  std::vector<Event> events;
+};
+
+}  // namespace berth::state

@@ -1,0 +1,157 @@
+// The records of the cluster's state: jobs, pods, nodes, tokens, and the explicit states they go through. Plain values;
+// who may change them is Cluster (state/cluster.h), by events alone.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "state/ids.h"
+#include "state/index_set.h"
+#include "state/resources.h"
+
+namespace berth::state {
+
+// ---- pods -----------------------------------------------------------------------------------------------------------
+//   pending -> bound -> running -> one of the final states
+//   bound|running -> pending        (requeued, with the next attempt)
+//   pending -> cancelled
+enum class PodState : std::uint8_t {
+  kPending = 0,
+  kBound = 1,    // has a node, not yet known to run
+  kRunning = 2,
+  kSucceeded = 3,    // exit code 0
+  kFailed = 4,       // another exit code, a signal, or could not be started (the message says)
+  kOutOfMemory = 5,  // killed by the kernel for memory
+  kTimedOut = 6,     // over its time limit
+  kCancelled = 7,
+  kNodeLost = 8,     // the node was lost, or rebooted, under it
+};
+inline constexpr std::size_t kPodStates = 9;
+inline constexpr bool is_final(PodState s) { return s >= PodState::kSucceeded; }
+std::string_view name_of(PodState state);  // "pending", "bound", "running", "succeeded", "failed", "out-of-memory", …
+bool parse_pod_state(std::string_view text, PodState& out);
+
+// How an attempt ended, as the node that ran it tells (or the core, for a lost node).
+struct PodOutcome {
+  PodState state = PodState::kPending;  // kPending: not ended
+  std::uint8_t signal = 0;              // 0 unless a signal ended it
+  std::int16_t exit_code = 0;           // 0-255; -1 if it never ran
+  std::uint16_t message = 0;            // index into Job::messages, 0 is none
+  std::uint16_t attempt = 0;
+  NodeId node;
+  std::uint32_t mem_peak_mib = 0;
+  TimeUs started_at = 0;
+  TimeUs ended_at = 0;
+  bool operator==(const PodOutcome&) const = default;
+};
+
+// A pod that has a node: bound or running.
+struct Pod {
+  PodRef ref;
+  NodeId node;
+  PodState state = PodState::kBound;
+  bool stopping = false;  // told to stop; no longer wanted
+  PodState stop_state = PodState::kCancelled;  // why, if stopping: what it will count as unless it ends by itself first
+  std::uint64_t gpu_mask = 0;
+  TimeUs bound_at = 0;
+  TimeUs started_at = 0;
+};
+
+// ---- jobs -----------------------------------------------------------------------------------------------------------
+enum class JobKind : std::uint8_t {
+  kSingle = 0,
+  kArray = 1,  // independent pods
+  kGang = 2,   // pods that start together or not at all; one that fails takes the others down
+};
+
+// Who submitted. Pods run as this user, with these groups.
+struct Owner {
+  std::uint32_t uid = 0;
+  std::uint32_t gid = 0;
+  std::string user;
+  std::vector<std::uint32_t> groups;  // supplementary
+  bool operator==(const Owner&) const = default;
+};
+
+// What a user submits. Immutable once accepted.
+struct JobSpec {
+  std::string name;
+  std::string queue = "default";
+  JobKind kind = JobKind::kSingle;
+  IndexSet elements = IndexSet::dense(1);
+  std::uint32_t throttle = 0;       // array: at most so many bound or running at once; 0 is no limit
+  bool distinct_nodes = false;      // gang: every pod on a node of its own
+  Request request;
+  std::int32_t priority = 0;        // -1000 … 1000, higher runs first; a user may only lower it
+  std::int64_t time_limit_ms = 0;   // of one pod's run; 0 is none
+  std::uint32_t requeues_max = 0;   // times a pod may be requeued after it lost its node
+  // How to launch a pod: an encoded berth.spec.Launch (state/schema/spec.fbs). The core keeps it, and never looks inside.
+  std::string launch;
+  bool operator==(const JobSpec&) const = default;
+};
+
+inline constexpr std::uint32_t kMaxGangSize = 65'536;
+inline constexpr std::size_t kMaxLaunchBytes = 1U << 20;
+inline constexpr std::size_t kMaxNameBytes = 255;
+
+struct JobCounts {
+  std::array<std::uint32_t, kPodStates> by_state{};  // indexed by PodState
+  std::uint32_t of(PodState s) const { return by_state[static_cast<std::size_t>(s)]; }
+  std::uint32_t live() const { return of(PodState::kBound) + of(PodState::kRunning); }
+  std::uint32_t active() const { return of(PodState::kPending) + live(); }
+  bool operator==(const JobCounts&) const = default;
+};
+// One word for a whole job: running if any pod runs, else pending if any waits, else the worst final state of its pods.
+PodState summary_of(const JobCounts& counts);
+
+// ---- nodes ----------------------------------------------------------------------------------------------------------
+enum class NodeState : std::uint8_t {
+  kUp = 0,
+  kDrained = 1,  // an administrator wants nothing new on it; what runs goes on
+  kLost = 2,     // silent for longer than the set time; its pods were requeued or failed
+};
+std::string_view name_of(NodeState state);
+
+struct NodeInfo {  // what an agent offers
+  std::string name;        // unique, 1-255 of [A-Za-z0-9._-]
+  std::string instance;    // random, made once per agent data directory; another instance means another memory of pods
+  std::string address;     // where it connected from, for people
+  std::string version;
+  std::string limits;      // what the node can enforce: "cgroup-v1", "cgroup-v2", "none"
+  Resources capacity;
+  std::vector<std::string> features;  // sorted, unique
+  bool operator==(const NodeInfo&) const = default;
+};
+
+struct Node {
+  NodeId id;
+  NodeInfo info;
+  NodeState state = NodeState::kUp;
+  std::string reason;  // of a drain or a loss
+  TimeUs joined_at = 0;
+};
+
+// ---- queues, tokens -------------------------------------------------------------------------------------------------
+struct Queue {
+  std::string name;
+  std::int32_t priority = 0;          // added to the job's
+  std::int64_t time_limit_ms = 0;     // the longest a job may ask for, and what it gets if it asks for none; 0 is no limit
+  bool operator==(const Queue&) const = default;
+};
+
+enum class TokenRole : std::uint8_t { kNode = 0, kUser = 1 };
+
+struct Token {
+  std::string id;           // public part
+  std::string secret_hash;  // SHA-256 of the secret, hex; the secret itself is never stored
+  TokenRole role = TokenRole::kNode;
+  std::string user;         // kUser: for whom
+  TimeUs created_at = 0;
+  TimeUs expires_at = 0;
+  bool operator==(const Token&) const = default;
+};
+
+}  // namespace berth::state

@@ -1,0 +1,257 @@
+// What clients and agents ask and are told, as plain values: the vocabulary between api/ (which puts it on the wire) and
+// scheduler/ (which answers). Nothing here knows about frames or sockets.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "state/events.h"
+#include "state/records.h"
+#include "state/result.h"
+
+namespace berth::state {
+
+// ---- client -> server -----------------------------------------------------------------------------------------------
+struct SubmitRequest {  // all jobs or none
+  std::vector<JobSpec> jobs;
+  std::uint64_t submit_key = 0;  // job i of the request uses submit_key + i; 0 is none
+  bool dry_run = false;          // check everything, change nothing
+};
+struct CancelRequest {
+  JobId job;
+  std::optional<IndexSet> indexes;  // as the user names them; absent: the whole job
+};
+struct JobFilter {
+  std::vector<JobId> jobs;           // empty: all
+  std::optional<std::uint32_t> uid;  // by owner
+  std::string name, queue;           // "" is any
+  std::vector<PodState> states;      // jobs with at least one pod in one of these; empty: any
+  bool ended = true;                 // include ended jobs
+};
+struct ListJobsRequest {
+  JobFilter filter;
+  JobId after;              // the cursor: jobs with greater ids
+  std::uint32_t limit = 1000;  // at most 10,000
+};
+struct ListPodsRequest {
+  JobId job;
+  std::vector<PodState> states;  // empty: any
+  std::uint32_t from_element = 0;
+  std::uint32_t limit = 1000;
+};
+struct ListNodesRequest {
+  NodeId after;
+  std::uint32_t limit = 1000;
+};
+struct ShowJobRequest {
+  JobId job;
+};
+struct ExplainRequest {
+  JobId job;
+  std::optional<std::uint32_t> index;  // array index or rank; absent: the first that waits
+};
+// Pushes a JobProgress for each job now, and again whenever its counts change, until all are ended or the connection closes.
+struct WatchJobsRequest {
+  std::vector<JobId> jobs;
+};
+struct NodeActionRequest {
+  enum class Action : std::uint8_t { kDrain = 0, kResume = 1, kRemove = 2 };
+  Action action = Action::kDrain;
+  std::string node;
+  std::string reason;
+};
+struct QueueActionRequest {
+  bool remove = false;
+  Queue queue;
+};
+struct ListQueuesRequest {};
+struct TokenCreateRequest {
+  TokenRole role = TokenRole::kNode;
+  std::string user;
+  std::int64_t ttl_ms = 0;
+  bool replace = false;  // rotate: remove all others of this role (and user)
+  // Filled in by the server shell, which alone has randomness and keeps the secret out of the state:
+  std::string id, secret_hash;
+};
+struct TokenListRequest {};
+struct TokenRevokeRequest {
+  std::string id;
+};
+struct ServerInfoRequest {};
+struct ReadLogRequest {  // answered by the agent that ran the pod, through the server
+  JobId job;
+  std::optional<std::uint32_t> index;
+  bool error_stream = false;     // the error file, if the job has one of its own
+  std::uint64_t offset = 0;
+  std::uint32_t max_bytes = 256 * 1024;
+  std::uint32_t wait_ms = 0;     // hold the answer until there is more, the pod has ended, or so long
+};
+
+using ClientRequest = std::variant<SubmitRequest, CancelRequest, ListJobsRequest, ListPodsRequest, ListNodesRequest,
+                                   ShowJobRequest, ExplainRequest, WatchJobsRequest, NodeActionRequest, QueueActionRequest,
+                                   ListQueuesRequest, TokenCreateRequest, TokenListRequest, TokenRevokeRequest,
+                                   ServerInfoRequest, ReadLogRequest>;
+
+// ---- server -> client -----------------------------------------------------------------------------------------------
+struct Ok {};
+struct SubmitReply {
+  std::vector<JobId> jobs;  // in the order of the request; empty for a dry run
+};
+struct JobRow {
+  JobId id;
+  std::string name, user, queue;
+  JobKind kind = JobKind::kSingle;
+  PodState summary = PodState::kPending;
+  JobCounts counts;
+  Resources resources;
+  std::int32_t priority = 0;
+  TimeUs submitted_at = 0, started_at = 0, ended_at = 0;  // started_at: of the first pod that ran
+  std::string reason;  // one line: why it waits, or why it failed; "" if there is nothing to say
+};
+struct JobPage {
+  std::vector<JobRow> rows;
+  JobId next;  // the cursor for the next page; none: this was the last
+};
+struct PodRow {
+  std::uint32_t element = 0, index = 0;
+  PodState state = PodState::kPending;
+  std::uint32_t attempt = 0;
+  std::string node;
+  std::int16_t exit_code = -1;
+  std::uint8_t signal = 0;
+  std::uint32_t mem_peak_mib = 0;
+  TimeUs started_at = 0, ended_at = 0;
+  std::string message;
+};
+struct PodPage {
+  std::vector<PodRow> rows;
+  bool more = false;
+  std::uint32_t next_element = 0;
+};
+struct NodeRow {
+  NodeId id;
+  NodeInfo info;
+  NodeState state = NodeState::kUp;
+  bool connected = false;
+  std::string reason;
+  Resources used;
+  std::uint32_t pods = 0;
+};
+struct NodePage {
+  std::vector<NodeRow> rows;
+  NodeId next;
+};
+struct JobDetail {
+  JobRow row;
+  JobSpec spec;
+  Owner owner;
+};
+struct Explanation {
+  PodState state = PodState::kPending;
+  std::string summary;             // one line
+  std::vector<std::string> lines;  // the facts behind it: per constraint how many nodes it ruled out, who is ahead, …
+};
+struct JobProgress {
+  JobId job;
+  JobCounts counts;
+  PodState summary = PodState::kPending;
+  bool ended = false;
+};
+struct QueuePage {
+  std::vector<Queue> queues;
+};
+struct TokenPage {
+  std::vector<Token> tokens;  // without secret_hash
+};
+struct TokenCreated {
+  std::string token;  // the whole token line, shown once
+  TimeUs expires_at = 0;
+};
+struct ServerInfo {
+  std::string version, cluster;
+  std::uint64_t journal_index = 0;
+  std::uint64_t jobs = 0, pods_pending = 0, pods_live = 0, nodes = 0, nodes_connected = 0;
+  TimeUs started_at = 0;
+  // Latencies from submission to running of the pods that started since the server did, microseconds.
+  std::uint64_t start_latency_p50_us = 0, start_latency_p99_us = 0;
+};
+struct LogChunk {
+  std::uint64_t offset = 0;  // of the first byte
+  std::string bytes;
+  bool ended = false;        // the pod has ended and offset + bytes is the end of the file
+};
+
+using ServerReply = std::variant<Ok, Error, SubmitReply, JobPage, PodPage, NodePage, JobDetail, Explanation, JobProgress,
+                                 QueuePage, TokenPage, TokenCreated, ServerInfo, LogChunk>;
+
+// ---- agent -> server ------------------------------------------------------------------------------------------------
+struct AgentPod {  // a pod the agent knows of
+  PodRef ref;
+  bool running = true;      // false: ended, its PodEnd follows or is on its way
+  std::uint64_t gpu_mask = 0;
+  TimeUs started_at = 0;
+};
+struct AgentHello {
+  NodeInfo info;
+  std::vector<AgentPod> pods;
+};
+struct AgentStatus {
+  std::vector<PodStart> starts;
+  std::vector<PodEnd> ends;  // repeated until the server acknowledges them with ForgetPods
+};
+struct AgentHeartbeat {};
+struct LogReply {  // to a ReadLog
+  std::uint64_t token = 0;
+  std::variant<LogChunk, Error> body;
+};
+
+// ---- server -> agent ------------------------------------------------------------------------------------------------
+struct AgentWelcome {
+  NodeId node;
+  std::int64_t heartbeat_ms = 5000;
+};
+struct PodToStart {
+  std::uint32_t element = 0;
+  std::uint32_t index = 0;  // array index or gang rank
+  std::uint32_t attempt = 1;
+  std::uint64_t gpu_mask = 0;
+};
+struct StartOrder {  // pods of one job for one node
+  JobId job;
+  std::string job_name;
+  Owner owner;
+  JobKind kind = JobKind::kSingle;
+  Resources resources;
+  std::int64_t time_limit_ms = 0;
+  std::string launch;               // encoded Launch
+  std::vector<std::string> peers;   // gang: the node of each rank
+  std::vector<PodToStart> pods;
+};
+struct StartPods {
+  std::vector<StartOrder> orders;
+};
+struct StopPods {
+  std::vector<PodStop> stops;  // SIGTERM, the job's grace, SIGKILL; a pod that is not there is reported ended at once
+};
+struct ForgetPods {  // their ends are durable: the agent may forget them
+  std::vector<PodRef> pods;
+};
+struct ForgetJobs {  // their output in the agent's data directory may go
+  std::vector<JobId> jobs;
+};
+struct ReadLog {
+  std::uint64_t token = 0;
+  PodRef ref;               // attempt 0: the latest
+  std::uint32_t uid = 0;    // of the reader: files outside the data directory are opened with this user's rights
+  std::uint32_t gid = 0;
+  ReadLogRequest request;
+  // What the agent needs to find the file of a pod that it has forgotten:
+  std::uint32_t index = 0;
+  std::string job_name, user;
+  std::string launch;
+};
+
+}  // namespace berth::state

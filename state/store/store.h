@@ -1,0 +1,56 @@
+// Store: where batches become durable. One thread appends (the journal thread); open() and recovery happen before it starts.
+//
+// A data directory holds `lock`, `journal/<first index>.log` segments and `snapshot/<index>.snap` files. A second process on
+// the same directory is refused. What append() returned Ok for survives kill -9 and power loss; a torn tail (never
+// acknowledged) is cut at open and reported; damage anywhere else refuses to open, with one line naming file and offset.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "state/cluster.h"
+#include "state/events.h"
+#include "state/result.h"
+
+namespace berth::store {
+
+struct StoreOptions {
+  std::string directory;
+  std::uint64_t segment_bytes = 64ULL << 20;
+  // A snapshot is made in the background when so many bytes of journal stand behind the last one.
+  std::uint64_t snapshot_after_bytes = 256ULL << 20;
+};
+
+struct Recovered {
+  state::Cluster cluster;
+  std::uint64_t batches_replayed = 0;
+  std::uint64_t torn_bytes = 0;      // cut from the tail; 0 is the normal case
+  std::string torn_file;
+};
+
+class Store {
+ public:
+  virtual ~Store() = default;
+
+  // One write and one fdatasync for all of them. `records` are encoded batches with consecutive indexes starting at
+  // `first_index`, the one after the last appended. An error of code kUnavailable (disk full) left nothing behind and may
+  // be tried again later; any other error is fatal: the caller must stop acknowledging and exit.
+  virtual state::Status append(std::uint64_t first_index, std::span<const std::string> records) = 0;
+
+  virtual std::uint64_t last_index() const = 0;
+  virtual std::uint64_t snapshot_index() const = 0;
+};
+
+struct Opened {
+  std::unique_ptr<Store> store;
+  Recovered recovered;
+};
+
+// Opens or creates. Locks the directory until the Store is destroyed.
+state::Result<Opened> open_store(const StoreOptions& options);
+
+}  // namespace berth::store

@@ -1,0 +1,41 @@
+// How a command joins the binary. CLI11's tables are the one description of every option: parsing, --help, completion and
+// man pages all come from them. A command is one function that adds a subcommand and sets its callback.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <functional>
+#include <string>
+
+#include "state/result.h"
+
+namespace berth::tools {
+
+inline constexpr int kExitRefused = 1;  // understood, and refused or failed
+inline constexpr int kExitUsage = 2;    // the command line itself is wrong
+
+struct Context {
+  std::string server;        // --server, $BERTH_SERVER, or the default socket
+  std::string identity_dir;  // ~/.config/berth
+  int exit_code = 0;         // what main() returns; set by the command's callback
+};
+
+// Prints "berth: <message>" on standard error and returns the exit code for it (kExitUsage if `usage`).
+int report(const state::Error& error, bool usage = false);
+// Adds a subcommand with a description and examples (shown below the options, and in the man page).
+CLI::App* add_command(CLI::App& parent, const std::string& name, const std::string& summary, const std::string& description,
+                      const std::string& examples);
+// A callback whose return value becomes the exit code.
+void on_run(CLI::App* command, Context& context, std::function<int()> run);
+
+// tools/cli
+void add_job_commands(CLI::App& app, Context& context);    // submit run ls show logs wait cancel explain
+void add_admin_commands(CLI::App& app, Context& context);  // nodes drain resume queue token login status
+void add_doc_commands(CLI::App& app, Context& context);    // version completion man
+// tools/roots
+void add_server_command(CLI::App& app, Context& context);
+void add_agent_command(CLI::App& app, Context& context);
+void add_dev_command(CLI::App& app, Context& context);
+// tools/load
+void add_bench_commands(CLI::App& app, Context& context);  // bench load, bench agents
+
+}  // namespace berth::tools
