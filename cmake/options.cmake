@@ -1,5 +1,6 @@
 option(BERTH_TESTS "build the unit tests" ON)
 option(BERTH_BENCH "build the micro benchmarks" ON)
+option(BERTH_FUZZ "build the fuzzers (clang only)" OFF)
 set(BERTH_SANITIZE "" CACHE STRING "sanitizers to build with: address,undefined or thread")
 
 add_compile_options(-Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wno-sign-conversion -fno-omit-frame-pointer)
@@ -9,6 +10,12 @@ endif()
 if(BERTH_SANITIZE)
   add_compile_options(-fsanitize=${BERTH_SANITIZE} -fno-sanitize-recover=all)
   add_link_options(-fsanitize=${BERTH_SANITIZE})
+endif()
+if(BERTH_FUZZ)
+  if(NOT CMAKE_CXX_COMPILER_ID MATCHES "Clang")
+    message(FATAL_ERROR "BERTH_FUZZ needs clang; use the preset: cmake --preset fuzz")
+  endif()
+  add_compile_options(-fsanitize=fuzzer-no-link)
 endif()
 
 # mold and ccache make a developer's rebuild quick; neither is required.

@@ -49,9 +49,11 @@ struct Job {
   JobSpec spec;
   std::uint64_t submit_key = 0;
   TimeUs submitted_at = 0;
+  TimeUs first_started_at = 0;  // of the first pod that ran
   TimeUs ended_at = 0;  // when the last pod ended; 0 while active
   JobCounts counts;
   IntervalSet pending;                             // positions that wait
+  IntervalSet cancelled;                           // positions cancelled while they waited: they have no outcome
   OutcomeTable outcomes;
   std::map<std::uint32_t, std::uint32_t> attempts;  // elements that were requeued -> attempts used so far
   std::vector<std::string> messages;                // interned; index 0 is ""
@@ -108,6 +110,26 @@ class Cluster {
 
  private:
   friend class SnapshotCodec;  // state/snapshot_codec.cpp
+
+  Job* job_to_change(JobId id);
+  static void count(Job& job, PodState from, PodState to, std::uint32_t pods);
+  static std::uint16_t intern(Job& job, const std::string& message);
+  void end_if_done(Job& job, TimeUs at);
+  Status on(const JobSubmitted& event, TimeUs at);
+  Status on(const ElementsCancelled& event, TimeUs at);
+  Status on(const PodsBound& event, TimeUs at);
+  Status on(const PodsStarted& event, TimeUs at);
+  Status on(const PodsStopping& event, TimeUs at);
+  Status on(const PodsEnded& event, TimeUs at);
+  Status on(const PodsAdopted& event, TimeUs at);
+  Status on(const JobsForgotten& event, TimeUs at);
+  Status on(const NodeJoined& event, TimeUs at);
+  Status on(const NodeStateChanged& event, TimeUs at);
+  Status on(const NodeRemoved& event, TimeUs at);
+  Status on(const QueueSet& event, TimeUs at);
+  Status on(const QueueRemoved& event, TimeUs at);
+  Status on(const TokenAdded& event, TimeUs at);
+  Status on(const TokenRemoved& event, TimeUs at);
 
   std::uint64_t applied_index_ = 0;
   TimeUs applied_at_ = 0;

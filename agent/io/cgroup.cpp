@@ -1,0 +1,292 @@
+#include "agent/io/cgroup.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <charconv>
+#include <csignal>
+#include <cstring>
+#include <map>
+#include <memory>
+#include <sstream>
+
+#include "agent/io/files.h"
+
+namespace berth::agent {
+
+namespace {
+
+constexpr std::size_t kTableMax = 4U << 20;
+constexpr int kPidsMax = 4096;
+constexpr std::uint64_t kPeriodUs = 100'000;
+
+std::vector<std::string> split(const std::string& text, char by) {
+  std::vector<std::string> parts;
+  std::stringstream stream(text);
+  for (std::string part; std::getline(stream, part, by);) parts.push_back(part);
+  return parts;
+}
+
+bool contains(const std::vector<std::string>& list, std::string_view what) {
+  return std::find(list.begin(), list.end(), what) != list.end();
+}
+
+bool make_group(const std::string& path) { return mkdir(path.c_str(), 0755) == 0 || errno == EEXIST; }
+
+bool set_value(const std::string& path, std::string_view value) {
+  const int fd = open(path.c_str(), O_WRONLY | O_CLOEXEC);
+  if (fd < 0) return false;
+  const bool done = write(fd, value.data(), value.size()) == static_cast<ssize_t>(value.size());
+  const int error = errno;
+  close(fd);
+  errno = error;
+  return done;
+}
+
+std::vector<std::string> directories_in(const std::string& path) {
+  std::vector<std::string> names;
+  const std::unique_ptr<DIR, int (*)(DIR*)> directory(opendir(path.c_str()), closedir);
+  if (!directory) return names;
+  while (const dirent* entry = readdir(directory.get())) {
+    if (entry->d_type == DT_DIR && entry->d_name[0] != '.') names.emplace_back(entry->d_name);
+  }
+  return names;
+}
+
+int kill_group(const std::string& path) {
+  int found = 0;
+  if (const auto listed = read_file(path + "/cgroup.procs", kTableMax)) {
+    for (const std::string& line : split(*listed, '\n')) {
+      pid_t pid = 0;
+      std::from_chars(line.data(), line.data() + line.size(), pid);
+      if (pid <= 1) continue;
+      ++found;
+      ::kill(pid, SIGKILL);
+    }
+  }
+  for (const std::string& name : directories_in(path)) found += kill_group(path + "/" + name);
+  return found;
+}
+
+void remove_group(const std::string& path) {
+  for (const std::string& name : directories_in(path)) remove_group(path + "/" + name);
+  rmdir(path.c_str());
+}
+
+}  // namespace
+
+// /proc/self/cgroup says "ID:CONTROLLERS:PATH", mountinfo where each hierarchy is mounted and from which group on.
+std::vector<Cgroups::Hierarchy> Cgroups::read_tables(const CgroupOptions& options) {
+  std::vector<Hierarchy> all;
+  const auto own = read_file(options.self_cgroup, kTableMax);
+  const auto mounts = read_file(options.mount_info, kTableMax);
+  if (!own || !mounts) return all;
+  std::map<std::string, std::string> own_paths;  // "memory" or "" for v2
+  for (const std::string& line : split(*own, '\n')) {
+    const std::size_t first = line.find(':');
+    const std::size_t second = first == std::string::npos ? first : line.find(':', first + 1);
+    if (second == std::string::npos) continue;
+    own_paths[line.substr(first + 1, second - first - 1)] = line.substr(second + 1);
+  }
+  for (const std::string& line : split(*mounts, '\n')) {
+    const std::vector<std::string> fields = split(line, ' ');
+    const auto dash = std::find(fields.begin(), fields.end(), "-");
+    if (fields.size() < 6 || fields.end() - dash < 4) continue;
+    const bool v2 = dash[1] == "cgroup2";
+    if (!v2 && dash[1] != "cgroup") continue;
+    const std::vector<std::string> words = split(dash[3], ',');
+    for (const auto& [names, path] : own_paths) {
+      const std::vector<std::string> controllers = split(names, ',');
+      const bool same = v2 ? names.empty() : !names.empty() && std::all_of(controllers.begin(), controllers.end(), [&](const auto& c) {
+        return contains(words, c);
+      });
+      if (!same) continue;
+      Hierarchy found{fields[4], path, controllers, v2};
+      if (fields[3] != "/" && found.own.starts_with(fields[3])) found.own.erase(0, fields[3].size());
+      if (found.own == "/") found.own.clear();
+      const bool known = std::any_of(all.begin(), all.end(), [&](const Hierarchy& h) {
+        return h.v2 == v2 && h.controllers == controllers;
+      });
+      if (!known) all.push_back(std::move(found));
+    }
+  }
+  return all;
+}
+
+Cgroups Cgroups::detect(const CgroupOptions& options) {
+  Cgroups groups;
+  groups.parent_ = "/berth/" + options.instance;
+  const std::vector<Hierarchy> all = read_tables(options);
+  const auto unified = std::find_if(all.begin(), all.end(), [](const Hierarchy& h) { return h.v2; });
+  const bool any_v1 = std::any_of(all.begin(), all.end(), [](const Hierarchy& h) { return contains(h.controllers, "memory"); });
+  if (any_v1) {
+    if (unified != all.end()) groups.unified_mount_ = unified->mount;
+    if (groups.set_up_v1(all)) groups.limits_ = "cgroup-v1";
+  } else if (unified != all.end()) {
+    if (groups.set_up_v2(*unified)) groups.limits_ = "cgroup-v2";
+  } else {
+    groups.why_none_ = "no cgroup hierarchy is mounted";
+  }
+  if (!groups.usable()) {
+    groups.used_.clear();
+    groups.controllers_.clear();
+  }
+  return groups;
+}
+
+bool Cgroups::set_up_v1(const std::vector<Hierarchy>& all) {
+  for (const std::string_view wanted : {"memory", "cpu", "pids"}) {
+    const auto at = std::find_if(all.begin(), all.end(), [&](const Hierarchy& h) { return contains(h.controllers, wanted); });
+    if (at == all.end()) continue;
+    const bool shared = std::any_of(used_.begin(), used_.end(), [&](const Hierarchy& h) { return h.mount == at->mount; });
+    if (!make_group(at->group("/berth")) || !make_group(at->group(parent_))) {
+      why_none_ = "cannot make the cgroup '" + at->group(parent_) + "': " + std::strerror(errno);
+      return false;
+    }
+    if (!shared) used_.push_back(*at);
+    controllers_.emplace_back(wanted);
+  }
+  for (const Hierarchy& h : all) {
+    const bool used = std::any_of(used_.begin(), used_.end(), [&](const Hierarchy& u) { return u.mount == h.mount; });
+    if (!used) other_.push_back(h);
+  }
+  if (contains(controllers_, "memory")) return true;
+  why_none_ = "the kernel has no memory controller";
+  return false;
+}
+
+// In v2 a group with processes of its own cannot hand controllers down. An agent that has its group to itself (a service)
+// steps aside into a leaf; one in a shared group (a login session) uses the root, which is exempt.
+bool Cgroups::set_up_v2(Hierarchy unified) {
+  const auto hand_down = [&](const std::string& path) {
+    const auto offered = read_file(path + "/cgroup.controllers", kTableMax);
+    if (!offered) return false;
+    bool memory = false;
+    for (const std::string_view wanted : {"memory", "cpu", "pids"}) {
+      std::string words = *offered;
+      std::replace(words.begin(), words.end(), '\n', ' ');
+      if (!contains(split(words, ' '), wanted)) continue;
+      if (set_value(path + "/cgroup.subtree_control", "+" + std::string(wanted)) && wanted == "memory") memory = true;
+    }
+    return memory;
+  };
+  if (unified.own.ends_with("/agent")) unified.own.erase(unified.own.size() - 6);
+  bool ready = hand_down(unified.group(""));
+  if (!ready && !unified.own.empty()) {
+    const std::string leaf = unified.group("/agent");
+    const std::string self = std::to_string(getpid());
+    ready = make_group(leaf) && set_value(leaf + "/cgroup.procs", self) && hand_down(unified.group(""));
+    if (!ready) {
+      set_value(unified.group("/cgroup.procs"), self);
+      rmdir(leaf.c_str());
+      unified.own.clear();
+      ready = hand_down(unified.group(""));
+    }
+  }
+  if (ready) {
+    ready = make_group(unified.group("/berth")) && hand_down(unified.group("/berth")) &&
+            make_group(unified.group(parent_)) && hand_down(unified.group(parent_));
+  }
+  if (!ready) {
+    why_none_ = "the memory controller cannot be used below '" + unified.group("") + "'";
+    return false;
+  }
+  for (const std::string_view wanted : {"memory", "cpu", "pids"}) {
+    const auto handed = read_file(unified.group(parent_) + "/cgroup.subtree_control", kTableMax);
+    std::string words = handed ? *handed : "";
+    std::replace(words.begin(), words.end(), '\n', ' ');
+    if (contains(split(words, ' '), wanted)) controllers_.emplace_back(wanted);
+  }
+  used_.push_back(unified);
+  return true;
+}
+
+std::string Cgroups::group(const Hierarchy& hierarchy, std::string_view name) const {
+  return hierarchy.group(parent_) + "/" + std::string(name);
+}
+
+GroupPlan Cgroups::plan(std::string_view name, const state::Resources& resources, std::string_view inner) const {
+  GroupPlan plan;
+  const std::string bytes = std::to_string(resources.mem_mib << 20);
+  const std::string quota = std::to_string(std::max<std::uint64_t>(resources.cpu_milli * kPeriodUs / 1000, 1000));
+  for (const Hierarchy& h : used_) {
+    const std::string path = group(h, name);
+    plan.make.push_back(path);
+    if (plan.kill.empty()) plan.kill = path;
+    if (h.v2) {
+      if (!inner.empty()) {  // containers: processes live in leaves
+        plan.make.push_back(path + "/run");
+      }
+      plan.join_at_birth = inner.empty() ? path : path + "/run";
+      if (resources.mem_mib != 0) {
+        plan.must_set.emplace_back(path + "/memory.max", bytes);
+        plan.may_set.emplace_back(path + "/memory.swap.max", "0");
+        plan.may_set.emplace_back(path + "/memory.oom.group", "1");
+      }
+      if (resources.cpu_milli != 0) plan.may_set.emplace_back(path + "/cpu.max", quota + " " + std::to_string(kPeriodUs));
+      if (contains(controllers_, "pids")) plan.must_set.emplace_back(path + "/pids.max", std::to_string(kPidsMax));
+      plan.peak = path + "/memory.peak";
+      plan.oom_counts.push_back(path + "/memory.events");
+      continue;
+    }
+    // "tasks", not "cgroup.procs": a single thread that moves itself takes no lock over all processes of the machine.
+    plan.join.push_back(path + "/tasks");
+    if (contains(h.controllers, "memory")) {
+      if (resources.mem_mib != 0) {
+        plan.must_set.emplace_back(path + "/memory.limit_in_bytes", bytes);
+        plan.may_set.emplace_back(path + "/memory.memsw.limit_in_bytes", bytes);
+      }
+      plan.peak = path + "/memory.max_usage_in_bytes";
+      plan.oom_counts.push_back(path + "/memory.oom_control");
+      if (!inner.empty()) plan.oom_counts.push_back(path + "/" + std::string(inner) + "/memory.oom_control");
+    }
+    if (contains(h.controllers, "cpu") && resources.cpu_milli != 0) {
+      plan.may_set.emplace_back(path + "/cpu.cfs_period_us", std::to_string(kPeriodUs));
+      plan.may_set.emplace_back(path + "/cpu.cfs_quota_us", quota);
+    }
+    if (contains(h.controllers, "pids")) plan.must_set.emplace_back(path + "/pids.max", std::to_string(kPidsMax));
+  }
+  return plan;
+}
+
+std::string Cgroups::runtime_path(std::string_view name, std::string_view inner) const {
+  // v1: relative to the group that runc itself runs in, which is the pod's. v2: runc would leave that group; say it all.
+  if (!is_v2()) return std::string(inner);
+  return used_.front().own + parent_ + "/" + std::string(name) + "/" + std::string(inner);
+}
+
+void Cgroups::kill(std::string_view name) const {
+  if (used_.empty()) return;
+  const std::string path = group(used_.front(), name);
+  set_value(path + "/cgroup.kill", "1");
+  for (int round = 0; round < 20 && kill_group(path) != 0; ++round) usleep(500);
+}
+
+void Cgroups::remove(std::string_view name, std::string_view inner) const {
+  for (const Hierarchy& h : used_) remove_group(group(h, name));
+  if (inner.empty()) return;
+  for (const Hierarchy& h : other_) rmdir(h.group("/" + std::string(inner)).c_str());
+}
+
+std::vector<std::string> Cgroups::names() const {
+  std::vector<std::string> all;
+  for (const Hierarchy& h : used_) {
+    for (std::string& name : directories_in(h.group(parent_))) {
+      if (!contains(all, name)) all.push_back(std::move(name));
+    }
+  }
+  return all;
+}
+
+void Cgroups::remove_parents() const {
+  for (const Hierarchy& h : used_) {
+    rmdir(h.group(parent_).c_str());
+    rmdir(h.group("/berth").c_str());
+  }
+}
+
+}  // namespace berth::agent

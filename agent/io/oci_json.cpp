@@ -1,0 +1,217 @@
+#include "agent/io/oci_json.h"
+
+#include <sys/utsname.h>
+
+#include <algorithm>
+#include <boost/json/src.hpp>
+#include <optional>
+
+#include "agent/io/files.h"
+
+namespace berth::agent {
+
+namespace json = boost::json;
+using state::Error;
+using state::ErrorCode;
+using state::Result;
+
+namespace {
+
+constexpr std::size_t kDocumentMax = 4U << 20;
+
+Error bad_image(std::string message) { return Error{ErrorCode::kInvalid, "image", std::move(message), 0}; }
+
+Result<json::value> read_json(const std::string& path) {
+  auto text = read_file(path, kDocumentMax);
+  if (!text) return text.error();
+  json::error_code error;
+  json::value value = json::parse(*text, error);
+  if (error || !value.is_object()) return bad_image("'" + path + "' is not a JSON object");
+  return value;
+}
+
+const json::value* member(const json::value& value, std::string_view name) {
+  const json::object* object = value.if_object();
+  return object == nullptr ? nullptr : object->if_contains(name);
+}
+
+std::string text_of(const json::value& value, std::string_view name) {
+  const json::value* found = member(value, name);
+  return found != nullptr && found->is_string() ? std::string(found->get_string()) : std::string();
+}
+
+std::vector<std::string> texts_of(const json::value& value, std::string_view name) {
+  std::vector<std::string> texts;
+  const json::value* found = member(value, name);
+  if (found == nullptr || !found->is_array()) return texts;
+  for (const json::value& item : found->get_array()) {
+    if (item.is_string()) texts.emplace_back(item.get_string());
+  }
+  return texts;
+}
+
+// "sha256:<hex>" is a file's name below blobs/; anything else could lead out of the layout.
+std::optional<std::string> blob_path(const std::string& layout, const std::string& digest) {
+  const std::size_t colon = digest.find(':');
+  if (colon == std::string::npos || colon == 0 || colon + 1 == digest.size()) return std::nullopt;
+  const auto plain = [](char c) { return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z'); };
+  for (std::size_t i = 0; i < digest.size(); ++i) {
+    if (i != colon && !plain(digest[i])) return std::nullopt;
+  }
+  return layout + "/blobs/" + digest.substr(0, colon) + "/" + digest.substr(colon + 1);
+}
+
+Result<json::value> read_blob(const std::string& layout, const std::string& digest) {
+  const auto path = blob_path(layout, digest);
+  if (!path) return bad_image("the image layout '" + layout + "' has a malformed digest '" + digest + "'");
+  return read_json(*path);
+}
+
+bool fits_machine(const json::value& descriptor) {
+  const json::value* platform = member(descriptor, "platform");
+  if (platform == nullptr) return true;
+  utsname machine{};
+  uname(&machine);
+  const std::string_view name = machine.machine;
+  const std::string_view wanted = name == "x86_64" ? "amd64" : name == "aarch64" ? "arm64" : name;
+  return text_of(*platform, "architecture") == wanted && text_of(*platform, "os") == "linux";
+}
+
+std::string list_tags(const json::value& index) {
+  std::string tags;
+  const json::value* manifests = member(index, "manifests");
+  if (manifests == nullptr || !manifests->is_array()) return "none";
+  for (const json::value& descriptor : manifests->get_array()) {
+    const json::value* notes = member(descriptor, "annotations");
+    const std::string tag = notes == nullptr ? "" : text_of(*notes, "org.opencontainers.image.ref.name");
+    if (tag.empty()) continue;
+    if (tags.size() > 200) return tags + ", …";
+    tags += (tags.empty() ? "" : ", ") + tag;
+  }
+  return tags.empty() ? "none" : tags;
+}
+
+// The digest of the manifest for this machine among an index's descriptors; a nested index is followed.
+Result<std::string> find_manifest(const std::string& layout, const json::value& index, const std::string& tag, int depth) {
+  const json::value* manifests = member(index, "manifests");
+  if (manifests != nullptr && manifests->is_array()) {
+    for (const json::value& descriptor : manifests->get_array()) {
+      if (depth == 0) {
+        const json::value* notes = member(descriptor, "annotations");
+        if (notes == nullptr || text_of(*notes, "org.opencontainers.image.ref.name") != tag) continue;
+      }
+      if (!fits_machine(descriptor)) continue;
+      const std::string digest = text_of(descriptor, "digest");
+      if (!text_of(descriptor, "mediaType").ends_with("image.index.v1+json")) return digest;
+      if (depth > 2) break;
+      const auto nested = read_blob(layout, digest);
+      if (!nested) return nested.error();
+      return find_manifest(layout, *nested, tag, depth + 1);
+    }
+  }
+  if (depth > 0) return bad_image("the image '" + tag + "' in '" + layout + "' has no variant for this machine");
+  return bad_image("no image '" + tag + "' in '" + layout + "' (it has: " + list_tags(index) + ")");
+}
+
+json::array texts(const std::vector<std::string>& items) {
+  json::array array;
+  for (const std::string& item : items) array.emplace_back(item);
+  return array;
+}
+
+json::object mount(std::string_view at, std::string_view type, std::string_view source,
+                   std::initializer_list<std::string_view> options) {
+  json::array words;
+  for (const std::string_view option : options) words.emplace_back(option);
+  return {{"destination", at}, {"type", type}, {"source", source}, {"options", std::move(words)}};
+}
+
+json::array mounts() {
+  return {mount("/proc", "proc", "proc", {"nosuid", "noexec", "nodev"}),
+          mount("/dev", "tmpfs", "tmpfs", {"nosuid", "strictatime", "mode=755", "size=65536k"}),
+          mount("/dev/pts", "devpts", "devpts", {"nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620"}),
+          mount("/dev/shm", "tmpfs", "shm", {"nosuid", "noexec", "nodev", "mode=1777", "size=65536k"}),
+          mount("/dev/mqueue", "mqueue", "mqueue", {"nosuid", "noexec", "nodev"}),
+          mount("/sys", "sysfs", "sysfs", {"nosuid", "noexec", "nodev", "ro"})};
+}
+
+// Root in a container keeps what installing and serving need; anybody else gets none.
+json::object capabilities(bool root) {
+  json::array some;
+  if (root) {
+    some = {"CAP_CHOWN",  "CAP_DAC_OVERRIDE", "CAP_FOWNER", "CAP_FSETID",         "CAP_KILL",
+            "CAP_SETGID", "CAP_SETUID",       "CAP_SETPCAP", "CAP_NET_BIND_SERVICE", "CAP_SYS_CHROOT"};
+  }
+  return {{"bounding", some}, {"effective", some}, {"permitted", some},
+          {"inheritable", json::array()}, {"ambient", json::array()}};
+}
+
+}  // namespace
+
+Result<ResolvedImage> resolve_image(const std::string& layout, const std::string& tag) {
+  const auto index = read_json(layout + "/index.json");
+  if (!index) return bad_image("no image layout in '" + layout + "': " + index.error().message);
+  const auto digest = find_manifest(layout, *index, tag, 0);
+  if (!digest) return digest.error();
+  const auto manifest = read_blob(layout, *digest);
+  if (!manifest) return manifest.error();
+  ResolvedImage image;
+  image.digest = *digest;
+  const json::value* config_descriptor = member(*manifest, "config");
+  if (config_descriptor == nullptr) return bad_image("the image '" + tag + "' in '" + layout + "' has no configuration");
+  const auto document = read_blob(layout, text_of(*config_descriptor, "digest"));
+  if (!document) return document.error();
+  if (const json::value* config = member(*document, "config")) {
+    image.config = {texts_of(*config, "Entrypoint"), texts_of(*config, "Cmd"), texts_of(*config, "Env"),
+                    text_of(*config, "WorkingDir")};
+  }
+  return image;
+}
+
+std::string container_config(const ContainerSpec& spec) {
+  json::array groups(spec.groups.begin(), spec.groups.end());
+  json::array namespaces;
+  for (const std::string_view type : {"pid", "mount", "ipc", "uts"}) namespaces.push_back(json::object{{"type", type}});
+  json::object linux_part{
+      {"namespaces", std::move(namespaces)},
+      {"maskedPaths", {"/proc/acpi", "/proc/asound", "/proc/kcore", "/proc/keys", "/proc/latency_stats", "/proc/timer_list",
+                       "/proc/timer_stats", "/proc/sched_debug", "/sys/firmware", "/proc/scsi"}},
+      {"readonlyPaths", {"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"}}};
+  if (!spec.cgroups_path.empty()) linux_part["cgroupsPath"] = spec.cgroups_path;
+  json::object process{
+      {"terminal", false},
+      {"user", {{"uid", spec.uid}, {"gid", spec.gid}, {"additionalGids", std::move(groups)}, {"umask", spec.umask}}},
+      {"args", texts(spec.args)},
+      {"env", texts(spec.env)},
+      {"cwd", spec.directory},
+      {"capabilities", capabilities(spec.uid == 0)},
+      {"rlimits", {{{"type", "RLIMIT_NOFILE"}, {"soft", spec.file_limit}, {"hard", std::max<std::uint64_t>(spec.file_limit, 4096)}}}},
+      {"noNewPrivileges", true}};
+  const json::object config{{"ociVersion", "1.0.2"},
+                            {"process", std::move(process)},
+                            {"root", {{"path", "rootfs"}, {"readonly", false}}},
+                            {"hostname", spec.hostname},
+                            {"mounts", mounts()},
+                            {"linux", std::move(linux_part)}};
+  return json::serialize(config);
+}
+
+std::string plain_runtime_error(std::string_view line) {
+  // runc: time="…" level=error msg="…"    crun: 2026-05-01T12:00:00.000000Z: …
+  if (const std::size_t at = line.find("msg=\""); at != std::string_view::npos) {
+    std::string text;
+    for (std::size_t i = at + 5; i < line.size() && line[i] != '"'; ++i) {
+      if (line[i] == '\\' && i + 1 < line.size()) ++i;
+      text += line[i];
+    }
+    return text;
+  }
+  if (line.size() > 20 && line.substr(0, 2) == "20" && line[4] == '-' && line[10] == 'T') {
+    const std::size_t at = line.find(": ");
+    if (at != std::string_view::npos) line.remove_prefix(at + 2);
+  }
+  while (!line.empty() && line.back() == ' ') line.remove_suffix(1);
+  return std::string(line);
+}
+
+}  // namespace berth::agent

@@ -1,0 +1,40 @@
+// The JSON of container images and runtimes (OCI image layout, image configuration, runtime specification): read and
+// written here and nowhere else.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "state/result.h"
+
+namespace berth::agent {
+
+struct ImageConfig {
+  std::vector<std::string> entrypoint, command, env;
+  std::string directory;
+};
+struct ResolvedImage {
+  std::string digest;  // of the manifest, "sha256:…"
+  ImageConfig config;
+};
+// Follows index.json of the layout to the tag's manifest for this machine and to its configuration.
+state::Result<ResolvedImage> resolve_image(const std::string& layout, const std::string& tag);
+
+struct ContainerSpec {
+  std::vector<std::string> args, env;
+  std::string directory, hostname;
+  std::uint32_t uid = 0, gid = 0;
+  std::vector<std::uint32_t> groups;
+  std::uint32_t umask = 022;
+  std::string cgroups_path;  // "" leaves the runtime's default
+  std::uint64_t file_limit = 1024;
+};
+// The config.json of a bundle whose root is its directory "rootfs".
+std::string container_config(const ContainerSpec& spec);
+
+// The words of a runtime's log line, without its time and level.
+std::string plain_runtime_error(std::string_view line);
+
+}  // namespace berth::agent

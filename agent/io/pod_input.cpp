@@ -1,0 +1,282 @@
+#include "agent/io/pod_input.h"
+
+#include <pwd.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <charconv>
+#include <map>
+
+namespace berth::agent {
+
+using namespace state;
+
+namespace {
+
+constexpr std::string_view kDefaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+using Environment = std::map<std::string, std::string>;
+
+void merge(Environment& into, const std::vector<std::string>& lines) {
+  for (const std::string& line : lines) {
+    const std::size_t at = line.find('=');
+    if (at != std::string::npos && at != 0) into[line.substr(0, at)] = line.substr(at + 1);
+  }
+}
+
+std::vector<std::string> lines_of(const Environment& environment) {
+  std::vector<std::string> lines;
+  lines.reserve(environment.size());
+  for (const auto& [name, value] : environment) lines.push_back(name + "=" + value);
+  return lines;
+}
+
+std::string joined(const std::vector<std::string>& items) {
+  std::string text;
+  for (const std::string& item : items) text += (text.empty() ? "" : ",") + item;
+  return text;
+}
+
+std::string gpu_list(std::uint64_t mask) {
+  std::string text;
+  for (std::uint32_t i = 0; i < kMaxGpus; ++i) {
+    if ((mask >> i & 1) != 0) text += (text.empty() ? "" : ",") + std::to_string(i);
+  }
+  return text;
+}
+
+// What Berth itself tells a pod.
+void add_berth_variables(Environment& environment, const PodRequest& request) {
+  const StartOrder& order = request.order;
+  environment["BERTH_JOB_ID"] = std::to_string(order.job.value);
+  environment["BERTH_JOB_NAME"] = order.job_name;
+  environment["BERTH_ATTEMPT"] = std::to_string(request.pod.attempt);
+  environment["BERTH_NODE"] = request.context.node_name;
+  if (order.kind == JobKind::kArray) environment["BERTH_ARRAY_INDEX"] = std::to_string(request.pod.index);
+  if (order.kind == JobKind::kGang) {
+    environment["BERTH_GANG_RANK"] = std::to_string(request.pod.index);
+    environment["BERTH_GANG_SIZE"] = std::to_string(order.peers.size());
+    environment["BERTH_GANG_NODES"] = joined(order.peers);
+  }
+  // Set even if empty: a pod that asked for no GPU shall not find one.
+  environment["CUDA_VISIBLE_DEVICES"] = gpu_list(request.pod.gpu_mask);
+}
+
+std::string home_of(std::uint32_t uid) {
+  passwd entry{};
+  passwd* found = nullptr;
+  char buffer[4096];
+  if (getpwuid_r(uid, &entry, buffer, sizeof buffer, &found) != 0 || found == nullptr) return "/";
+  return found->pw_dir;
+}
+
+void add_user(InputBuilder& input, const Owner& owner) {
+  if (geteuid() != 0) return;  // it is ours, checked before
+  input.add(shim::kUser, owner.uid);
+  input.add(shim::kGroup, owner.gid);
+  for (const std::uint32_t group : owner.groups) input.add(shim::kMoreGroup, group);
+}
+
+Status add_common(InputBuilder& input, const PodRequest& request) {
+  const Layout& layout = *request.context.layout;
+  PathNames names{request.order.job.value, request.pod.index, request.context.node_name, request.order.owner.user,
+                  request.order.job_name};
+  const auto paths = output_paths(layout, request.launch, names);
+  if (!paths) return paths.error();
+  if (paths->own) {
+    if (auto made = make_directory(layout.job(request.order.job), 0711); !made) return made;
+  }
+  input.add(shim::kLaunchId, request.launch_id);
+  input.add(paths->own ? shim::kOutputOwn : shim::kOutput, paths->output);
+  if (!paths->error.empty()) input.add(shim::kError, paths->error);
+  if (request.launch.append) input.add(shim::kAppend, "");
+  input.add(shim::kUmask, request.launch.umask);
+  add_user(input, request.order.owner);
+  return Unit{};
+}
+
+std::string pod_name(const PodRequest& request) {
+  return Layout::pod_name({{request.order.job, request.pod.element}, request.pod.attempt});
+}
+
+// In mount options ':' separates lower directories and ',' options.
+std::string escaped(std::string_view path) {
+  std::string text;
+  for (const char c : path) {
+    if (c == ':' || c == ',' || c == '\\') text += '\\';
+    text += c;
+  }
+  return text;
+}
+
+std::map<std::string, std::string, std::less<>> parse_record(const std::string& path) {
+  std::map<std::string, std::string, std::less<>> fields;
+  const auto text = read_file(path, 64U << 10);
+  if (!text || !text->ends_with("\nend\n")) return fields;
+  std::size_t at = 0;
+  while (at < text->size()) {
+    const std::size_t end = text->find('\n', at);
+    const std::string_view line = std::string_view(*text).substr(at, end - at);
+    const std::size_t space = line.find(' ');
+    if (space != std::string_view::npos) fields.emplace(line.substr(0, space), line.substr(space + 1));
+    at = end + 1;
+  }
+  return fields;
+}
+
+std::int64_t number_in(const std::map<std::string, std::string, std::less<>>& fields, std::string_view name) {
+  std::int64_t number = 0;
+  const auto at = fields.find(name);
+  if (at != fields.end()) std::from_chars(at->second.data(), at->second.data() + at->second.size(), number);
+  return number;
+}
+
+}  // namespace
+
+void InputBuilder::add(shim::Tag tag, std::string_view text) {
+  bytes_ += static_cast<char>(tag);
+  bytes_ += text.substr(0, text.find('\0'));
+  bytes_ += '\0';
+}
+
+void InputBuilder::add(const GroupPlan& plan) {
+  for (const std::string& path : plan.make) add(shim::kMakeGroup, path);
+  for (const auto& [path, value] : plan.must_set) add(shim::kMustSet, path + "\n" + value);
+  for (const auto& [path, value] : plan.may_set) add(shim::kMaySet, path + "\n" + value);
+  for (const std::string& path : plan.join) add(shim::kJoin, path);
+  if (!plan.join_at_birth.empty()) add(shim::kJoinAtBirth, plan.join_at_birth);
+  if (!plan.kill.empty()) add(shim::kKillGroup, plan.kill);
+  if (!plan.peak.empty()) add(shim::kPeak, plan.peak);
+  for (const std::string& path : plan.oom_counts) add(shim::kOomCount, path);
+}
+
+Result<OutputPaths> output_paths(const Layout& layout, const Launch& launch, const PathNames& names) {
+  OutputPaths paths;
+  const auto place = [&](const std::string& pattern, std::string& out) -> Status {
+    out = expand_path(pattern, names);
+    if (out.starts_with('/')) return Unit{};
+    if (launch.cwd.empty()) {
+      return invalid("output", "the output path '" + out + "' is relative, and the job has no working directory");
+    }
+    out = launch.cwd + "/" + out;
+    return Unit{};
+  };
+  if (launch.output_path.empty()) {
+    paths.own = true;
+    paths.output = layout.output(JobId{names.job}, names.index);
+  } else if (auto placed = place(launch.output_path, paths.output); !placed) {
+    return placed.error();
+  }
+  if (!launch.error_path.empty()) {
+    if (auto placed = place(launch.error_path, paths.error); !placed) return placed.error();
+    if (paths.error == paths.output) paths.error.clear();  // one description: nothing is written over
+  }
+  return paths;
+}
+
+Result<std::string> process_input(const PodRequest& request) {
+  const Launch& launch = request.launch;
+  InputBuilder input;
+  if (auto added = add_common(input, request); !added) return added.error();
+  Environment environment;
+  merge(environment, launch.env);
+  environment.try_emplace("PATH", kDefaultPath);
+  if (!environment.contains("HOME")) environment["HOME"] = home_of(request.order.owner.uid);
+  environment.try_emplace("USER", request.order.owner.user);
+  add_berth_variables(environment, request);
+  for (const std::string& word : launch.argv) input.add(shim::kArg, word);
+  for (const std::string& line : lines_of(environment)) input.add(shim::kEnv, line);
+  input.add(shim::kDirectory, launch.cwd.empty() ? "/" : launch.cwd);
+  input.add(shim::kFileLimit, request.context.file_limit);
+  if (request.context.cgroups->usable()) input.add(request.context.cgroups->plan(pod_name(request), request.order.resources, ""));
+  return input.bytes();
+}
+
+std::string inner_group(const PodContext& context, std::string_view name) {
+  return "berth-" + context.instance + "-" + std::string(name);
+}
+
+void add_container(InputBuilder& input, const PodContext& context, const Runtime& runtime, const ContainerPlace& place,
+                   const Resources& resources, ContainerSpec& spec) {
+  const bool crun = runtime.kind == Runtime::Kind::kCrun;
+  const std::string inner = crun ? "" : inner_group(context, place.name);
+  const std::string id = inner_group(context, place.name);
+  const std::string state_root = place.directory + "/runtime";
+  const std::string log = place.directory + "/runtime.log";
+  const std::string pid_file = place.directory + "/container.pid";
+  if (context.cgroups->usable()) input.add(context.cgroups->plan(place.name, resources, crun ? "run" : inner));
+  if (!crun) spec.cgroups_path = context.cgroups->runtime_path(place.name, inner);
+
+  std::vector<std::string> words{runtime.path, "--root", state_root, "--log", crun ? "file:" + log : log};
+  // The pod's own group, which the runtime is started in, has the limits: crun needs to make no other.
+  if (crun) words.emplace_back("--cgroup-manager=disabled");
+  for (const char* word : {"run", "--detach", "--bundle"}) words.emplace_back(word);
+  words.insert(words.end(), {place.directory, "--pid-file", pid_file, id});
+  for (const std::string& word : words) input.add(shim::kArg, word);
+  input.add(shim::kEnv, "PATH=" + std::string(kDefaultPath));
+  input.add(shim::kPidFile, pid_file);
+  input.add(shim::kRuntimeLog, log);
+  input.add(shim::kOverlay, escaped(place.lower));
+  if (crun && !context.cgroups->unified_mount().empty()) input.add(shim::kHideMount, context.cgroups->unified_mount());
+  if (!crun) {  // crun leaves nothing outside of its state directory; runc has groups of its own
+    for (const std::string& word : {runtime.path, std::string("--root"), state_root, std::string("delete"),
+                                    std::string("--force"), id}) {
+      input.add(shim::kCleanup, word);
+    }
+  }
+}
+
+Result<ContainerInput> container_input(const PodRequest& request, const Runtime& runtime, const Image& image) {
+  const Launch& launch = request.launch;
+  InputBuilder input;
+  if (auto added = add_common(input, request); !added) return added.error();
+  ContainerSpec spec;
+  spec.args = launch.argv;
+  if (spec.args.empty()) {
+    spec.args = image.config.entrypoint;
+    spec.args.insert(spec.args.end(), image.config.command.begin(), image.config.command.end());
+  }
+  if (spec.args.empty()) return invalid("image", "the image '" + launch.image + "' names no command, and the job has none");
+  Environment environment;
+  merge(environment, image.config.env);
+  merge(environment, launch.env);
+  environment.try_emplace("PATH", kDefaultPath);
+  add_berth_variables(environment, request);
+  spec.env = lines_of(environment);
+  spec.directory = !launch.cwd.empty() ? launch.cwd : !image.config.directory.empty() ? image.config.directory : "/";
+  spec.hostname = "job-" + std::to_string(request.order.job.value) + "-" + std::to_string(request.pod.index);
+  spec.uid = request.order.owner.uid;
+  spec.gid = request.order.owner.gid;
+  spec.groups = request.order.owner.groups;
+  spec.umask = launch.umask;
+  spec.file_limit = request.context.file_limit;
+  const PodRef ref{{request.order.job, request.pod.element}, request.pod.attempt};
+  add_container(input, request.context, runtime, {request.context.layout->pod(ref), pod_name(request), image.rootfs},
+                request.order.resources, spec);
+  return ContainerInput{input.bytes(), container_config(spec)};
+}
+
+std::optional<ExitRecord> read_exit_record(const std::string& directory) {
+  const auto fields = parse_record(directory + "/" + shim::kExitFile);
+  if (fields.empty()) return std::nullopt;
+  ExitRecord record;
+  record.started_at = number_in(fields, "started_us");
+  record.ended_at = number_in(fields, "ended_us");
+  record.exit_code = static_cast<int>(number_in(fields, "exit"));
+  record.signal = static_cast<int>(number_in(fields, "signal"));
+  record.oom_killed = number_in(fields, "oom") > 0;
+  record.mem_peak_mib = static_cast<std::uint32_t>((number_in(fields, "peak") + (1 << 20) - 1) >> 20);
+  const auto failure = fields.find("failure");
+  if (failure != fields.end()) record.failure = failure->second;
+  constexpr std::string_view kRuntimeSays = "cannot start the container: ";
+  if (record.failure.starts_with(kRuntimeSays)) {
+    record.failure = std::string(kRuntimeSays) + plain_runtime_error(std::string_view(record.failure).substr(kRuntimeSays.size()));
+  }
+  return record;
+}
+
+TimeUs read_started_record(const std::string& directory) {
+  return number_in(parse_record(directory + "/" + shim::kStartedFile), "started_us");
+}
+
+}  // namespace berth::agent

@@ -1,0 +1,84 @@
+// From a start order to the shim's input: environment, output files, user, limits, and for containers the bundle.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "agent/io/cgroup.h"
+#include "agent/io/images.h"
+#include "agent/io/layout.h"
+#include "agent/shim/record.h"
+#include "state/launch.h"
+#include "state/requests.h"
+
+namespace berth::agent {
+
+class InputBuilder {
+ public:
+  void add(shim::Tag tag, std::string_view text);  // up to a NUL, if there is one
+  void add(shim::Tag tag, std::uint64_t number) { add(tag, std::to_string(number)); }
+  void add(const GroupPlan& plan);
+  const std::string& bytes() const { return bytes_; }
+
+ private:
+  std::string bytes_;
+};
+
+struct Runtime {
+  enum class Kind { kCrun, kRunc } kind = Kind::kCrun;
+  std::string path;
+};
+
+// What is the same for all pods of a node.
+struct PodContext {
+  std::string node_name, instance;
+  const Layout* layout = nullptr;
+  const Cgroups* cgroups = nullptr;
+  std::uint64_t file_limit = 1024;  // the soft limit that pods get
+};
+
+struct OutputPaths {
+  std::string output, error;  // error "" joins output
+  bool own = false;           // output is the default file, below the data directory
+};
+state::Result<OutputPaths> output_paths(const Layout& layout, const state::Launch& launch, const state::PathNames& names);
+
+struct PodRequest {
+  const PodContext& context;
+  const state::StartOrder& order;
+  const state::PodToStart& pod;
+  const state::Launch& launch;
+  std::uint64_t launch_id = 0;
+};
+state::Result<std::string> process_input(const PodRequest& request);
+
+struct ContainerInput {
+  std::string input, config_json;
+};
+state::Result<ContainerInput> container_input(const PodRequest& request, const Runtime& runtime, const Image& image);
+
+// The part that a probe of a runtime shares with a real container: everything but user, output and pod.
+struct ContainerPlace {
+  std::string directory;   // the bundle
+  std::string name;        // of the container and its group
+  std::string lower;       // the image's root
+};
+void add_container(InputBuilder& input, const PodContext& context, const Runtime& runtime, const ContainerPlace& place,
+                   const state::Resources& resources, ContainerSpec& spec);
+// The group that runc makes beside ours; "" for crun, which is told to make none.
+std::string inner_group(const PodContext& context, std::string_view name);
+
+// The shim's exit record.
+struct ExitRecord {
+  state::TimeUs started_at = 0, ended_at = 0;
+  int exit_code = -1;
+  int signal = 0;
+  bool oom_killed = false;
+  std::uint32_t mem_peak_mib = 0;
+  std::string failure;
+};
+std::optional<ExitRecord> read_exit_record(const std::string& directory);  // nullopt: absent or not whole
+state::TimeUs read_started_record(const std::string& directory);            // 0: absent
+
+}  // namespace berth::agent

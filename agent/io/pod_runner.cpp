@@ -1,0 +1,252 @@
+#include "agent/io/pod_runner.h"
+
+#include <spdlog/spdlog.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <chrono>
+#include <csignal>
+#include <filesystem>
+#include <span>
+
+#include "agent/io/order_file.h"
+
+namespace berth::agent {
+
+using namespace state;
+
+namespace {
+
+// The longest that starting pods may keep the loop from everything else.
+constexpr auto kTurnBudget = std::chrono::milliseconds(4);
+constexpr std::int64_t kPollMs = 20;
+
+}  // namespace
+
+PodRunner::PodRunner(wire::Loop& loop, ShimLauncher& launcher, ImageStore& images, Runtimes& runtimes,
+                     const PodContext& context, std::size_t starting_max)
+    : loop_(loop), launcher_(launcher), images_(images), runtimes_(runtimes), context_(context), starting_max_(starting_max) {
+  launcher_.on_started([this](std::uint64_t id, std::int64_t at) { on_started(id, at); });
+}
+
+// Reports leave in the next turn, all together: the core is never called from within itself, and a burst of starts makes
+// one message to the server.
+void PodRunner::tell(Report report) {
+  reports_.push_back(std::move(report));
+  if (std::exchange(reports_posted_, true)) return;
+  loop_.post([this] {
+    reports_posted_ = false;
+    for (Report& each : std::exchange(reports_, {})) report_(std::move(each));
+  });
+}
+
+void PodRunner::fail(const PodRef& ref, std::string why) {
+  ShimEnded ended;
+  ended.ref = ref;
+  ended.failure = std::move(why);
+  tell(std::move(ended));
+}
+
+std::shared_ptr<const Launch> PodRunner::launch_of(const StartOrder& order) {
+  if (last_launch_ && last_launch_bytes_ == order.launch) return last_launch_;
+  auto launch = decode_launch(std::as_bytes(std::span(order.launch)));
+  if (!launch) return nullptr;
+  last_launch_bytes_ = order.launch;
+  last_launch_ = std::make_shared<const Launch>(std::move(*launch));
+  return last_launch_;
+}
+
+// ---- starting -------------------------------------------------------------------------------------------------------
+void PodRunner::launch(const LaunchPod& action) {
+  const Owner& owner = action.order->owner;
+  if (geteuid() != 0 && owner.uid != geteuid()) {
+    return fail(action.ref, "this node's agent runs as uid " + std::to_string(geteuid()) +
+                                " and cannot start pods of uid " + std::to_string(owner.uid));
+  }
+  Starting starting{action, launch_of(*action.order), nullptr, {}};
+  if (!starting.launch) return fail(action.ref, "the job's launch description cannot be read");
+  queued_.insert(action.ref);
+  if (starting.launch->driver == Driver::kOci) return prepare_container(std::move(starting));
+  enqueue(std::move(starting));
+}
+
+// A container waits for the runtime to be known and its image to be unpacked, without holding up others.
+void PodRunner::prepare_container(Starting starting) {
+  runtimes_.choose([this, starting](Result<Runtime> runtime) mutable {
+    const PodRef ref = starting.action.ref;
+    if (!runtime) {
+      if (queued_.erase(ref) != 0) fail(ref, runtime.error().message);
+      return;
+    }
+    starting.runtime = *runtime;
+    images_.prepare(starting.launch->image, starting.action.order->owner,
+                    [this, starting](Result<std::shared_ptr<const Image>> image) mutable {
+                      if (!image) {
+                        if (queued_.erase(starting.action.ref) != 0) fail(starting.action.ref, image.error().message);
+                        return;
+                      }
+                      starting.image = *image;
+                      enqueue(std::move(starting));
+                    });
+  });
+}
+
+void PodRunner::enqueue(Starting starting) {
+  queue_.push_back(std::move(starting));
+  if (std::exchange(pump_posted_, true)) return;
+  loop_.post([this] { pump(); });
+}
+
+void PodRunner::pump() {
+  pump_posted_ = false;
+  const auto until = std::chrono::steady_clock::now() + kTurnBudget;
+  while (!queue_.empty() && launches_.size() < starting_max_) {
+    Starting next = std::move(queue_.front());
+    queue_.pop_front();
+    if (queued_.erase(next.action.ref) == 0) continue;  // stopped while it waited
+    start_one(next);
+    if (std::chrono::steady_clock::now() < until || queue_.empty()) continue;
+    pump_posted_ = true;
+    loop_.post([this] { pump(); });
+    return;
+  }
+}
+
+void PodRunner::start_one(Starting& starting) {
+  const PodRef ref = starting.action.ref;
+  const std::uint64_t id = next_launch_id_++;
+  if (const Status wrote = write_pod(starting, id); !wrote) return fail(ref, wrote.error().message);
+  auto shim = launcher_.spawn(context_.layout->pod(ref), [this, ref] { on_exit(ref); });
+  if (!shim) return fail(ref, "cannot start the pod: " + shim.error().message);
+  live_[ref] = Live{std::move(*shim), id, false};
+  launches_.emplace(id, ref);
+}
+
+Status PodRunner::write_pod(Starting& starting, std::uint64_t launch_id) {
+  const LaunchPod& action = starting.action;
+  const std::string directory = context_.layout->pod(action.ref);
+  if (mkdir(directory.c_str(), 0700) != 0) return system_error("make the pod's directory", directory, errno);
+  if (auto wrote = write_order(directory, *action.order, action.pod); !wrote) return wrote;
+  const PodRequest request{context_, *action.order, action.pod, *starting.launch, launch_id};
+  std::string input;
+  if (starting.image) {
+    auto container = container_input(request, starting.runtime, *starting.image);
+    if (!container) return container.error();
+    if (auto wrote = write_file(directory + "/config.json", container->config_json); !wrote) return wrote;
+    input = std::move(container->input);
+  } else {
+    auto process = process_input(request);
+    if (!process) return process.error();
+    input = std::move(*process);
+  }
+  return write_file(directory + "/" + shim::kInputFile, input);
+}
+
+// ---- what becomes of them -------------------------------------------------------------------------------------------
+void PodRunner::on_started(std::uint64_t launch_id, std::int64_t started_us) {
+  const auto at = launches_.find(launch_id);
+  if (at == launches_.end()) return;
+  const PodRef ref = at->second;
+  launches_.erase(at);
+  live_.at(ref).started = true;
+  tell(ShimStarted{ref, started_us});
+  if (!queue_.empty() && !std::exchange(pump_posted_, true)) loop_.post([this] { pump(); });
+}
+
+void PodRunner::on_exit(const PodRef& ref) {
+  const auto at = live_.find(ref);
+  if (at == live_.end()) return;
+  launches_.erase(at->second.launch_id);
+  live_.erase(at);
+  unstarted_.erase(ref);
+  if (!queue_.empty() && !std::exchange(pump_posted_, true)) loop_.post([this] { pump(); });
+  if (auto record = read_exit_record(context_.layout->pod(ref))) {
+    return tell(ShimEnded{ref, record->started_at, record->ended_at, record->exit_code, record->signal, record->oom_killed,
+                          record->mem_peak_mib, std::move(record->failure)});
+  }
+  spdlog::warn("pod {}: its shim died", Layout::pod_name(ref));
+  const std::string name = Layout::pod_name(ref);
+  context_.cgroups->kill(name);
+  context_.cgroups->remove(name, inner_group(context_, name));
+  tell(ShimVanished{ref, false});
+}
+
+void PodRunner::signal(const SignalPod& action) {
+  if (queued_.erase(action.ref) != 0) {  // it need not start any more
+    ShimEnded ended;
+    ended.ref = action.ref;
+    return tell(std::move(ended));
+  }
+  const auto at = live_.find(action.ref);
+  if (at == live_.end()) return;  // its end is on the way
+  write_stop(context_.layout->pod(action.ref), action.mark);
+  ShimLauncher::send_signal(*at->second.shim, action.signal == SIGKILL ? shim::kKillSignal : shim::kStopSignal);
+}
+
+void PodRunner::discard(const DiscardPod& action) {
+  remove_tree(context_.layout->pod(action.ref));
+}
+
+// ---- after a restart ------------------------------------------------------------------------------------------------
+void PodRunner::adopt_all(NodeCore& core, bool same_boot) {
+  std::set<std::string> keep;
+  std::error_code error;
+  std::vector<PodRef> found;
+  for (const auto& entry : std::filesystem::directory_iterator(context_.layout->pods(), error)) {
+    if (const auto ref = Layout::parse_pod_name(entry.path().filename().string())) found.push_back(*ref);
+  }
+  for (const PodRef& ref : found) adopt_one(core, ref, same_boot, keep);
+  for (const std::string& name : context_.cgroups->names()) {
+    if (keep.contains(name)) continue;
+    context_.cgroups->kill(name);
+    context_.cgroups->remove(name, inner_group(context_, name));
+  }
+  if (!found.empty()) spdlog::info("found {} pods on disk, {} of them still running", found.size(), live_.size());
+  if (!unstarted_.empty()) poll_timer_ = loop_.after_ms(kPollMs, [this] { poll_adopted(); });
+}
+
+void PodRunner::adopt_one(NodeCore& core, const PodRef& ref, bool same_boot, std::set<std::string>& keep) {
+  const std::string directory = context_.layout->pod(ref);
+  const auto order = read_order(directory);
+  const bool whole = order && order->job == ref.pod.job && order->pods.size() == 1;
+  const auto adopt = [&](TimeUs started_at) { core.adopt(*order, order->pods[0], started_at, read_stop(directory)); };
+  std::unique_ptr<WatchedProcess> shim;
+  auto record = read_exit_record(directory);
+  if (!record && same_boot && whole) {
+    shim = launcher_.adopt(directory, [this, ref] { on_exit(ref); });
+    if (!shim) record = read_exit_record(directory);  // it may have ended just now
+  }
+  if (shim) {
+    keep.insert(Layout::pod_name(ref));
+    const TimeUs started_at = read_started_record(directory);
+    adopt(started_at);
+    if (started_at == 0) unstarted_.insert(ref);
+    live_[ref] = Live{std::move(shim), 0, started_at != 0};
+  } else if (record && whole) {
+    adopt(record->started_at);
+    tell(ShimEnded{ref, record->started_at, record->ended_at, record->exit_code, record->signal, record->oom_killed,
+                   record->mem_peak_mib, std::move(record->failure)});
+  } else if (whole && ShimLauncher::was_started(directory)) {
+    adopt(read_started_record(directory));
+    tell(ShimVanished{ref, !same_boot});
+  } else {
+    remove_tree(directory);  // its shim was never started: nothing ran, and the server will send it again
+  }
+}
+
+// A shim that another agent started tells that one. Its record says it too.
+void PodRunner::poll_adopted() {
+  for (auto at = unstarted_.begin(); at != unstarted_.end();) {
+    const TimeUs started_at = read_started_record(context_.layout->pod(*at));
+    if (started_at == 0) {
+      ++at;
+      continue;
+    }
+    tell(ShimStarted{*at, started_at});
+    at = unstarted_.erase(at);
+  }
+  poll_timer_ = unstarted_.empty() ? nullptr : loop_.after_ms(kPollMs, [this] { poll_adopted(); });
+}
+
+}  // namespace berth::agent

@@ -1,0 +1,207 @@
+#include "agent/io/shim_launcher.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <spawn.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <charconv>
+#include <csignal>
+#include <cstdio>
+#include <cstring>
+
+#include "agent/shim/record.h"
+
+extern char** environ;
+
+namespace berth::agent {
+
+using state::Result;
+using state::Status;
+using state::Unit;
+
+namespace {
+
+// FNV-1a: names the program's version, nothing more.
+std::string content_name(std::string_view bytes) {
+  std::uint64_t hash = 1469598103934665603ULL;
+  for (const char c : bytes) hash = (hash ^ static_cast<unsigned char>(c)) * 1099511628211ULL;
+  char text[32];
+  std::snprintf(text, sizeof text, "shim-%016llx", static_cast<unsigned long long>(hash));
+  return text;
+}
+
+// Above the descriptors that a spawned program gets, so that setting those up cannot overwrite it.
+Fd out_of_the_way(Fd fd) {
+  if (!fd || fd.get() >= 10) return fd;
+  return Fd(fcntl(fd.get(), F_DUPFD_CLOEXEC, 10));
+}
+
+Fd open_pidfd(pid_t pid) { return Fd(static_cast<int>(syscall(SYS_pidfd_open, pid, 0))); }
+
+struct SpawnSetup {
+  posix_spawn_file_actions_t actions;
+  posix_spawnattr_t attributes;
+  SpawnSetup() {
+    posix_spawn_file_actions_init(&actions);
+    posix_spawnattr_init(&attributes);
+    sigset_t none, all;
+    sigemptyset(&none);
+    sigfillset(&all);
+    posix_spawnattr_setsigmask(&attributes, &none);
+    posix_spawnattr_setsigdefault(&attributes, &all);
+    posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
+  }
+  SpawnSetup(const SpawnSetup&) = delete;
+  SpawnSetup& operator=(const SpawnSetup&) = delete;
+  ~SpawnSetup() {
+    posix_spawn_file_actions_destroy(&actions);
+    posix_spawnattr_destroy(&attributes);
+  }
+};
+
+}  // namespace
+
+ShimLauncher::ShimLauncher(wire::Loop& loop) : loop_(loop) {}
+ShimLauncher::~ShimLauncher() = default;
+
+Status ShimLauncher::prepare(const std::string& data_directory) {
+  program_ = data_directory + "/" + content_name(shim_program());
+  struct stat about {};
+  if (stat(program_.c_str(), &about) != 0 || about.st_size != static_cast<off_t>(shim_program().size())) {
+    if (auto wrote = write_file_aside(program_, shim_program(), 0755); !wrote) return wrote;
+  }
+  int fds[2];
+  if (pipe2(fds, O_CLOEXEC) != 0) return system_error("make", "a pipe", errno);
+  notify_read_ = out_of_the_way(Fd(fds[0]));
+  notify_write_ = out_of_the_way(Fd(fds[1]));
+  fcntl(notify_read_.get(), F_SETFL, O_NONBLOCK);
+  notify_watch_ = loop_.watch_readable(notify_read_.get(), [this] { read_notices(); });
+  return Unit{};
+}
+
+void ShimLauncher::read_notices() {
+  shim::StartNotice notices[64];  // each was written in one piece, so whole ones are read
+  for (;;) {
+    const ssize_t got = read(notify_read_.get(), notices, sizeof notices);
+    if (got <= 0) return;
+    for (std::size_t i = 0; i < static_cast<std::size_t>(got) / sizeof notices[0]; ++i) {
+      if (on_started_) on_started_(notices[i].launch_id, notices[i].started_us);
+    }
+  }
+}
+
+Status ShimLauncher::watch(WatchedProcess& process, ExitHandler on_exit) {
+  if (!process.pidfd) return system_error("watch", "process " + std::to_string(process.pid), errno);
+  WatchedProcess* watched = &process;
+  process.watch = loop_.watch_readable(process.pidfd.get(), [this, watched, handler = std::move(on_exit)] {
+    if (watched->is_child) {
+      siginfo_t info{};
+      if (waitid(P_PID, static_cast<id_t>(watched->pid), &info, WEXITED | WNOHANG) == 0 && info.si_pid == 0) return;
+    }
+    const ExitHandler call = handler;
+    // The watch runs this very function: let go of it in the next turn.
+    loop_.post([keep = std::move(watched->watch)] {});
+    call();
+  });
+  return Unit{};
+}
+
+Result<std::unique_ptr<WatchedProcess>> ShimLauncher::spawn(const std::string& directory, ExitHandler on_exit) {
+  const std::string lock_path = directory + "/" + shim::kLockFile;
+  const Fd lock = out_of_the_way(Fd(open(lock_path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600)));
+  // Taken here and inherited: at no moment is a starting shim's lock free.
+  if (!lock || flock(lock.get(), LOCK_EX | LOCK_NB) != 0) return system_error("lock", lock_path, errno);
+  SpawnSetup setup;
+  posix_spawn_file_actions_addopen(&setup.actions, 0, "/dev/null", O_RDWR, 0);
+  posix_spawn_file_actions_adddup2(&setup.actions, 0, 1);
+  posix_spawn_file_actions_adddup2(&setup.actions, 0, 2);
+  posix_spawn_file_actions_adddup2(&setup.actions, lock.get(), shim::kLockFd);
+  posix_spawn_file_actions_adddup2(&setup.actions, notify_write_.get(), shim::kNotifyFd);
+  posix_spawn_file_actions_addclosefrom_np(&setup.actions, shim::kNotifyFd + 1);
+  char* argv[] = {program_.data(), const_cast<char*>(directory.c_str()), nullptr};
+  char* env[] = {nullptr};
+  auto process = std::make_unique<WatchedProcess>();
+  const int error = posix_spawn(&process->pid, program_.c_str(), &setup.actions, &setup.attributes, argv, env);
+  if (error != 0) return system_error("start", program_, error);
+  process->is_child = true;
+  process->pidfd = open_pidfd(process->pid);
+  if (auto watched = watch(*process, std::move(on_exit)); !watched) return watched.error();
+  return process;
+}
+
+namespace {
+
+bool is_locked(int fd) {
+  if (flock(fd, LOCK_EX | LOCK_NB) != 0) return true;
+  flock(fd, LOCK_UN);
+  return false;
+}
+
+pid_t read_pid(const std::string& directory) {
+  const auto text = read_file(directory + "/" + shim::kLockFile, 64);
+  pid_t pid = 0;
+  if (text) std::from_chars(text->data(), text->data() + text->size(), pid);
+  return pid;
+}
+
+}  // namespace
+
+std::unique_ptr<WatchedProcess> ShimLauncher::adopt(const std::string& directory, ExitHandler on_exit) {
+  const Fd lock(open((directory + "/" + shim::kLockFile).c_str(), O_RDWR | O_CLOEXEC));
+  if (!lock) return nullptr;
+  // A shim that has only just been started writes its process id as the first thing it does.
+  for (int round = 0; round < 1000 && is_locked(lock.get()); ++round) {
+    const pid_t pid = read_pid(directory);
+    if (pid <= 0) {
+      usleep(1000);
+      continue;
+    }
+    auto process = std::make_unique<WatchedProcess>();
+    process->pid = pid;
+    process->pidfd = open_pidfd(pid);
+    // The lock is still held after the descriptor was opened, so the id was the shim's all the time.
+    if (!process->pidfd || !is_locked(lock.get())) return nullptr;
+    if (!watch(*process, std::move(on_exit))) return nullptr;
+    return process;
+  }
+  return nullptr;
+}
+
+bool ShimLauncher::was_started(const std::string& directory) { return read_pid(directory) > 0; }
+
+void ShimLauncher::send_signal(const WatchedProcess& process, int signal) {
+  syscall(SYS_pidfd_send_signal, process.pidfd.get(), signal, nullptr, 0);
+}
+
+Result<std::unique_ptr<WatchedProcess>> ShimLauncher::run(const std::vector<std::string>& argv, const std::string& output,
+                                                          std::function<void(int)> on_exit) {
+  SpawnSetup setup;
+  posix_spawn_file_actions_addopen(&setup.actions, 0, "/dev/null", O_RDONLY, 0);
+  posix_spawn_file_actions_addopen(&setup.actions, 1, output.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0600);
+  posix_spawn_file_actions_adddup2(&setup.actions, 1, 2);
+  posix_spawn_file_actions_addclosefrom_np(&setup.actions, 3);
+  std::vector<char*> words;
+  for (const std::string& word : argv) words.push_back(const_cast<char*>(word.c_str()));
+  words.push_back(nullptr);
+  auto process = std::make_unique<WatchedProcess>();
+  const int error = posix_spawnp(&process->pid, words[0], &setup.actions, &setup.attributes, words.data(), environ);
+  if (error != 0) return system_error("run", argv[0], error);
+  process->pidfd = open_pidfd(process->pid);
+  const pid_t pid = process->pid;
+  // Not is_child: the status is wanted here.
+  auto watched = watch(*process, [pid, handler = std::move(on_exit)] {
+    int status = 0;
+    waitpid(pid, &status, 0);
+    handler(status);
+  });
+  if (!watched) return watched.error();
+  return process;
+}
+
+}  // namespace berth::agent

@@ -1,0 +1,187 @@
+#include "agent/shim/child.h"
+
+#include <cerrno>
+#include <csignal>
+#include <cstring>
+#include <fcntl.h>
+#include <linux/sched.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "agent/shim/os.h"
+
+namespace berth::shim {
+
+namespace {
+
+[[noreturn]] void give_up(const ChildPlan& plan, Text& text) {
+  [[maybe_unused]] const ssize_t ignored = write(plan.failure_fd, text.data(), text.size());
+  _exit(127);
+}
+
+[[noreturn]] void give_up(const ChildPlan& plan, const char* what, const char* name, int error) {
+  Text text;
+  text.add(what);
+  if (name != nullptr) text.add(" '").add(name).add("'");
+  text.add_error(error);
+  give_up(plan, text);
+}
+
+// Raw system calls: the C library's wrappers would look for other threads to tell.
+void take_user(const Input& input, const ChildPlan& plan, bool for_good) {
+  if (!input.has(kUser)) return;
+  std::uint32_t groups[256];
+  std::size_t count = 0;
+  input.each(kMoreGroup, [&](const char* text) {
+    if (count < 256) groups[count++] = static_cast<std::uint32_t>(parse_number(text));
+  });
+  const long uid = static_cast<long>(input.number(kUser, 0));
+  const long gid = static_cast<long>(input.number(kGroup, 0));
+  if (syscall(SYS_setgroups, count, groups) != 0) give_up(plan, "cannot set the user's groups", nullptr, errno);
+  const bool done = for_good ? syscall(SYS_setresgid, gid, gid, gid) == 0 && syscall(SYS_setresuid, uid, uid, uid) == 0
+                             : syscall(SYS_setresgid, -1, gid, -1) == 0 && syscall(SYS_setresuid, -1, uid, -1) == 0;
+  if (!done) give_up(plan, "cannot become the user", nullptr, errno);
+}
+
+void be_root_again() {
+  syscall(SYS_setresuid, -1, 0, -1);
+  syscall(SYS_setresgid, -1, 0, -1);
+  syscall(SYS_setgroups, 0, nullptr);
+}
+
+int open_output(const Input& input, const ChildPlan& plan, const char* path, bool own) {
+  // O_NONBLOCK: a fifo that nobody reads is an error, not a wait without end. O_APPEND: pods that share a file do not
+  // write over each other.
+  const int flags = O_WRONLY | O_CREAT | O_APPEND | O_NOCTTY | O_CLOEXEC | O_NONBLOCK |
+                    (input.has(kAppend) ? 0 : O_TRUNC) | (own ? O_NOFOLLOW : 0);
+  const int fd = open(path, flags, own ? 0600 : 0666);
+  if (fd < 0) give_up(plan, "cannot open output", path, errno);
+  if (own && input.has(kUser) &&
+      fchown(fd, static_cast<uid_t>(input.number(kUser, 0)), static_cast<gid_t>(input.number(kGroup, 0))) != 0) {
+    give_up(plan, "cannot give the user the output", path, errno);
+  }
+  fcntl(fd, F_SETFL, O_APPEND);
+  return fd;
+}
+
+// Standard input is empty; output and error are the user's files.
+void open_streams(const Input& input, const ChildPlan& plan) {
+  const char* own = input.first(kOutputOwn);
+  int out = own != nullptr ? open_output(input, plan, own, true) : -1;
+  const bool container = input.has(kPidFile);
+  const bool as_user = input.has(kOutput) || input.has(kError);
+  // The runtime needs root after this; a process does not.
+  if (!container) take_user(input, plan, true);
+  if (container && as_user) take_user(input, plan, false);
+  if (const char* path = input.first(kOutput)) out = open_output(input, plan, path, false);
+  int error = out;
+  if (const char* path = input.first(kError)) error = open_output(input, plan, path, false);
+  if (container && as_user) be_root_again();
+  const int nothing = open("/dev/null", O_RDONLY | O_CLOEXEC);
+  if (out < 0) out = open("/dev/null", O_WRONLY | O_CLOEXEC), error = error < 0 ? out : error;
+  if (dup2(nothing, 0) < 0 || dup2(out, 1) < 0 || dup2(error, 2) < 0) {
+    give_up(plan, "cannot set up the output", nullptr, errno);
+  }
+}
+
+const char* path_of(char** env) {
+  for (; *env != nullptr; ++env) {
+    if (std::strncmp(*env, "PATH=", 5) == 0) return *env + 5;
+  }
+  return "/usr/local/bin:/usr/bin:/bin";
+}
+
+// A script without a first line that names its interpreter is the shell's, as everywhere.
+void exec_as_script(const char* path, const ChildPlan& plan) {
+  std::size_t count = 0;
+  while (plan.argv[count] != nullptr) ++count;
+  if (count > 4096) return;
+  char* argv[4100];
+  argv[0] = const_cast<char*>("/bin/sh");
+  argv[1] = const_cast<char*>(path);
+  for (std::size_t i = 1; i <= count; ++i) argv[i + 1] = plan.argv[i];
+  execve("/bin/sh", argv, plan.env);
+}
+
+// Returns with errno set if nothing could be executed.
+void exec_path(const char* path, const ChildPlan& plan) {
+  execve(path, plan.argv, plan.env);
+  if (errno == ENOEXEC) exec_as_script(path, plan);
+}
+
+void exec_in_path(const ChildPlan& plan) {
+  const char* name = plan.argv[0];
+  if (name[0] == 0) {
+    errno = ENOENT;
+    return;
+  }
+  if (std::strchr(name, '/') != nullptr) return exec_path(name, plan);
+  int error = ENOENT;
+  const char* at = path_of(plan.env);
+  for (;;) {
+    const char* end = std::strchr(at, ':');
+    const std::size_t size = end == nullptr ? std::strlen(at) : static_cast<std::size_t>(end - at);
+    Text path;
+    if (size == 0) path.add(".");
+    path.add(at, size).add("/").add(name);
+    exec_path(path.c_str(), plan);
+    if (errno != ENOENT && errno != ENOTDIR) error = errno;
+    if (end == nullptr) break;
+    at = end + 1;
+  }
+  errno = error;
+}
+
+void join_groups(const Input& input, const ChildPlan& plan) {
+  input.each(kJoin, [&](const char* path) {
+    const int error = write_file(path, 0, "0", 1);
+    if (error != 0) give_up(plan, "cannot join the cgroup", path, error);
+  });
+}
+
+[[noreturn]] void child_main(const Input& input, const ChildPlan& plan) {
+  setsid();
+  close(kLockFd);  // the lock is the shim's life, not the pod's
+  close(kNotifyFd);
+  join_groups(input, plan);
+  umask(static_cast<mode_t>(input.number(kUmask, 022)));
+  rlimit files{};
+  if (input.has(kFileLimit) && getrlimit(RLIMIT_NOFILE, &files) == 0) {
+    files.rlim_cur = static_cast<rlim_t>(input.number(kFileLimit, 1024));
+    setrlimit(RLIMIT_NOFILE, &files);
+  }
+  open_streams(input, plan);
+  if (const char* directory = input.first(kDirectory)) {
+    if (chdir(directory) != 0) give_up(plan, "cannot enter directory", directory, errno);
+  }
+  signal(SIGPIPE, SIG_DFL);
+  sigset_t none;
+  sigemptyset(&none);
+  sigprocmask(SIG_SETMASK, &none, nullptr);
+  exec_in_path(plan);
+  give_up(plan, "cannot execute", plan.argv[0], errno);
+}
+
+}  // namespace
+
+int start_child(const Input& input, const ChildPlan& plan) {
+  long pid = -1;
+  if (const char* group = input.first(kJoinAtBirth)) {
+    const int fd = open(group, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0) return -errno;
+    clone_args args{};
+    args.flags = CLONE_INTO_CGROUP;
+    args.exit_signal = SIGCHLD;
+    args.cgroup = static_cast<std::uint64_t>(fd);
+    pid = syscall(SYS_clone3, &args, sizeof args);
+    if (pid != 0) close(fd);
+  } else {
+    pid = fork();
+  }
+  if (pid == 0) child_main(input, plan);
+  return pid < 0 ? -errno : static_cast<int>(pid);
+}
+
+}  // namespace berth::shim

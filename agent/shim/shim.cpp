@@ -1,0 +1,307 @@
+// The shim: the one process that stands beside every pod. It starts the pod's program, outlives the agent, is the reaper
+// of the pod's orphans, and writes down how the pod ended. Static, without exceptions or a C++ library; see record.h.
+#include <cerrno>
+#include <csignal>
+#include <cstdio>
+#include <cstring>
+#include <fcntl.h>
+#include <poll.h>
+#include <sched.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "agent/shim/child.h"
+#include "agent/shim/group.h"
+#include "agent/shim/input.h"
+#include "agent/shim/os.h"
+#include "agent/shim/record.h"
+
+namespace berth::shim {
+
+namespace {
+
+struct End {
+  std::int64_t started_us = 0, ended_us = 0;
+  int status = 0;  // as wait() gives it
+  bool ran = false;
+  Text failure;
+};
+
+// Room for the exit record is taken at the start, so that a disk that fills up later cannot swallow it.
+int reserve_exit_record() {
+  const int fd = open(kExitFileAside, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+  if (fd >= 0 && posix_fallocate(fd, 0, 4096) != 0) {
+    close(fd);
+    return -1;
+  }
+  return fd;
+}
+
+void write_exit_record(int fd, const Input& input, const End& end) {
+  std::int64_t peak = memory_peak_bytes(input);
+  if (peak == 0) {
+    rusage used{};
+    if (getrusage(RUSAGE_CHILDREN, &used) == 0) peak = std::int64_t{used.ru_maxrss} * 1024;
+  }
+  Text text;
+  text.add("started_us ").add(end.started_us).add("\nended_us ").add(end.ended_us);
+  text.add("\nexit ").add(std::int64_t{end.ran && WIFEXITED(end.status) ? WEXITSTATUS(end.status) : -1});
+  text.add("\nsignal ").add(std::int64_t{end.ran && WIFSIGNALED(end.status) ? WTERMSIG(end.status) : 0});
+  text.add("\noom ").add(oom_kills(input)).add("\npeak ").add(peak);
+  text.add("\nfailure ");
+  for (const char* at = end.failure.c_str(); *at != 0; ++at) {
+    // A file's name may hold anything; a record is lines.
+    const bool plain = static_cast<unsigned char>(*at) >= ' ' && *at != 127;
+    text.add(plain ? at : "?", 1);
+  }
+  text.add("\nend\n");
+  if (fd < 0) fd = open(kExitFileAside, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+  [[maybe_unused]] const ssize_t wrote = pwrite(fd, text.data(), text.size(), 0);
+  [[maybe_unused]] const int cut = ftruncate(fd, static_cast<off_t>(text.size()));
+  close(fd);
+  rename(kExitFileAside, kExitFile);
+}
+
+void tell_started(const Input& input, std::int64_t started_us) {
+  StartNotice notice;
+  notice.launch_id = static_cast<std::uint64_t>(input.number(kLaunchId, 0));
+  notice.started_us = started_us;
+  [[maybe_unused]] const ssize_t told = write(kNotifyFd, &notice, sizeof notice);  // EPIPE: the agent is gone
+  close(kNotifyFd);
+  Text text;
+  text.add("started_us ").add(started_us).add("\nend\n");
+  write_file("started.new", O_CREAT | O_TRUNC, text.data(), text.size());
+  rename("started.new", kStartedFile);
+}
+
+bool mount_overlay(const Input& input, Text& failure) {
+  const char* lower = input.first(kOverlay);
+  Text options;
+  options.add("lowerdir=").add(lower).add(",upperdir=scratch/upper,workdir=scratch/work");
+  for (int round = 0;; ++round) {
+    mkdir("scratch", 0700);
+    // What an overlay cannot lie on (another overlay, some network file systems) gets its changes in memory instead.
+    if (round == 1 && mount("tmpfs", "scratch", "tmpfs", MS_NODEV, "mode=0700") != 0) break;
+    mkdir("scratch/upper", 0755);
+    mkdir("scratch/work", 0700);
+    mkdir("rootfs", 0755);
+    if (mount("overlay", "rootfs", "overlay", 0, options.c_str()) == 0) return true;
+    if (round == 1) break;
+  }
+  failure.add("cannot mount the image").add_error(errno);
+  return false;
+}
+
+// A private view of mounts: what is mounted here goes with the last process of the pod, whatever happens.
+bool set_up_mounts(const Input& input, Text& failure) {
+  if (!input.has(kOverlay) && !input.has(kHideMount)) return true;
+  if (unshare(CLONE_NEWNS) != 0 || mount(nullptr, "/", nullptr, MS_REC | MS_SLAVE, nullptr) != 0) {
+    failure.add("cannot make a private mount namespace").add_error(errno);
+    return false;
+  }
+  if (const char* path = input.first(kHideMount)) umount2(path, MNT_DETACH);
+  return !input.has(kOverlay) || mount_overlay(input, failure);
+}
+
+class Shim {
+ public:
+  int run();
+
+ private:
+  bool prepare(End& end);
+  void start(End& end);
+  void wait_for_exec(End& end, int failure_fd);
+  void wait_for_runtime(End& end);
+  void wait_for_end(End& end);
+  void handle_signals(bool block);
+  void kill_the_rest();
+  void clean_up();
+  bool reap();
+
+  Input input_;
+  int signal_fd_ = -1;
+  int main_ = -1;
+  int main_status_ = 0;
+  bool main_ended_ = false;
+};
+
+bool Shim::prepare(End& end) {
+  if (!input_.load() || !input_.has(kArg)) {
+    end.failure.add("the pod's orders cannot be read");
+    return false;
+  }
+  return make_groups(input_, end.failure) && set_up_mounts(input_, end.failure);
+}
+
+// Collects what has ended; true if the main process was among it.
+bool Shim::reap() {
+  for (;;) {
+    int status = 0;
+    const pid_t pid = waitpid(-1, &status, WNOHANG);
+    if (pid <= 0) return main_ended_;
+    if (pid != main_) continue;
+    main_status_ = status;
+    main_ended_ = true;
+  }
+}
+
+void Shim::handle_signals(bool block) {
+  pollfd waiting{signal_fd_, POLLIN, 0};
+  if (poll(&waiting, 1, block ? -1 : 0) <= 0) return;
+  signalfd_siginfo info{};
+  if (read(signal_fd_, &info, sizeof info) != sizeof info) return;
+  if (static_cast<int>(info.ssi_signo) == kStopSignal) signal_all(input_, SIGTERM);
+  if (static_cast<int>(info.ssi_signo) == kKillSignal) signal_all(input_, SIGKILL);
+}
+
+void Shim::wait_for_exec(End& end, int failure_fd) {
+  char bytes[1024];
+  for (;;) {
+    pollfd waiting[2] = {{failure_fd, POLLIN, 0}, {signal_fd_, POLLIN, 0}};
+    if (poll(waiting, 2, -1) < 0) continue;
+    if (waiting[1].revents != 0) handle_signals(false);
+    if (waiting[0].revents == 0) continue;
+    const ssize_t got = read(failure_fd, bytes, sizeof bytes);
+    if (got < 0 && errno == EINTR) continue;
+    if (got > 0) end.failure.add(bytes, static_cast<std::size_t>(got));
+    return;
+  }
+}
+
+// The runtime's command ends when the container runs; the container's first process is then our child.
+void Shim::wait_for_runtime(End& end) {
+  // Only the runtime: the container may have ended already, and its status must not be lost.
+  while (waitpid(main_, &main_status_, WNOHANG) == 0) handle_signals(true);
+  char bytes[1024];
+  if (WIFEXITED(main_status_) && WEXITSTATUS(main_status_) == 0 &&
+      read_file(input_.first(kPidFile), bytes, sizeof bytes) > 0) {
+    main_ = static_cast<int>(parse_number(bytes));
+    return;
+  }
+  const char* log = input_.first(kRuntimeLog);
+  const long size = log == nullptr ? 0 : read_file(log, bytes, sizeof bytes);
+  end.failure.add("cannot start the container: ");
+  if (size > 0) {
+    for (long i = 0; i < size; ++i) bytes[i] = bytes[i] == '\n' ? ' ' : bytes[i];
+    end.failure.add(bytes);
+  } else if (WIFSIGNALED(main_status_)) {
+    end.failure.add("the runtime was killed by signal ").add(std::int64_t{WTERMSIG(main_status_)});
+  } else {
+    end.failure.add("the runtime ended with exit code ").add(std::int64_t{WEXITSTATUS(main_status_)});
+  }
+}
+
+void Shim::wait_for_end(End& end) {
+  while (!reap()) handle_signals(true);
+  end.ran = true;
+  end.status = main_status_;
+}
+
+void Shim::kill_the_rest() {
+  // Each round finds what was forked meanwhile. A process that the kernel holds (a dead file server) is waited for a
+  // minute, and then left to the kernel.
+  std::int64_t pause_us = 500;
+  for (std::int64_t waited_us = 0; waited_us < 60'000'000; waited_us += pause_us) {
+    const int found = signal_all(input_, SIGKILL);
+    reap();
+    if (found == 0) return;
+    usleep(static_cast<useconds_t>(pause_us));
+    if (pause_us < 20'000) pause_us *= 2;
+  }
+}
+
+void Shim::start(End& end) {
+  int pipe_fds[2];
+  ChildPlan plan;
+  plan.argv = input_.vector(kArg);
+  plan.env = input_.vector(kEnv);
+  if (plan.argv == nullptr || plan.env == nullptr || pipe2(pipe_fds, O_CLOEXEC) != 0) {
+    end.failure.add("cannot start the pod's first process").add_error(errno);
+    return;
+  }
+  plan.failure_fd = pipe_fds[1];
+  main_ = start_child(input_, plan);
+  close(pipe_fds[1]);
+  if (main_ < 0) {
+    end.failure.add("cannot start the pod's first process").add_error(-main_);
+  } else {
+    wait_for_exec(end, pipe_fds[0]);
+    if (end.failure.empty() && input_.has(kPidFile)) wait_for_runtime(end);
+  }
+  close(pipe_fds[0]);
+  if (!end.failure.empty()) return;
+  end.started_us = now_us();
+  tell_started(input_, end.started_us);
+}
+
+// After the exit record, because nobody needs to wait for it.
+void Shim::clean_up() {
+  if (input_.has(kCleanup)) {
+    char** argv = input_.vector(kCleanup);
+    char** env = input_.vector(kEnv);
+    const pid_t pid = argv == nullptr || env == nullptr ? -1 : fork();
+    if (pid == 0) {
+      const int nothing = open("/dev/null", O_RDWR);
+      for (int fd = 0; fd < 3; ++fd) dup2(nothing, fd);
+      execve(argv[0], argv, env);
+      _exit(127);
+    }
+    int status = 0;
+    if (pid > 0) waitpid(pid, &status, 0);
+  }
+  if (input_.has(kOverlay)) {
+    umount2("rootfs", MNT_DETACH);
+    umount2("scratch", MNT_DETACH);
+    remove_tree("scratch");
+  }
+  remove_groups(input_);
+}
+
+int Shim::run() {
+  setsid();
+  prctl(PR_SET_NAME, "berth-shim");
+  prctl(PR_SET_CHILD_SUBREAPER, 1);
+  syscall(SYS_close_range, kNotifyFd + 1, ~0U, 0);
+  fcntl(kLockFd, F_SETFD, FD_CLOEXEC);
+  fcntl(kNotifyFd, F_SETFD, FD_CLOEXEC);
+  signal(SIGPIPE, SIG_IGN);
+  sigset_t watched;
+  sigemptyset(&watched);
+  sigaddset(&watched, SIGCHLD);
+  sigaddset(&watched, kStopSignal);
+  sigaddset(&watched, kKillSignal);
+  sigprocmask(SIG_BLOCK, &watched, nullptr);
+  signal_fd_ = signalfd(-1, &watched, SFD_CLOEXEC);
+
+  Text pid;
+  pid.add(std::int64_t{getpid()}).add("\n");
+  [[maybe_unused]] const ssize_t wrote = pwrite(kLockFd, pid.data(), pid.size(), 0);
+
+  const int record = reserve_exit_record();
+  End end;
+  if (prepare(end)) start(end);
+  if (end.failure.empty()) wait_for_end(end);
+  end.ended_us = now_us();
+  kill_the_rest();
+  write_exit_record(record, input_, end);
+  clean_up();
+  return 0;
+}
+
+}  // namespace
+
+}  // namespace berth::shim
+
+int main(int argc, char** argv) {
+  if (argc == 2 && std::strcmp(argv[1], "--probe") == 0) return berth::shim::kProbeExitCode;
+  // Started by the agent in a pod's directory; started by anybody else, there is nothing to do.
+  if (argc != 2 || chdir(argv[1]) != 0) return 2;
+  berth::shim::Shim shim;
+  return shim.run();
+}

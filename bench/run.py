@@ -1,0 +1,47 @@
+#!/usr/bin/python3
+"""Runs one bench: starts what it needs in a temporary directory, prints a table and writes build/bench/NAME.json."""
+
+import argparse
+import os
+import sys
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+
+import harness  # noqa: E402
+from cases import containers, footprint, latency, micro, path  # noqa: E402
+
+CASES = {
+    "path": (path.run, "5,000 hollow nodes: arrays and single jobs from submission to their end"),
+    "latency": (latency.run, "one job at a time on a real agent: submission to running process"),
+    "containers": (containers.run, "a container's start through Berth against the bare runtime"),
+    "footprint": (footprint.run, "memory of agent, shim and server; start time of the command line"),
+    "placement": (micro.placement, "the placement engine against a plain loop"),
+    "journal": (micro.journal, "the journal's append against a bare write + fdatasync"),
+    "codec": (micro.codec, "encoding and decoding of frames, per pod"),
+}
+
+
+def main():
+    listing = "\n".join(f"  {name:<11} {what}" for name, (_, what) in CASES.items())
+    parser = argparse.ArgumentParser(description=__doc__, epilog="benches:\n" + listing,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("name", choices=CASES, metavar="NAME")
+    parser.add_argument("--short", action="store_true", help="a moment each: to see that it works, not how fast")
+    parser.add_argument("--build", default=os.path.join(harness.ROOT, "build", "release"), help="where the programs are")
+    arguments = parser.parse_args()
+    options = harness.Options(arguments.build, arguments.short)
+    figures = harness.Figures()
+    try:
+        if not os.path.exists(options.berth) and arguments.name not in ("placement", "journal", "codec"):
+            raise harness.BenchError(f"{options.berth} is missing: build it first (./dev build)")
+        CASES[arguments.name][0](options, figures)
+    except harness.BenchError as error:
+        return harness.main_error(error)
+    figures.print_table(arguments.name)
+    if not options.short:  # a moment's figures would pass for real ones
+        figures.write(arguments.name)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

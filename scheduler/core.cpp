@@ -1,0 +1,179 @@
+#include "scheduler/core.h"
+
+#include <cassert>
+
+#include "scheduler/core_impl.h"
+
+namespace berth::scheduler {
+
+using namespace state;  // the vocabulary of everything below
+
+Core::Core(CoreOptions options, Cluster cluster, TimeUs now)
+    : impl_(std::make_unique<Impl>(std::move(options), std::move(cluster), now)) {}
+Core::~Core() = default;
+Turn Core::step(std::span<Command> commands, TimeUs now) { return impl_->step(commands, now); }
+std::optional<TimeUs> Core::next_deadline() const { return impl_->next_deadline(); }
+const Cluster& Core::cluster() const { return impl_->cluster(); }
+std::string Core::check_invariants() const { return impl_->check_invariants(); }
+
+Core::Impl::Impl(CoreOptions options, Cluster cluster, TimeUs now)
+    : options_(std::move(options)), cluster_(std::move(cluster)), now_(std::max(now, cluster_.applied_at())) {
+  restore();
+}
+
+// Everything beside the cluster is derived from it: the node table, the claims, the queue of waiting jobs.
+void Core::Impl::restore() {
+  for (const auto& [id, node] : cluster_.nodes()) {
+    engine_.set_node(id, node.info.capacity, node.info.features);
+    engine_.set_in_service(id, node.state == NodeState::kUp);
+    if (node.state != NodeState::kLost) set_lost_deadline(id, now_ + options_.node_lost_after_ms * 1000);
+  }
+  for (const auto& [id, pod] : cluster_.live_pods()) {
+    engine_.claim(pod.node, cluster_.job(id.job)->spec.request.resources, pod.gpu_mask);
+  }
+  for (const auto& [id, job] : cluster_.jobs()) {
+    waiting_pods_ += job->counts.of(PodState::kPending);
+    enqueue(*job);
+  }
+}
+
+Turn Core::Impl::step(std::span<Command> commands, TimeUs now) {
+  now_ = std::max({now, now_, cluster_.applied_at()});
+  for (Command& command : commands) {
+    std::visit([this](auto& body) { handle(body); }, command);
+  }
+  lose_overdue_nodes();
+  run_pass();
+  send_starts();
+  forget_old_jobs();
+  notify_watchers();
+
+  Turn turn;
+  turn.effects = std::exchange(effects_, {});
+  if (!events_.empty()) {
+    turn.batch.index = cluster_.applied_index() + 1;
+    turn.batch.at = now_;
+    turn.batch.events = std::exchange(events_, {});
+    cluster_.finish_batch(turn.batch.index, now_);
+  }
+  return turn;
+}
+
+void Core::Impl::emit(Event event) {
+  const Status applied = cluster_.apply_event(event, now_);
+  // The core decides from the same cluster that it applies to: an event that does not apply is a defect of the core, and
+  // going on would write a journal that cannot be read back.
+  assert(applied.ok());
+  if (!applied.ok()) std::abort();
+  events_.push_back(std::move(event));
+}
+
+void Core::Impl::refuse(const ReplyTo& to, ErrorCode code, std::string field, std::string message,
+                        std::uint32_t retry_after_ms) {
+  reply(to, Error{code, std::move(field), std::move(message), retry_after_ms});
+}
+
+void Core::Impl::handle(ClientCommand& command) {
+  std::visit([&](auto& request) { on_request(command, request); }, command.request);
+}
+
+void Core::Impl::handle(ClientGone& command) {
+  const auto found = watched_by_.find(command.session);
+  if (found == watched_by_.end()) return;
+  for (const JobId job : found->second) {
+    const auto watchers = watchers_.find(job);
+    if (watchers == watchers_.end()) continue;
+    std::erase_if(watchers->second, [&](const ReplyTo& to) { return to.session == command.session; });
+    if (watchers->second.empty()) watchers_.erase(watchers);
+  }
+  watched_by_.erase(found);
+}
+
+// One progress message to each watcher of each job that changed, however much changed in the turn.
+void Core::Impl::notify_watchers() {
+  for (const JobId id : std::exchange(changed_, {})) {
+    const auto watchers = watchers_.find(id);
+    const Job* job = cluster_.job(id);
+    if (watchers == watchers_.end() || job == nullptr) continue;
+    const JobProgress progress{id, job->counts, summary_of(job->counts), !job->active()};
+    for (const ReplyTo& to : watchers->second) reply(to, progress);
+    if (!progress.ended) continue;
+    for (const ReplyTo& to : watchers->second) {
+      const auto session = watched_by_.find(to.session);
+      if (session == watched_by_.end()) continue;
+      session->second.erase(id);
+      if (session->second.empty()) watched_by_.erase(session);
+    }
+    watchers_.erase(watchers);
+  }
+}
+
+// Ended jobs leave the state, oldest first, when there are too many or they are too old: in helpings, so that a steady
+// stream of ends does not send every node a message for every job.
+void Core::Impl::forget_old_jobs() {
+  constexpr std::size_t kForgetMax = 4096;
+  const TimeUs oldest = now_ - options_.ended_kept_ms * 1000;
+  const auto& ended = cluster_.ended_jobs();
+  std::uint64_t pods = cluster_.ended_pods();
+  // However big they are, the last few stay: who submitted them will look.
+  std::size_t rest = ended.size();
+  const bool too_many = pods > options_.ended_pods_kept + options_.ended_pods_kept / 64 && rest > options_.ended_jobs_kept_min;
+  if (ended.empty() || (!too_many && ended.begin()->first >= oldest)) return;
+  JobsForgotten forgotten;
+  std::map<NodeId, ForgetJobs> by_node;
+  for (const auto& [ended_at, id] : ended) {
+    const bool over = pods > options_.ended_pods_kept && rest > options_.ended_jobs_kept_min;
+    if ((!over && ended_at >= oldest) || forgotten.jobs.size() >= kForgetMax) break;
+    --rest;
+    const Job& job = *cluster_.job(id);
+    pods -= job.spec.elements.size();
+    forgotten.jobs.push_back(id);
+    job.outcomes.each(0, [&](std::uint32_t, const PodOutcome& outcome) {
+      auto& jobs = by_node[outcome.node].jobs;
+      if (jobs.empty() || jobs.back() != id) jobs.push_back(id);
+      return true;
+    });
+  }
+  // A node that is away keeps its output of them: an administrator's to remove.
+  for (auto& [node, body] : by_node) {
+    if (const std::uint64_t session = session_of(node); session != 0) effects_.push_back(ToAgent{session, std::move(body)});
+  }
+  emit(std::move(forgotten));
+}
+
+std::optional<TimeUs> Core::Impl::next_deadline() const {
+  if (pass_unfinished_) return now_;
+  std::optional<TimeUs> next;
+  const auto at = [&next](TimeUs time) {
+    if (!next || time < *next) next = time;
+  };
+  if (!lost_deadlines_.empty()) at(lost_deadlines_.begin()->first);
+  if (!cluster_.ended_jobs().empty()) at(cluster_.ended_jobs().begin()->first + options_.ended_kept_ms * 1000 + 1);
+  return next;
+}
+
+std::string Core::Impl::check_invariants() const {
+  if (std::string wrong = state::check_invariants(cluster_); !wrong.empty()) return "cluster: " + wrong;
+  if (std::string wrong = engine_.check_invariants(); !wrong.empty()) return "placement: " + wrong;
+  if (std::string wrong = waiting_.check_invariants(); !wrong.empty()) return "waiting: " + wrong;
+  std::map<NodeId, Resources> used;
+  for (const auto& [id, pod] : cluster_.live_pods()) {
+    const Resources& r = cluster_.job(id.job)->spec.request.resources;
+    Resources& sum = used[pod.node];
+    sum = {sum.cpu_milli + r.cpu_milli, sum.mem_mib + r.mem_mib, sum.gpus + r.gpus};
+  }
+  for (const auto& [id, node] : cluster_.nodes()) {
+    if (engine_.used(id) != used[id]) return "node " + node.info.name + ": claims differ from its live pods";
+  }
+  std::uint64_t pending = 0;
+  for (const auto& [id, job] : cluster_.jobs()) {
+    pending += job->counts.of(PodState::kPending);
+    const bool gang = job->spec.kind == JobKind::kGang;
+    const bool should = gang ? job->pending.size() == job->spec.elements.size()
+                             : !job->pending.empty() && throttle_room(*job) != 0;
+    if (should != waiting_.contains(id)) return "job " + std::to_string(id.value) + " should wait and does not, or the other way";
+  }
+  return pending == waiting_pods_ ? "" : "the count of waiting pods is wrong";
+}
+
+}  // namespace berth::scheduler

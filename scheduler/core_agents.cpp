@@ -1,0 +1,322 @@
+// Nodes: agents come, report and go; what they run is brought together with what the cluster decided.
+#include <algorithm>
+#include <boost/unordered/unordered_flat_set.hpp>
+
+#include "scheduler/core_impl.h"
+
+namespace berth::scheduler {
+
+using namespace state;
+
+namespace {
+
+bool is_node_name(std::string_view name) {
+  return !name.empty() && name.size() <= kMaxNameBytes && std::all_of(name.begin(), name.end(), [](unsigned char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' || c == '_' || c == '-';
+  });
+}
+
+}  // namespace
+
+std::uint64_t Core::Impl::session_of(NodeId node) const {
+  const auto found = runtime_.find(node);
+  return found == runtime_.end() ? 0 : found->second.session;
+}
+
+void Core::Impl::handle(AgentConnected& command) {
+  NodeInfo& info = command.hello.info;
+  const auto refuse_agent = [&](ErrorCode code, std::string field, std::string message) {
+    effects_.push_back(RefuseAgent{command.session, Error{code, std::move(field), std::move(message), 0}});
+  };
+  if (!is_node_name(info.name)) {
+    return refuse_agent(ErrorCode::kInvalid, "name", "a node's name is 1 to 255 of the characters A-Z a-z 0-9 . _ -");
+  }
+  if (info.capacity.cpu_milli == 0 || info.capacity.gpus > kMaxGpus) {
+    return refuse_agent(ErrorCode::kInvalid, "capacity", "a node offers some cpu and at most 64 GPUs");
+  }
+  std::sort(info.features.begin(), info.features.end());
+  info.features.erase(std::unique(info.features.begin(), info.features.end()), info.features.end());
+
+  const Node* known = cluster_.node_by_name(info.name);
+  if (known != nullptr && session_of(known->id) != 0) {
+    if (known->info.instance != info.instance) {
+      return refuse_agent(ErrorCode::kConflict, "name", "another agent is connected as node '" + info.name + "'");
+    }
+    // The same agent came back before its old connection was seen to die.
+    const std::uint64_t old = session_of(known->id);
+    effects_.push_back(RefuseAgent{old, Error{ErrorCode::kConflict, "", "the agent has connected again", 0}});
+    agents_.erase(old);
+  }
+  const NodeId id = known != nullptr ? known->id : NodeId{cluster_.last_node_id().value + 1};
+  const bool other_memory = known != nullptr && known->info.instance != info.instance;
+  if (other_memory) lose_pods(id, "node " + info.name + " lost its memory of this pod");
+  const bool same = known != nullptr && known->info == info && known->state != NodeState::kLost;
+  if (!same) emit(NodeJoined{id, info});
+  engine_.set_node(id, info.capacity, info.features);
+  engine_.set_in_service(id, cluster_.node(id)->state == NodeState::kUp);
+  engine_.set_connected(id, true);
+  if (session_of(id) == 0) ++connected_;
+  runtime_[id].session = command.session;
+  set_lost_deadline(id, 0);
+  agents_[command.session] = id;
+  room_made_.insert(id);
+  effects_.push_back(ToAgent{command.session, AgentWelcome{id, options_.heartbeat_ms}});
+  reconcile(id, command.session, command.hello);
+}
+
+// What the agent has against what the cluster wants of it.
+void Core::Impl::reconcile(NodeId node, std::uint64_t session, const AgentHello& hello) {
+  std::map<PodId, const AgentPod*> has;
+  PodsStarted started;
+  std::vector<PodStop> stops;
+  std::vector<PodRef> forgets;
+  for (const AgentPod& pod : hello.pods) {
+    const Pod* bound = cluster_.pod(pod.ref.pod);
+    if (bound == nullptr || bound->node != node || bound->ref != pod.ref) {
+      if (!reconcile_unknown(node, pod, stops, forgets)) continue;
+      bound = cluster_.pod(pod.ref.pod);
+    }
+    has.emplace(pod.ref.pod, &pod);
+    if (pod.running && bound->state == PodState::kBound && pod.started_at != 0) {
+      started.starts.push_back({pod.ref, pod.started_at});
+    }
+  }
+  if (!started.starts.empty()) emit(std::move(started));
+
+  std::vector<PodEnd> ends;
+  std::map<JobId, StartOrder> orders;
+  for (const PodId& id : cluster_.pods_of(node)) {
+    const Pod& pod = *cluster_.pod(id);
+    const auto listed = has.find(id);
+    if (listed != has.end()) {
+      if (pod.stopping && listed->second->running) stops.push_back({pod.ref, pod.stop_state});
+      continue;
+    }
+    PodEnd end;
+    end.ref = pod.ref;
+    end.outcome.exit_code = -1;
+    end.outcome.started_at = pod.started_at;
+    if (pod.state == PodState::kRunning) {
+      // It ran there, and the agent knows nothing of it: to send it again might run it twice.
+      end.outcome.state = PodState::kNodeLost;
+      end.message = "node " + hello.info.name + " no longer knows this pod";
+      ends.push_back(std::move(end));
+    } else if (pod.stopping) {
+      end.outcome.state = pod.stop_state;
+      ends.push_back(std::move(end));
+    } else {
+      // The order never arrived, or the agent died before it wrote anything down.
+      const Job& job = *cluster_.job(id.job);
+      auto [order, made] = orders.try_emplace(id.job);
+      if (made) order->second = order_for(job);
+      order->second.pods.push_back(start_of(job, pod));
+    }
+  }
+  end_pods(std::move(ends));
+  if (!orders.empty()) {
+    StartPods starts;
+    for (auto& [job, order] : orders) starts.orders.push_back(std::move(order));
+    effects_.push_back(ToAgent{session, std::move(starts)});
+  }
+  if (!stops.empty()) effects_.push_back(ToAgent{session, StopPods{std::move(stops)}});
+  if (!forgets.empty()) effects_.push_back(ToAgent{session, ForgetPods{std::move(forgets)}});
+}
+
+// The agent has a pod that is not bound to it: it was given up while the node was away. True if it is adopted back.
+bool Core::Impl::reconcile_unknown(NodeId node, const AgentPod& pod, std::vector<PodStop>& stops,
+                                   std::vector<PodRef>& forgets) {
+  const Job* job = cluster_.job(pod.ref.pod.job);
+  if (!pod.running) {
+    forgets.push_back(pod.ref);
+  } else if (job != nullptr && adoptable(*job, pod)) {
+    adopt(node, pod);
+    return true;
+  } else {
+    stops.push_back({pod.ref, PodState::kCancelled});
+  }
+  return false;
+}
+
+// It was requeued and still waits for its next attempt: the one that runs will do. A gang is requeued as a whole, so one
+// of its pods alone is of no use.
+bool Core::Impl::adoptable(const Job& job, const AgentPod& pod) const {
+  const std::uint32_t element = pod.ref.pod.element;
+  return job.spec.kind != JobKind::kGang && pod.started_at != 0 && element < job.spec.elements.size() &&
+         job.pending.contains(element) && Cluster::next_attempt(job, element) == pod.ref.attempt + 1;
+}
+
+void Core::Impl::adopt(NodeId node, const AgentPod& pod) {
+  emit(PodsAdopted{{{pod.ref, node, pod.gpu_mask, pod.started_at}}});
+  const Job& job = *cluster_.job(pod.ref.pod.job);
+  engine_.claim(node, job.spec.request.resources, pod.gpu_mask);
+  --waiting_pods_;
+  after_ends(job);
+}
+
+void Core::Impl::handle(AgentReported& command) {
+  const auto agent = agents_.find(command.session);
+  if (agent == agents_.end()) return;  // refused or replaced: it will connect again and repeat itself
+  const NodeId node = agent->second;
+  ForgetPods forget;
+  std::vector<PodEnd> ends;
+  for (PodEnd& end : command.status.ends) {
+    forget.pods.push_back(end.ref);
+    const Pod* pod = cluster_.pod(end.ref.pod);
+    if (pod == nullptr || pod->ref != end.ref || pod->node != node) continue;  // told before, or given up
+    ends.push_back(std::move(end));
+  }
+  // A pod that has ended in the same report needs no event of its own for its start.
+  boost::unordered_flat_set<PodId, PodIdHash> ended;
+  if (!command.status.starts.empty()) {
+    for (const PodEnd& end : ends) ended.insert(end.ref.pod);
+  }
+  PodsStarted started;
+  for (const PodStart& start : command.status.starts) {
+    const Pod* pod = cluster_.pod(start.ref.pod);
+    if (pod == nullptr || pod->ref != start.ref || pod->node != node || pod->state != PodState::kBound) continue;
+    if (!ended.contains(start.ref.pod)) started.starts.push_back(start);
+  }
+  for (const PodStart& start : started.starts) {
+    const Job& job = *cluster_.job(start.ref.pod.job);
+    start_latency_.add(start.started_at - job.submitted_at);
+    if (!watchers_.empty() && watchers_.contains(job.id)) changed_.insert(job.id);
+  }
+  if (!started.starts.empty()) emit(std::move(started));
+  end_pods(std::move(ends));
+  // Released only when this turn is durable, like every effect: the agent then forgets what the journal remembers.
+  if (!forget.pods.empty()) effects_.push_back(ToAgent{command.session, std::move(forget)});
+}
+
+// Completes what a node says of an end with what the cluster knows: whether it was told to stop, and whether it goes back.
+void Core::Impl::decide_end(const Job& job, const Pod& pod, PodEnd& end) {
+  PodOutcome& outcome = end.outcome;
+  if (!is_final(outcome.state)) outcome.state = PodState::kFailed;
+  outcome.node = pod.node;
+  outcome.attempt = static_cast<std::uint16_t>(end.ref.attempt);
+  if (outcome.started_at == 0) outcome.started_at = pod.started_at;
+  if (outcome.ended_at == 0) outcome.ended_at = now_;
+  const bool gang = job.spec.kind == JobKind::kGang;
+  const bool lost = outcome.state == PodState::kNodeLost;
+  if (pod.stopping) {
+    if (lost || outcome.state == PodState::kCancelled) outcome.state = pod.stop_state;
+    // A gang whose member was requeued goes back to the queue as a whole.
+    end.requeue = gang && !job.pending.empty();
+    return;
+  }
+  const bool may_requeue = lost && end.ref.attempt <= job.spec.requeues_max;
+  const bool none_ended = job.counts.active() == job.spec.elements.size();
+  end.requeue = may_requeue && (!gang || none_ended);
+}
+
+void Core::Impl::end_pods(std::vector<PodEnd> ends) {
+  if (ends.empty()) return;
+  PodsEnded ended;
+  ended.ends.reserve(ends.size());
+  std::vector<PodStop> gang_stops;
+  std::vector<JobId> jobs;
+  const auto flush = [&] {
+    if (!ended.ends.empty()) emit(std::exchange(ended, {}));
+  };
+  for (PodEnd& end : ends) {
+    const Job& job = *cluster_.job(end.ref.pod.job);
+    const bool gang = job.spec.kind == JobKind::kGang;
+    // Gangs are decided member by member on the state that the member before left.
+    if (gang) flush();
+    const Pod* found = cluster_.pod(end.ref.pod);
+    if (found == nullptr || found->ref != end.ref) continue;  // twice in one report
+    const Pod pod = *found;
+    decide_end(job, pod, end);
+    engine_.release(pod.node, job.spec.request.resources, pod.gpu_mask);
+    room_made_.insert(pod.node);
+    if (pod.state == PodState::kBound && end.outcome.started_at != 0) {
+      start_latency_.add(end.outcome.started_at - job.submitted_at);
+    }
+    if (end.requeue) ++waiting_pods_;
+    const bool takes_others = gang && !pod.stopping && end.outcome.state != PodState::kSucceeded;
+    if (jobs.empty() || jobs.back() != job.id) jobs.push_back(job.id);
+    ended.ends.push_back(std::move(end));
+    if (!takes_others) continue;
+    flush();
+    std::vector<PodStop> stops;
+    for (std::uint32_t e = 0; e < job.spec.elements.size(); ++e) {
+      const Pod* member = cluster_.pod({job.id, e});
+      if (member != nullptr && !member->stopping) stops.push_back({member->ref, PodState::kCancelled});
+    }
+    stop_pods(std::move(stops));
+  }
+  flush();
+  for (const JobId id : jobs) after_ends(*cluster_.job(id));
+}
+
+void Core::Impl::lose_pods(NodeId node, const std::string& why) {
+  std::vector<PodEnd> ends;
+  for (const PodId& id : cluster_.pods_of(node)) {
+    PodEnd end;
+    end.ref = cluster_.pod(id)->ref;
+    end.outcome.state = PodState::kNodeLost;
+    end.outcome.exit_code = -1;
+    end.message = why;
+    ends.push_back(std::move(end));
+  }
+  end_pods(std::move(ends));
+}
+
+void Core::Impl::set_lost_deadline(NodeId node, TimeUs at) {
+  NodeRuntime& runtime = runtime_[node];
+  if (runtime.lost_at != 0) lost_deadlines_.erase({runtime.lost_at, node});
+  runtime.lost_at = at;
+  if (at != 0) lost_deadlines_.emplace(at, node);
+}
+
+void Core::Impl::disconnect(NodeId node) {
+  engine_.set_connected(node, false);
+  runtime_[node].session = 0;
+  --connected_;
+  set_lost_deadline(node, now_ + options_.node_lost_after_ms * 1000);
+}
+
+void Core::Impl::handle(AgentGone& command) {
+  const auto agent = agents_.find(command.session);
+  if (agent == agents_.end()) return;
+  const NodeId node = agent->second;
+  agents_.erase(agent);
+  if (session_of(node) == command.session) disconnect(node);
+}
+
+void Core::Impl::lose_overdue_nodes() {
+  while (!lost_deadlines_.empty() && lost_deadlines_.begin()->first <= now_) {
+    const NodeId id = lost_deadlines_.begin()->second;
+    set_lost_deadline(id, 0);
+    const std::string why = "node " + cluster_.node(id)->info.name + " was lost";
+    if (cluster_.node(id)->state == NodeState::kUp) {
+      emit(NodeStateChanged{id, NodeState::kLost, "did not answer for " + std::to_string(options_.node_lost_after_ms / 1000) + " s"});
+      engine_.set_in_service(id, false);
+    }
+    lose_pods(id, why);
+  }
+}
+
+StartOrder Core::Impl::order_for(const Job& job) const {
+  StartOrder order;
+  order.job = job.id;
+  order.job_name = job.spec.name;
+  order.owner = job.owner;
+  order.kind = job.spec.kind;
+  order.resources = job.spec.request.resources;
+  order.time_limit_ms = job.spec.time_limit_ms;
+  order.launch = job.spec.launch;
+  if (job.spec.kind == JobKind::kGang) {
+    for (std::uint32_t e = 0; e < job.spec.elements.size(); ++e) {
+      const Pod* pod = cluster_.pod({job.id, e});
+      order.peers.push_back(pod == nullptr ? "" : cluster_.node(pod->node)->info.name);
+    }
+  }
+  return order;
+}
+
+PodToStart Core::Impl::start_of(const Job& job, const Pod& pod) {
+  const std::uint32_t element = pod.ref.pod.element;
+  return {element, job.spec.elements.at(element), pod.ref.attempt, pod.gpu_mask};
+}
+
+}  // namespace berth::scheduler

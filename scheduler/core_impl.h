@@ -1,0 +1,142 @@
+// The core's inside. One object per core; its parts are in core_jobs.cpp (submit, cancel), core_agents.cpp (nodes come, report
+// and go), core_pass.cpp (the scheduling pass), core_queries.cpp (listings) and core_admin.cpp (nodes, queues, tokens).
+#pragma once
+
+#include <boost/unordered/unordered_flat_map.hpp>
+#include <map>
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "placement/engine.h"
+#include "scheduler/core.h"
+#include "scheduler/latency.h"
+#include "scheduler/wait_queue.h"
+
+namespace berth::scheduler {
+
+class Core::Impl {
+ public:
+  Impl(CoreOptions options, state::Cluster cluster, state::TimeUs now);
+
+  Turn step(std::span<Command> commands, state::TimeUs now);
+  std::optional<state::TimeUs> next_deadline() const;
+  const state::Cluster& cluster() const { return cluster_; }
+  std::string check_invariants() const;
+
+ private:
+  // ---- core.cpp: the turn ----
+  void emit(state::Event event);
+  void reply(const ReplyTo& to, state::ServerReply body) { effects_.push_back(Reply{to, std::move(body)}); }
+  void refuse(const ReplyTo& to, state::ErrorCode code, std::string field, std::string message,
+              std::uint32_t retry_after_ms = 0);
+  void handle(ClientCommand& command);
+  void notify_watchers();
+  void forget_old_jobs();
+  void restore();
+
+  // ---- core_jobs.cpp ----
+  void on_request(ClientCommand& command, state::SubmitRequest& request);
+  void on_request(ClientCommand& command, state::CancelRequest& request);
+  void on_request(ClientCommand& command, state::WatchJobsRequest& request);
+  state::Status check_spec(const Caller& caller, state::JobSpec& spec);
+  state::Status check_possible(const state::JobSpec& spec);
+  const state::Job* find_job(const ClientCommand& command, state::JobId id);  // refuses if absent or another's
+  void enqueue(const state::Job& job);
+  std::int64_t priority_of(const state::Job& job) const;
+  void stop_pods(std::vector<state::PodStop> stops);
+  bool cancel_elements(const state::Job& job, const std::vector<state::ElementRange>& elements);
+  void after_ends(const state::Job& job);
+
+  // ---- core_agents.cpp ----
+  struct NodeRuntime {
+    std::uint64_t session = 0;  // 0: not connected
+    state::TimeUs lost_at = 0;  // when it becomes lost unless it returns; 0: no deadline
+  };
+  void handle(AgentConnected& command);
+  void handle(AgentReported& command);
+  void handle(AgentGone& command);
+  void handle(ClientGone& command);
+  void handle(Tick&) {}
+  void reconcile(state::NodeId node, std::uint64_t session, const state::AgentHello& hello);
+  bool reconcile_unknown(state::NodeId node, const state::AgentPod& pod, std::vector<state::PodStop>& stops,
+                         std::vector<state::PodRef>& forgets);
+  bool adoptable(const state::Job& job, const state::AgentPod& pod) const;
+  void adopt(state::NodeId node, const state::AgentPod& pod);
+  void end_pods(std::vector<state::PodEnd> ends);
+  void decide_end(const state::Job& job, const state::Pod& pod, state::PodEnd& end);
+  void lose_pods(state::NodeId node, const std::string& why);
+  void disconnect(state::NodeId node);
+  void set_lost_deadline(state::NodeId node, state::TimeUs at);
+  void lose_overdue_nodes();
+  std::uint64_t session_of(state::NodeId node) const;
+  state::StartOrder order_for(const state::Job& job) const;
+  static state::PodToStart start_of(const state::Job& job, const state::Pod& pod);
+
+  // ---- core_pass.cpp ----
+  void run_pass();
+  bool place_from(WaitQueue::Head head, std::uint32_t& budget);
+  bool place_gang(const state::Job& job);
+  std::uint32_t place_some(const state::Job& job, std::uint32_t wanted);
+  void bind(const state::Job& job, const std::vector<std::uint32_t>& elements,
+            const std::vector<placement::Placed>& places);
+  void unblock_for_room();
+  bool overdue(const WaitQueue::Class& in) const;
+  void apply_holds(const WaitKey& upto);
+  void send_starts();
+  std::uint32_t throttle_room(const state::Job& job) const;
+
+  // ---- core_queries.cpp ----
+  void on_request(ClientCommand& command, state::ListJobsRequest& request);
+  void on_request(ClientCommand& command, state::ListPodsRequest& request);
+  void on_request(ClientCommand& command, state::ListNodesRequest& request);
+  void on_request(ClientCommand& command, state::ShowJobRequest& request);
+  void on_request(ClientCommand& command, state::ExplainRequest& request);
+  void on_request(ClientCommand& command, state::ServerInfoRequest& request);
+  void on_request(ClientCommand& command, state::ReadLogRequest& request);
+  state::JobRow row_of(const state::Job& job, std::map<const WaitQueue::Class*, std::string>& class_reasons) const;
+  state::PodRow pod_row_of(const state::Job& job, std::uint32_t element) const;
+  std::string waiting_reason(const state::Job& job, std::map<const WaitQueue::Class*, std::string>& class_reasons) const;
+  state::Explanation explain_waiting(const state::Job& job) const;
+
+  // ---- core_admin.cpp ----
+  void on_request(ClientCommand& command, state::NodeActionRequest& request);
+  void on_request(ClientCommand& command, state::QueueActionRequest& request);
+  void on_request(ClientCommand& command, state::ListQueuesRequest& request);
+  void on_request(ClientCommand& command, state::TokenCreateRequest& request);
+  void on_request(ClientCommand& command, state::TokenListRequest& request);
+  void on_request(ClientCommand& command, state::TokenRevokeRequest& request);
+  bool require_admin(const ClientCommand& command, const char* what);
+  void requeue_all_waiting();
+
+  CoreOptions options_;
+  state::Cluster cluster_;
+  placement::Engine engine_;
+  WaitQueue waiting_;
+  state::TimeUs now_ = 0;
+
+  // This turn.
+  std::vector<state::Event> events_;
+  std::vector<Effect> effects_;
+  std::set<state::NodeId> room_made_;                 // nodes that may now hold what they could not before
+  std::map<state::NodeId, state::StartPods> starts_;  // what the pass bound, by node
+  std::set<state::JobId> changed_;                    // watched jobs whose counts changed
+  std::vector<const WaitQueue::Class*> overdue_;
+  bool holds_applied_ = false;
+
+  // From turn to turn.
+  boost::unordered_flat_map<state::NodeId, NodeRuntime, std::hash<state::NodeId>> runtime_;
+  std::set<std::pair<state::TimeUs, state::NodeId>> lost_deadlines_;  // NodeRuntime::lost_at of all, in order
+  std::uint32_t connected_ = 0;
+  boost::unordered_flat_map<std::uint64_t, state::NodeId> agents_;  // session -> node
+  std::map<state::JobId, std::vector<ReplyTo>> watchers_;
+  std::map<std::uint64_t, std::set<state::JobId>> watched_by_;  // session -> jobs
+  std::uint64_t waiting_pods_ = 0;
+  bool pass_unfinished_ = false;
+  bool retry_blocked_ = false;  // some classes were blocked by a hold, not by want of room
+  std::uint64_t log_tokens_ = 0;
+  Latency start_latency_;
+};
+
+}  // namespace berth::scheduler

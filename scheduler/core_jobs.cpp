@@ -1,0 +1,292 @@
+// Jobs: submission, cancellation, and what their waiting means for the queue.
+#include <algorithm>
+#include <numeric>
+
+#include "scheduler/core_impl.h"
+#include "state/units.h"
+
+namespace berth::scheduler {
+
+using namespace state;
+
+namespace {
+
+constexpr std::int32_t kPriorityMax = 1000;
+constexpr std::size_t kFeaturesMax = 32;
+constexpr std::size_t kJobsPerRequestMax = 100'000;
+
+bool is_name(std::string_view text, std::size_t max) {
+  return text.size() <= max && std::all_of(text.begin(), text.end(), [](unsigned char c) { return c >= 0x20 && c != 0x7f; });
+}
+
+}  // namespace
+
+Status Core::Impl::check_spec(const Caller& caller, JobSpec& spec) {
+  if (!is_name(spec.name, kMaxNameBytes)) {
+    return invalid("name", "the name has control characters or more than " + std::to_string(kMaxNameBytes) + " bytes");
+  }
+  const auto queue = cluster_.queues().find(spec.queue);
+  if (queue == cluster_.queues().end()) {
+    std::string known;
+    for (const auto& [name, unused] : cluster_.queues()) known += (known.empty() ? "" : ", ") + name;
+    return Error{ErrorCode::kNotFound, "queue", "there is no queue '" + spec.queue + "'; there are: " + known, 0};
+  }
+  const std::uint32_t size = spec.elements.size();
+  if (size == 0) return invalid("array", "a job needs at least one element");
+  if (spec.kind == JobKind::kArray && size > options_.array_size_max) {
+    return invalid("array", "an array of " + std::to_string(size) + " elements is over the limit of " +
+                                std::to_string(options_.array_size_max));
+  }
+  if (spec.kind == JobKind::kGang && size > kMaxGangSize) {
+    return invalid("gang", "a gang of " + std::to_string(size) + " pods is over the limit of " + std::to_string(kMaxGangSize));
+  }
+  if (spec.kind == JobKind::kSingle && size != 1) return invalid("array", "a single job has exactly one element");
+  if (spec.throttle != 0 && spec.kind != JobKind::kArray) return invalid("array", "only an array has a throttle");
+  if (spec.distinct_nodes && spec.kind != JobKind::kGang) return invalid("nodes", "only a gang has distinct nodes");
+  if (spec.request.resources.cpu_milli == 0) return invalid("cpus", "a pod needs at least 0.001 cpus");
+  if (spec.request.resources.gpus > kMaxGpus) {
+    return invalid("gpus", std::to_string(spec.request.resources.gpus) + " GPUs are over the limit of " +
+                               std::to_string(kMaxGpus) + " for a pod");
+  }
+  if (spec.request.features.size() > kFeaturesMax) {
+    return invalid("feature", "at most " + std::to_string(kFeaturesMax) + " features may be asked for");
+  }
+  std::sort(spec.request.features.begin(), spec.request.features.end());
+  spec.request.features.erase(std::unique(spec.request.features.begin(), spec.request.features.end()),
+                              spec.request.features.end());
+  if (spec.priority < -kPriorityMax || spec.priority > kPriorityMax) {
+    return invalid("priority", "the priority must be from -1000 to 1000");
+  }
+  if (spec.priority > 0 && !caller.admin) {
+    return Error{ErrorCode::kDenied, "priority", "only an administrator may raise a job's priority above 0", 0};
+  }
+  if (spec.time_limit_ms < 0) return invalid("time", "the time limit must not be negative");
+  if (const std::int64_t longest = queue->second.time_limit_ms; longest != 0) {
+    if (spec.time_limit_ms > longest) {
+      return invalid("time", "the time limit of " + format_duration_ms(spec.time_limit_ms) + " is over queue '" +
+                                 spec.queue + "''s " + format_duration_ms(longest));
+    }
+    if (spec.time_limit_ms == 0) spec.time_limit_ms = longest;
+  }
+  if (spec.launch.empty() || spec.launch.size() > kMaxLaunchBytes) {
+    return invalid("command", "the command and its environment must take from 1 byte to 1 MiB");
+  }
+  return check_possible(spec);
+}
+
+// A request that no node could ever hold is refused, unless there are no nodes yet to judge by.
+Status Core::Impl::check_possible(const JobSpec& spec) {
+  if (engine_.node_count() == 0) return Unit{};
+  WaitQueue::Class& in = waiting_.class_of(spec);
+  if (in.potential_version != engine_.offers_version()) {
+    const placement::Potential potential = engine_.potential(spec.request);
+    in.potential_version = engine_.offers_version();
+    in.potential_nodes = potential.nodes;
+    in.potential_pods = potential.pods;
+  }
+  const std::uint32_t size = spec.kind == JobKind::kGang ? spec.elements.size() : 1;
+  if (in.potential_nodes == 0) {
+    const placement::Refusal refusal = engine_.explain(spec.request);
+    std::string counts;
+    for (const auto& count : refusal.counts) {
+      counts += (counts.empty() ? "" : ", ") + std::to_string(count.nodes) + " by " + count.constraint;
+    }
+    return invalid("resources", "no node could ever hold this request (" + std::to_string(refusal.nodes_total) +
+                                    (refusal.nodes_total == 1 ? " node" : " nodes") + " ruled out: " + counts + ")");
+  }
+  if (spec.distinct_nodes && in.potential_nodes < size) {
+    return invalid("nodes", "the job wants " + std::to_string(size) + " nodes and only " +
+                                std::to_string(in.potential_nodes) + " could ever hold one of its pods");
+  }
+  if (in.potential_pods < size) {
+    return invalid("gang", "the job wants " + std::to_string(size) + " pods at once and the nodes could never hold more than " +
+                               std::to_string(in.potential_pods));
+  }
+  return Unit{};
+}
+
+void Core::Impl::on_request(ClientCommand& command, SubmitRequest& request) {
+  if (request.jobs.empty()) return refuse(command.reply_to, ErrorCode::kInvalid, "jobs", "the request has no job");
+  if (request.jobs.size() > kJobsPerRequestMax) {
+    return refuse(command.reply_to, ErrorCode::kTooLarge, "jobs", "at most 100,000 jobs fit into one request");
+  }
+  if (const Job* first = cluster_.job_by_submit_key(request.submit_key); first != nullptr && !request.dry_run) {
+    // A repetition: the ids of one request are consecutive.
+    SubmitReply again;
+    for (std::size_t i = 0; i < request.jobs.size(); ++i) again.jobs.push_back(JobId{first->id.value + i});
+    return reply(command.reply_to, std::move(again));
+  }
+  std::uint64_t pods = waiting_pods_;
+  for (std::size_t i = 0; i < request.jobs.size(); ++i) {
+    pods += request.jobs[i].elements.size();
+    if (Status good = check_spec(command.caller, request.jobs[i]); !good) {
+      if (request.jobs.size() > 1) good.error().message += " (job " + std::to_string(i + 1) + " of the request)";
+      return reply(command.reply_to, std::move(good.error()));
+    }
+  }
+  if (pods > options_.waiting_pods_max) {
+    return refuse(command.reply_to, ErrorCode::kUnavailable, "jobs",
+                  "the cluster has " + std::to_string(waiting_pods_) + " waiting pods and takes at most " +
+                      std::to_string(options_.waiting_pods_max),
+                  1000);
+  }
+  SubmitReply done;
+  if (!request.dry_run) {
+    const Owner owner{command.caller.uid, command.caller.gid, command.caller.user, command.caller.groups};
+    done.jobs.reserve(request.jobs.size());
+    std::uint64_t key = request.submit_key;
+    for (JobSpec& spec : request.jobs) {
+      const JobId id{cluster_.last_job_id().value + 1};
+      emit(JobSubmitted{id, owner, std::move(spec), key});
+      if (key != 0) ++key;
+      const Job& job = *cluster_.job(id);
+      waiting_pods_ += job.spec.elements.size();
+      enqueue(job);
+      done.jobs.push_back(id);
+    }
+  }
+  reply(command.reply_to, std::move(done));
+}
+
+std::int64_t Core::Impl::priority_of(const Job& job) const {
+  const auto queue = cluster_.queues().find(job.spec.queue);
+  return job.spec.priority + (queue == cluster_.queues().end() ? 0 : queue->second.priority);
+}
+
+std::uint32_t Core::Impl::throttle_room(const Job& job) const {
+  if (job.spec.throttle == 0) return job.pending.size();
+  const std::uint32_t live = job.counts.live();
+  return live >= job.spec.throttle ? 0 : std::min(job.spec.throttle - live, job.pending.size());
+}
+
+// Puts the job where it belongs: in the queue if some of it may start, else out of it. A gang waits as a whole.
+void Core::Impl::enqueue(const Job& job) {
+  const bool gang = job.spec.kind == JobKind::kGang;
+  const bool may_start = gang ? job.pending.size() == job.spec.elements.size() : throttle_room(job) != 0;
+  if (!may_start) return waiting_.remove(job.id);
+  if (!waiting_.contains(job.id)) waiting_.add(waiting_.class_of(job.spec), WaitKey{-priority_of(job), job.id});
+}
+
+const Job* Core::Impl::find_job(const ClientCommand& command, JobId id) {
+  const Job* job = cluster_.job(id);
+  if (job == nullptr) {
+    refuse(command.reply_to, ErrorCode::kNotFound, "job", "there is no job " + std::to_string(id.value));
+    return nullptr;
+  }
+  if (!command.caller.admin && job->owner.uid != command.caller.uid) {
+    refuse(command.reply_to, ErrorCode::kDenied, "job", "job " + std::to_string(id.value) + " belongs to another user");
+    return nullptr;
+  }
+  return job;
+}
+
+void Core::Impl::on_request(ClientCommand& command, CancelRequest& request) {
+  const Job* job = find_job(command, request.job);
+  if (job == nullptr) return;
+  const std::string name = "job " + std::to_string(request.job.value);
+  if (!job->active()) return refuse(command.reply_to, ErrorCode::kConflict, "job", name + " has already ended");
+  std::vector<ElementRange> elements;
+  if (!request.indexes || job->spec.kind == JobKind::kGang) {
+    elements.push_back({0, job->spec.elements.size()});  // a gang lives and dies as a whole
+  } else {
+    for (std::uint32_t i = 0; i < request.indexes->size(); ++i) {
+      const std::uint32_t index = request.indexes->at(i);
+      std::uint32_t element = 0;
+      if (!job->spec.elements.find(index, element)) {
+        return refuse(command.reply_to, ErrorCode::kNotFound, "job", name + " has no element " + std::to_string(index));
+      }
+      if (!elements.empty() && elements.back().end == element) {
+        ++elements.back().end;
+      } else {
+        elements.push_back({element, element + 1});
+      }
+    }
+  }
+  if (!cancel_elements(*job, elements)) {
+    return refuse(command.reply_to, ErrorCode::kConflict, "job", "those elements of " + name + " have already ended");
+  }
+  reply(command.reply_to, Ok{});
+}
+
+// False if none of the elements waits or lives.
+bool Core::Impl::cancel_elements(const Job& job, const std::vector<ElementRange>& elements) {
+  ElementsCancelled cancelled{job.id, {}};
+  std::uint32_t waiting = 0;
+  bool any_live = false;
+  std::vector<PodStop> stops;
+  for (const ElementRange& range : elements) {
+    for (const auto& [first, end] : job.pending.intervals()) {
+      const ElementRange overlap{std::max(first, range.first), std::min(end, range.end)};
+      if (overlap.first >= overlap.end) continue;
+      cancelled.elements.push_back(overlap);
+      waiting += overlap.end - overlap.first;
+    }
+  }
+  if (job.counts.live() != 0) {
+    // The live pods of a job are few beside a big array's elements: find them from their side.
+    std::vector<PodId> live;
+    const auto wanted = [&](std::uint32_t element) {
+      return std::any_of(elements.begin(), elements.end(),
+                         [&](const ElementRange& r) { return element >= r.first && element < r.end; });
+    };
+    if (job.spec.elements.size() <= cluster_.live_pods().size()) {
+      for (const ElementRange& range : elements) {
+        for (std::uint32_t e = range.first; e < range.end; ++e) {
+          if (cluster_.pod({job.id, e}) != nullptr) live.push_back({job.id, e});
+        }
+      }
+    } else {
+      for (const auto& [id, pod] : cluster_.live_pods()) {
+        if (id.job == job.id && wanted(id.element)) live.push_back(id);
+      }
+    }
+    std::sort(live.begin(), live.end());
+    any_live = !live.empty();
+    for (const PodId& id : live) {
+      const Pod& pod = *cluster_.pod(id);
+      if (!pod.stopping) stops.push_back({pod.ref, PodState::kCancelled});
+    }
+  }
+  if (waiting != 0) {
+    waiting_pods_ -= waiting;
+    emit(std::move(cancelled));
+  }
+  stop_pods(std::move(stops));
+  after_ends(job);
+  return waiting != 0 || any_live;
+}
+
+// Journals that they are to stop and tells the nodes; a node that is away hears it when it returns.
+void Core::Impl::stop_pods(std::vector<PodStop> stops) {
+  if (stops.empty()) return;
+  std::map<NodeId, StopPods> by_node;
+  for (const PodStop& stop : stops) by_node[cluster_.pod(stop.ref.pod)->node].stops.push_back(stop);
+  emit(PodsStopping{std::move(stops)});
+  for (auto& [node, body] : by_node) {
+    if (const std::uint64_t session = session_of(node); session != 0) effects_.push_back(ToAgent{session, std::move(body)});
+  }
+}
+
+// After some of a job's pods ended, were requeued or cancelled.
+void Core::Impl::after_ends(const Job& job) {
+  enqueue(job);
+  if (watchers_.contains(job.id)) changed_.insert(job.id);
+}
+
+void Core::Impl::on_request(ClientCommand& command, WatchJobsRequest& request) {
+  for (const JobId id : request.jobs) {
+    if (find_job(command, id) == nullptr) return;
+  }
+  for (const JobId id : request.jobs) {
+    const Job& job = *cluster_.job(id);
+    if (job.active()) {
+      watchers_[id].push_back(command.reply_to);
+      watched_by_[command.reply_to.session].insert(id);
+      changed_.insert(id);  // the first progress comes with the others of this turn
+    } else {
+      reply(command.reply_to, JobProgress{id, job.counts, summary_of(job.counts), true});
+    }
+  }
+}
+
+}  // namespace berth::scheduler

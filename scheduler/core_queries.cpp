@@ -1,0 +1,306 @@
+// Listings, one bounded page at a time, and the reasons for waiting.
+#include <algorithm>
+
+#include "scheduler/core_impl.h"
+#include "state/units.h"
+
+namespace berth::scheduler {
+
+using namespace state;
+
+namespace {
+
+constexpr std::uint32_t kRowsMax = 10'000;
+constexpr std::uint32_t kScanMax = 50'000;  // records looked at for one page, whether or not they match
+
+std::string plural(std::uint64_t n, const std::string& one, const std::string& many) {
+  return std::to_string(n) + " " + (n == 1 ? one : many);
+}
+
+bool matches(const JobFilter& filter, const Job& job) {
+  if (filter.uid && job.owner.uid != *filter.uid) return false;
+  if (!filter.name.empty() && job.spec.name != filter.name) return false;
+  if (!filter.queue.empty() && job.spec.queue != filter.queue) return false;
+  if (!filter.ended && !job.active()) return false;
+  return filter.states.empty() || std::any_of(filter.states.begin(), filter.states.end(),
+                                              [&](PodState s) { return job.counts.of(s) != 0; });
+}
+
+// "12 by free cpu, 3 by node drained"
+std::string join_counts(const placement::Refusal& refusal) {
+  std::string text;
+  for (const auto& count : refusal.counts) {
+    text += (text.empty() ? "" : ", ") + std::to_string(count.nodes) + " by " + count.constraint;
+  }
+  return text;
+}
+
+}  // namespace
+
+std::string Core::Impl::waiting_reason(const Job& job, std::map<const WaitQueue::Class*, std::string>& reasons) const {
+  if (job.counts.of(PodState::kPending) == 0) return "";
+  if (job.spec.kind == JobKind::kGang && job.pending.size() != job.spec.elements.size()) {
+    return "the gang's other pods are being stopped before it starts again";
+  }
+  const WaitQueue::Class* in = waiting_.waiting_in(job.id);
+  if (in == nullptr) {
+    return "the array runs at most " + std::to_string(job.spec.throttle) + " pods at once";
+  }
+  if (engine_.node_count() == 0) return "no node has joined yet";
+  if (!in->blocked) return "about to be placed";
+  auto [reason, made] = reasons.try_emplace(in);
+  if (made) {
+    const placement::Refusal refusal = engine_.explain(in->request);
+    if (refusal.nodes_fit != 0) {
+      reason->second = job.spec.kind == JobKind::kGang ? "too few nodes have room for the whole gang at once"
+                                                       : "kept back for a job that waited longer";
+    } else {
+      reason->second = "no room on " + plural(refusal.nodes_total, "node: ", "nodes: ") + join_counts(refusal);
+    }
+  }
+  return reason->second;
+}
+
+JobRow Core::Impl::row_of(const Job& job, std::map<const WaitQueue::Class*, std::string>& class_reasons) const {
+  JobRow row;
+  row.id = job.id;
+  row.name = job.spec.name;
+  row.user = job.owner.user;
+  row.queue = job.spec.queue;
+  row.kind = job.spec.kind;
+  row.summary = summary_of(job.counts);
+  row.counts = job.counts;
+  row.resources = job.spec.request.resources;
+  row.priority = job.spec.priority;
+  row.submitted_at = job.submitted_at;
+  row.started_at = job.first_started_at;
+  row.ended_at = job.ended_at;
+  row.reason = waiting_reason(job, class_reasons);
+  if (row.reason.empty() && job.messages.size() > 1) row.reason = job.messages[1];
+  return row;
+}
+
+void Core::Impl::on_request(ClientCommand& command, ListJobsRequest& request) {
+  JobFilter& filter = request.filter;
+  const std::uint32_t limit = std::clamp<std::uint32_t>(request.limit, 1, kRowsMax);
+  if (!command.caller.admin) {
+    if (filter.uid && *filter.uid != command.caller.uid) {
+      return refuse(command.reply_to, ErrorCode::kDenied, "user", "only administrators see other users' jobs");
+    }
+    filter.uid = command.caller.uid;
+  }
+  JobPage page;
+  std::map<const WaitQueue::Class*, std::string> class_reasons;
+  if (!filter.jobs.empty()) {
+    std::sort(filter.jobs.begin(), filter.jobs.end());
+    for (const JobId id : filter.jobs) {
+      const Job* job = id > request.after ? cluster_.job(id) : nullptr;
+      if (job == nullptr || !matches(filter, *job)) continue;
+      if (page.rows.size() == limit) {
+        page.next = page.rows.back().id;
+        break;
+      }
+      page.rows.push_back(row_of(*job, class_reasons));
+    }
+    return reply(command.reply_to, std::move(page));
+  }
+  std::uint32_t scanned = 0;
+  for (auto it = cluster_.jobs().upper_bound(request.after); it != cluster_.jobs().end(); ++it) {
+    if (page.rows.size() == limit || scanned++ == kScanMax) {
+      page.next = std::prev(it)->first;
+      break;
+    }
+    if (matches(filter, *it->second)) page.rows.push_back(row_of(*it->second, class_reasons));
+  }
+  reply(command.reply_to, std::move(page));
+}
+
+PodRow Core::Impl::pod_row_of(const Job& job, std::uint32_t element) const {
+  PodRow row;
+  row.element = element;
+  row.index = job.spec.elements.at(element);
+  row.state = cluster_.pod_state(job, element);
+  const auto node_name = [&](NodeId id) {
+    const Node* node = cluster_.node(id);
+    return node == nullptr ? std::string() : node->info.name;
+  };
+  if (const Pod* pod = cluster_.pod({job.id, element}); pod != nullptr) {
+    row.attempt = pod->ref.attempt;
+    row.node = node_name(pod->node);
+    row.started_at = pod->started_at;
+    if (pod->stopping) row.message = "stopping";
+  } else if (const PodOutcome* outcome = job.outcomes.find(element); outcome != nullptr) {
+    row.attempt = outcome->attempt;
+    row.node = node_name(outcome->node);
+    row.exit_code = outcome->exit_code;
+    row.signal = outcome->signal;
+    row.mem_peak_mib = outcome->mem_peak_mib;
+    row.started_at = outcome->started_at;
+    row.ended_at = outcome->ended_at;
+    if (outcome->message < job.messages.size()) row.message = job.messages[outcome->message];
+  } else if (row.state == PodState::kPending) {
+    row.attempt = Cluster::next_attempt(job, element);
+  }
+  return row;
+}
+
+void Core::Impl::on_request(ClientCommand& command, ListPodsRequest& request) {
+  const Job* job = find_job(command, request.job);
+  if (job == nullptr) return;
+  const std::uint32_t limit = std::clamp<std::uint32_t>(request.limit, 1, kRowsMax);
+  PodPage page;
+  std::uint32_t scanned = 0;
+  for (std::uint32_t e = request.from_element; e < job->spec.elements.size(); ++e) {
+    if (page.rows.size() == limit || scanned++ == kScanMax) {
+      page.more = true;
+      page.next_element = e;
+      break;
+    }
+    const PodState s = cluster_.pod_state(*job, e);
+    const bool wanted = request.states.empty() ||
+                        std::find(request.states.begin(), request.states.end(), s) != request.states.end();
+    if (wanted) page.rows.push_back(pod_row_of(*job, e));
+  }
+  reply(command.reply_to, std::move(page));
+}
+
+void Core::Impl::on_request(ClientCommand& command, ListNodesRequest& request) {
+  const std::uint32_t limit = std::clamp<std::uint32_t>(request.limit, 1, kRowsMax);
+  NodePage page;
+  for (auto it = cluster_.nodes().upper_bound(request.after); it != cluster_.nodes().end(); ++it) {
+    if (page.rows.size() == limit) {
+      page.next = page.rows.back().id;
+      break;
+    }
+    NodeRow row;
+    row.id = it->first;
+    row.info = it->second.info;
+    row.state = it->second.state;
+    row.reason = it->second.reason;
+    row.connected = session_of(it->first) != 0;
+    row.used = engine_.used(it->first);
+    row.pods = static_cast<std::uint32_t>(cluster_.pods_of(it->first).size());
+    page.rows.push_back(std::move(row));
+  }
+  reply(command.reply_to, std::move(page));
+}
+
+void Core::Impl::on_request(ClientCommand& command, ShowJobRequest& request) {
+  const Job* job = find_job(command, request.job);
+  if (job == nullptr) return;
+  std::map<const WaitQueue::Class*, std::string> class_reasons;
+  reply(command.reply_to, JobDetail{row_of(*job, class_reasons), job->spec, job->owner});
+}
+
+Explanation Core::Impl::explain_waiting(const Job& job) const {
+  Explanation out;
+  std::map<const WaitQueue::Class*, std::string> class_reasons;
+  out.summary = waiting_reason(job, class_reasons);
+  const Resources& wanted = job.spec.request.resources;
+  std::string asks = "asks for " + format_cpu_milli(wanted.cpu_milli) + " cpus";
+  if (wanted.mem_mib != 0) asks += ", " + format_mem_mib(wanted.mem_mib);
+  if (wanted.gpus != 0) asks += ", " + plural(wanted.gpus, "GPU", "GPUs");
+  for (const std::string& feature : job.spec.request.features) asks += ", feature " + feature;
+  if (job.spec.kind == JobKind::kGang) {
+    asks += " for each of " + plural(job.spec.elements.size(), "pod", "pods") + " at once";
+    if (job.spec.distinct_nodes) asks += ", each on a node of its own";
+  }
+  out.lines.push_back(asks);
+  const placement::Refusal refusal = engine_.explain(job.spec.request);
+  for (const auto& count : refusal.counts) {
+    out.lines.push_back(plural(count.nodes, "node", "nodes") + " ruled out by " + count.constraint);
+  }
+  out.lines.push_back(plural(refusal.nodes_fit, "node has", "nodes have") + " room for one of its pods now");
+  if (!refusal.nearest_miss.empty()) out.lines.push_back(refusal.nearest_miss);
+  if (job.spec.throttle != 0) {
+    out.lines.push_back(plural(job.counts.live(), "pod", "pods") + " of at most " + std::to_string(job.spec.throttle) + " at once run");
+  }
+  constexpr std::size_t kCountAhead = 100'000;
+  if (waiting_.contains(job.id)) {
+    const std::size_t ahead = waiting_.ahead_of(job.id, kCountAhead);
+    out.lines.push_back((ahead == kCountAhead ? "at least " : "") + plural(ahead, "job waits", "jobs wait") + " in front of it");
+  }
+  return out;
+}
+
+void Core::Impl::on_request(ClientCommand& command, ExplainRequest& request) {
+  const Job* job = find_job(command, request.job);
+  if (job == nullptr) return;
+  std::uint32_t element = job->pending.empty() ? 0 : job->pending.front();
+  if (request.index && !job->spec.elements.find(*request.index, element)) {
+    return refuse(command.reply_to, ErrorCode::kNotFound, "job",
+                  "job " + std::to_string(job->id.value) + " has no element " + std::to_string(*request.index));
+  }
+  const PodRow row = pod_row_of(*job, element);
+  Explanation out;
+  if (row.state == PodState::kPending) {
+    out = explain_waiting(*job);
+  } else if (!is_final(row.state)) {
+    out.summary = row.state == PodState::kBound ? "placed on node " + row.node + ", which has not reported its start yet"
+                                                : "runs on node " + row.node + " since " + format_time(row.started_at);
+  } else {
+    out.summary = std::string(name_of(row.state)) + (row.message.empty() ? "" : ": " + row.message);
+    if (row.exit_code >= 0) out.lines.push_back("exit code " + std::to_string(row.exit_code));
+    if (!row.node.empty()) out.lines.push_back("ran on node " + row.node);
+  }
+  out.state = row.state;
+  reply(command.reply_to, std::move(out));
+}
+
+void Core::Impl::on_request(ClientCommand& command, ServerInfoRequest&) {
+  ServerInfo info;
+  info.version = options_.version;
+  info.cluster = options_.cluster_name;
+  info.journal_index = cluster_.applied_index();
+  info.jobs = cluster_.jobs().size();
+  info.pods_pending = waiting_pods_;
+  info.pods_live = cluster_.live_pods().size();
+  info.nodes = cluster_.nodes().size();
+  info.nodes_connected = connected_;
+  info.started_at = options_.started_at;
+  info.start_latency_p50_us = start_latency_.percentile(0.50);
+  info.start_latency_p99_us = start_latency_.percentile(0.99);
+  reply(command.reply_to, std::move(info));
+}
+
+void Core::Impl::on_request(ClientCommand& command, ReadLogRequest& request) {
+  const Job* job = find_job(command, request.job);
+  if (job == nullptr) return;
+  const std::string name = "job " + std::to_string(job->id.value);
+  std::uint32_t element = 0;
+  if (request.index) {
+    if (!job->spec.elements.find(*request.index, element)) {
+      return refuse(command.reply_to, ErrorCode::kNotFound, "job", name + " has no element " + std::to_string(*request.index));
+    }
+  } else if (job->spec.elements.size() != 1) {
+    return refuse(command.reply_to, ErrorCode::kInvalid, "job",
+                  name + " has " + std::to_string(job->spec.elements.size()) + " pods; name one, as " +
+                      std::to_string(job->id.value) + "." + std::to_string(job->spec.elements.at(0)));
+  }
+  const Pod* pod = cluster_.pod({job->id, element});
+  const PodOutcome* outcome = job->outcomes.find(element);
+  if (pod == nullptr && outcome == nullptr) {
+    return refuse(command.reply_to, ErrorCode::kUnavailable, "job", "this pod has not started, so it has no output", 500);
+  }
+  const NodeId node = pod != nullptr ? pod->node : outcome->node;
+  const std::uint64_t session = session_of(node);
+  if (session == 0) {
+    const Node* record = cluster_.node(node);
+    return refuse(command.reply_to, ErrorCode::kUnavailable, "job",
+                  "the output is on node " + (record == nullptr ? "(removed)" : record->info.name) + ", which is not connected",
+                  1000);
+  }
+  ReadLog read;
+  read.token = ++log_tokens_;
+  read.ref = {{job->id, element}, pod != nullptr ? pod->ref.attempt : outcome->attempt};
+  read.uid = job->owner.uid;  // what the pod could write, its owner may read; nothing else
+  read.gid = job->owner.gid;
+  read.request = request;
+  read.index = job->spec.elements.at(element);
+  read.job_name = job->spec.name;
+  read.user = job->owner.user;
+  read.launch = job->spec.launch;
+  effects_.push_back(ForwardLog{command.reply_to, session, std::move(read)});
+}
+
+}  // namespace berth::scheduler

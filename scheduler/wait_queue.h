@@ -1,0 +1,89 @@
+// WaitQueue: jobs with waiting pods, in the order they should run. Jobs that ask for the same (a class) wait together: when
+// one finds no room, none of its class would, so the whole class is set aside until capacity comes free that could hold it.
+// A turn's work is thus in proportion to what changed, not to how many wait.
+#pragma once
+
+#include <boost/unordered/unordered_flat_map.hpp>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <set>
+
+#include "state/ids.h"
+#include "state/records.h"
+
+namespace berth::scheduler {
+
+// Smaller runs first: higher priority, then the older job.
+struct WaitKey {
+  std::int64_t negated_priority = 0;
+  state::JobId job;
+  auto operator<=>(const WaitKey&) const = default;
+};
+
+struct ClassKey {
+  std::uint32_t cpu_milli = 0;
+  std::uint64_t mem_mib = 0;
+  std::uint32_t gpus = 0;
+  std::uint32_t gang = 0;  // pods of the gang, 0 for others
+  bool distinct = false;
+  std::vector<std::string> features;
+  auto operator<=>(const ClassKey&) const = default;
+};
+
+class WaitQueue {
+ public:
+  struct Class {
+    ClassKey key;
+    state::Request request;
+    std::set<WaitKey> jobs;
+    bool blocked = false;  // the last try found no room
+    // Cached Potential, good for one version of the offers.
+    std::uint64_t potential_version = ~0ULL;
+    std::uint32_t potential_nodes = 0;
+    std::uint64_t potential_pods = 0;
+
+   private:
+    friend class WaitQueue;
+    std::optional<WaitKey> listed;  // as in heads_
+  };
+
+  Class& class_of(const state::JobSpec& spec);
+  void add(Class& in, WaitKey key);
+  void remove(state::JobId job);  // harmless if it does not wait
+  bool contains(state::JobId job) const { return where_.contains(job); }
+  const Class* waiting_in(state::JobId job) const;
+  std::optional<WaitKey> key_of(state::JobId job) const;
+
+  // The first job of all classes that are not blocked.
+  struct Head {
+    WaitKey key;
+    Class* in = nullptr;
+  };
+  std::optional<Head> head() const;
+  void block(Class& which);
+  void unblock(Class& which);
+  void unblock_all();
+  const std::set<Class*>& blocked() const { return blocked_; }
+  std::size_t size() const { return where_.size(); }
+  void clear();
+  // How many jobs wait in front of this one, counted up to `limit`.
+  std::size_t ahead_of(state::JobId job, std::size_t limit) const;
+  std::string check_invariants() const;
+
+ private:
+  void relist(Class& which);
+  static constexpr std::size_t kIdleClassesMax = 1024;
+
+  std::map<ClassKey, std::unique_ptr<Class>> classes_;
+  struct Where {
+    Class* in;
+    WaitKey key;
+  };
+  boost::unordered_flat_map<state::JobId, Where, std::hash<state::JobId>> where_;
+  std::map<WaitKey, Class*> heads_;
+  std::set<Class*> blocked_;
+};
+
+}  // namespace berth::scheduler

@@ -1,0 +1,97 @@
+// What must hold of a cluster, checked the slow way, and a hash that two equal clusters share.
+#include <numeric>
+
+#include "state/cluster.h"
+#include "state/snapshot_codec.h"
+
+namespace berth::state {
+
+namespace {
+
+std::string name_job(JobId id) { return "job " + std::to_string(id.value); }
+
+std::string check_job(const Cluster& cluster, const Job& job) {
+  const std::uint32_t size = job.spec.elements.size();
+  const std::string who = name_job(job.id) + ": ";
+  JobCounts counts;
+  const auto add = [&](PodState s, std::uint32_t n) { counts.by_state[static_cast<std::size_t>(s)] += n; };
+  add(PodState::kPending, job.pending.size());
+  add(PodState::kCancelled, job.cancelled.size());
+  std::string wrong;
+  job.outcomes.each(0, [&](std::uint32_t element, const PodOutcome& outcome) {
+    add(outcome.state, 1);
+    if (element >= size || !is_final(outcome.state)) wrong = who + "an outcome that cannot be";
+    if (job.pending.contains(element) || job.cancelled.contains(element)) wrong = who + "an element ended and waits";
+    return wrong.empty();
+  });
+  if (!wrong.empty()) return wrong;
+  add(PodState::kBound, job.counts.of(PodState::kBound));  // checked against the live pods by the caller
+  add(PodState::kRunning, job.counts.of(PodState::kRunning));
+  if (counts != job.counts) return who + "the counts differ from the elements";
+  if (std::accumulate(counts.by_state.begin(), counts.by_state.end(), 0ULL) != size) return who + "the counts do not add up";
+  if (job.active() != (job.ended_at == 0)) return who + "ended and active, or neither";
+  for (const auto& [first, end] : job.pending.intervals()) {
+    if (end > size) return who + "a waiting element out of range";
+  }
+  const bool listed = cluster.ended_jobs().contains({job.ended_at, job.id});
+  return listed == (job.ended_at != 0) ? "" : who + "not among the ended jobs, or wrongly";
+}
+
+}  // namespace
+
+std::string check_invariants(const Cluster& cluster) {
+  std::map<JobId, JobCounts> live;
+  std::size_t on_nodes = 0;
+  for (const auto& [id, node] : cluster.nodes()) {
+    if (cluster.node_by_name(node.info.name) != &node) return "node " + node.info.name + " is not found by its name";
+    on_nodes += cluster.pods_of(id).size();
+    for (const PodId& pod_id : cluster.pods_of(id)) {
+      const Pod* pod = cluster.pod(pod_id);
+      if (pod == nullptr || pod->node != id) return "node " + node.info.name + " lists a pod that is not there";
+    }
+  }
+  if (on_nodes != cluster.live_pods().size()) return "a live pod is on no node";
+  for (const auto& [id, pod] : cluster.live_pods()) {
+    const Job* job = cluster.job(id.job);
+    if (job == nullptr || id.element >= job->spec.elements.size()) return "a live pod belongs to no job";
+    if (job->pending.contains(id.element) || job->cancelled.contains(id.element) || job->outcomes.find(id.element) != nullptr) {
+      return name_job(id.job) + ": an element is live and waits or has ended";
+    }
+    if (pod.ref.pod != id || pod.ref.attempt != Cluster::next_attempt(*job, id.element)) return name_job(id.job) + ": a wrong attempt is live";
+    ++live[id.job].by_state[static_cast<std::size_t>(pod.state)];
+  }
+  std::uint64_t ended_pods = 0;
+  std::size_t ended = 0;
+  for (const auto& [id, job] : cluster.jobs()) {
+    if (id > cluster.last_job_id()) return name_job(id) + " is beyond the last id";
+    const JobCounts& counted = live[id];
+    if (counted.of(PodState::kBound) != job->counts.of(PodState::kBound) ||
+        counted.of(PodState::kRunning) != job->counts.of(PodState::kRunning)) {
+      return name_job(id) + ": the counts differ from the live pods";
+    }
+    if (std::string wrong = check_job(cluster, *job); !wrong.empty()) return wrong;
+    if (job->ended_at != 0) {
+      ++ended;
+      ended_pods += job->spec.elements.size();
+    }
+  }
+  if (ended != cluster.ended_jobs().size() || ended_pods != cluster.ended_pods()) return "the count of ended pods is wrong";
+  return cluster.queues().contains("default") ? "" : "the queue 'default' is missing";
+}
+
+std::uint64_t Cluster::hash() const {
+  // The snapshot holds everything that matters, in a fixed order: FNV-1a over its bytes, eight at a time.
+  const std::string bytes = SnapshotCodec::encode(*this);
+  std::uint64_t hash = 0xcbf29ce484222325ULL;
+  std::size_t i = 0;
+  for (; i + 8 <= bytes.size(); i += 8) {
+    std::uint64_t word = 0;
+    for (std::size_t k = 0; k < 8; ++k) word |= static_cast<std::uint64_t>(static_cast<unsigned char>(bytes[i + k])) << (8 * k);
+    hash = (hash ^ word) * 0x100000001b3ULL;
+    hash ^= hash >> 29;
+  }
+  for (; i < bytes.size(); ++i) hash = (hash ^ static_cast<unsigned char>(bytes[i])) * 0x100000001b3ULL;
+  return hash;
+}
+
+}  // namespace berth::state

@@ -1,0 +1,260 @@
+#include "state/event_codec.h"
+
+#include <algorithm>
+
+#include "state/journal_convert.h"
+
+namespace berth::state {
+
+namespace {
+
+namespace fb = flatbuffers;
+using convert::pod_ref;
+using convert::text;
+using convert::to_pod_ref;
+using Builder = fb::FlatBufferBuilder;
+using Encoded = std::pair<journal::Event, fb::Offset<void>>;
+
+// ---- encode ---------------------------------------------------------------------------------------------------------
+
+Encoded encode(Builder& b, const JobSubmitted& e) {
+  const auto owner = convert::owner(b, e.owner);
+  const auto spec = convert::job_spec(b, e.spec);
+  return {journal::Event::JobSubmitted, journal::CreateJobSubmitted(b, e.id.value, owner, spec, e.submit_key).Union()};
+}
+Encoded encode(Builder& b, const ElementsCancelled& e) {
+  std::vector<journal::ElementRange> list;
+  for (const ElementRange& r : e.elements) list.emplace_back(r.first, r.end);
+  const auto elements = b.CreateVectorOfStructs(list);
+  return {journal::Event::ElementsCancelled, journal::CreateElementsCancelled(b, e.job.value, elements).Union()};
+}
+Encoded encode(Builder& b, const PodsBound& e) {
+  journal::Bind* list = nullptr;
+  const auto binds = b.CreateUninitializedVectorOfStructs(e.binds.size(), &list);
+  for (const Bind& bind : e.binds) *list++ = {pod_ref(bind.ref), bind.gpu_mask, bind.node.value};
+  return {journal::Event::PodsBound, journal::CreatePodsBound(b, binds).Union()};
+}
+Encoded encode(Builder& b, const PodsStarted& e) {
+  journal::PodStart* list = nullptr;
+  const auto starts = b.CreateUninitializedVectorOfStructs(e.starts.size(), &list);
+  for (const PodStart& start : e.starts) *list++ = {pod_ref(start.ref), start.started_at};
+  return {journal::Event::PodsStarted, journal::CreatePodsStarted(b, starts).Union()};
+}
+Encoded encode(Builder& b, const PodsStopping& e) {
+  journal::PodStop* list = nullptr;
+  const auto stops = b.CreateUninitializedVectorOfStructs(e.stops.size(), &list);
+  for (const PodStop& stop : e.stops) *list++ = {pod_ref(stop.ref), static_cast<std::uint8_t>(stop.stop_state)};
+  return {journal::Event::PodsStopping, journal::CreatePodsStopping(b, stops).Union()};
+}
+Encoded encode(Builder& b, const PodsEnded& e) {
+  // Equal messages (a thousand pods that miss the same binary) are written once.
+  std::vector<std::string> messages;
+  std::vector<std::uint16_t> number(e.ends.size());
+  for (std::size_t i = 0; i < e.ends.size(); ++i) {
+    if (e.ends[i].message.empty()) continue;
+    auto found = std::find(messages.rbegin(), messages.rend(), e.ends[i].message);
+    if (found == messages.rend() && messages.size() < 65'535) {
+      messages.push_back(e.ends[i].message);
+      found = messages.rbegin();
+    }
+    if (found != messages.rend()) number[i] = static_cast<std::uint16_t>(messages.rend() - found);
+  }
+  journal::PodEnd* list = nullptr;
+  const auto ends = b.CreateUninitializedVectorOfStructs(e.ends.size(), &list);
+  for (std::size_t i = 0; i < e.ends.size(); ++i) {
+    *list++ = {pod_ref(e.ends[i].ref), convert::outcome(e.ends[i].outcome, number[i]), e.ends[i].requeue};
+  }
+  return {journal::Event::PodsEnded, journal::CreatePodsEnded(b, ends, convert::strings(b, messages)).Union()};
+}
+Encoded encode(Builder& b, const PodsAdopted& e) {
+  journal::Adopted* list = nullptr;
+  const auto pods = b.CreateUninitializedVectorOfStructs(e.pods.size(), &list);
+  for (const auto& pod : e.pods) *list++ = {pod_ref(pod.ref), pod.gpu_mask, pod.started_at, pod.node.value};
+  return {journal::Event::PodsAdopted, journal::CreatePodsAdopted(b, pods).Union()};
+}
+Encoded encode(Builder& b, const JobsForgotten& e) {
+  std::uint64_t* list = nullptr;
+  const auto jobs = b.CreateUninitializedVector(e.jobs.size(), &list);
+  for (const JobId id : e.jobs) *list++ = id.value;
+  return {journal::Event::JobsForgotten, journal::CreateJobsForgotten(b, jobs).Union()};
+}
+Encoded encode(Builder& b, const NodeJoined& e) {
+  return {journal::Event::NodeJoined, journal::CreateNodeJoined(b, e.id.value, convert::node_info(b, e.info)).Union()};
+}
+Encoded encode(Builder& b, const NodeStateChanged& e) {
+  const auto reason = text(b, e.reason);
+  return {journal::Event::NodeStateChanged,
+          journal::CreateNodeStateChanged(b, e.id.value, static_cast<std::uint8_t>(e.state), reason).Union()};
+}
+Encoded encode(Builder& b, const NodeRemoved& e) {
+  return {journal::Event::NodeRemoved, journal::CreateNodeRemoved(b, e.id.value).Union()};
+}
+Encoded encode(Builder& b, const QueueSet& e) { return {journal::Event::QueueSet, convert::queue(b, e.queue).Union()}; }
+Encoded encode(Builder& b, const QueueRemoved& e) {
+  return {journal::Event::QueueRemoved, journal::CreateQueueRemoved(b, text(b, e.name)).Union()};
+}
+Encoded encode(Builder& b, const TokenAdded& e) { return {journal::Event::TokenAdded, convert::token(b, e.token).Union()}; }
+Encoded encode(Builder& b, const TokenRemoved& e) {
+  return {journal::Event::TokenRemoved, journal::CreateTokenRemoved(b, text(b, e.id)).Union()};
+}
+
+// ---- decode ---------------------------------------------------------------------------------------------------------
+// Each returns false for what the encoder above could not have written.
+
+template <class List, class F>
+void each(const List* list, F&& f) {
+  if (list == nullptr) return;
+  for (const auto* item : *list) f(*item);
+}
+
+bool decode(const journal::JobSubmitted& t, JobSubmitted& e) {
+  e.id = JobId{t.id()};
+  e.owner = convert::to_owner(t.owner());
+  e.submit_key = t.submit_key();
+  return convert::to_job_spec(t.spec(), e.spec);
+}
+bool decode(const journal::ElementsCancelled& t, ElementsCancelled& e) {
+  e.job = JobId{t.job()};
+  each(t.elements(), [&](const journal::ElementRange& r) { e.elements.push_back({r.first(), r.end()}); });
+  return true;
+}
+bool decode(const journal::PodsBound& t, PodsBound& e) {
+  each(t.binds(), [&](const journal::Bind& x) { e.binds.push_back({to_pod_ref(x.ref()), NodeId{x.node()}, x.gpu_mask()}); });
+  return true;
+}
+bool decode(const journal::PodsStarted& t, PodsStarted& e) {
+  each(t.starts(), [&](const journal::PodStart& x) { e.starts.push_back({to_pod_ref(x.ref()), x.started_at()}); });
+  return true;
+}
+bool decode(const journal::PodsStopping& t, PodsStopping& e) {
+  bool good = true;
+  each(t.stops(), [&](const journal::PodStop& x) {
+    good = good && convert::is_pod_state(x.stop_state());
+    if (good) e.stops.push_back({to_pod_ref(x.ref()), static_cast<PodState>(x.stop_state())});
+  });
+  return good;
+}
+bool decode(const journal::PodsEnded& t, PodsEnded& e) {
+  const std::vector<std::string> messages = convert::strings(t.messages());
+  bool good = true;
+  each(t.ends(), [&](const journal::PodEnd& x) {
+    PodEnd end;
+    end.ref = to_pod_ref(x.ref());
+    end.requeue = x.requeue();
+    good = good && convert::to_outcome(x.outcome(), end.outcome) && end.outcome.message <= messages.size();
+    if (!good) return;
+    if (end.outcome.message != 0) end.message = messages[end.outcome.message - 1U];
+    end.outcome.message = 0;
+    e.ends.push_back(std::move(end));
+  });
+  return good;
+}
+bool decode(const journal::PodsAdopted& t, PodsAdopted& e) {
+  each(t.pods(), [&](const journal::Adopted& x) {
+    e.pods.push_back({to_pod_ref(x.ref()), NodeId{x.node()}, x.gpu_mask(), x.started_at()});
+  });
+  return true;
+}
+bool decode(const journal::JobsForgotten& t, JobsForgotten& e) {
+  if (t.jobs() == nullptr) return true;
+  for (const std::uint64_t id : *t.jobs()) e.jobs.push_back(JobId{id});
+  return true;
+}
+bool decode(const journal::NodeJoined& t, NodeJoined& e) {
+  e.id = NodeId{t.id()};
+  return t.id() != 0 && convert::to_node_info(t.info(), e.info);
+}
+bool decode(const journal::NodeStateChanged& t, NodeStateChanged& e) {
+  if (t.state() > static_cast<std::uint8_t>(NodeState::kLost)) return false;
+  e.id = NodeId{t.id()};
+  e.state = static_cast<NodeState>(t.state());
+  e.reason = text(t.reason());
+  return true;
+}
+bool decode(const journal::NodeRemoved& t, NodeRemoved& e) {
+  e.id = NodeId{t.id()};
+  return true;
+}
+bool decode(const journal::QueueSet& t, QueueSet& e) {
+  e.queue = convert::to_queue(t);
+  return true;
+}
+bool decode(const journal::QueueRemoved& t, QueueRemoved& e) {
+  e.name = text(t.name());
+  return true;
+}
+bool decode(const journal::TokenAdded& t, TokenAdded& e) { return convert::to_token(t, e.token); }
+bool decode(const journal::TokenRemoved& t, TokenRemoved& e) {
+  e.id = text(t.id());
+  return true;
+}
+
+template <class Body, class Table>
+bool decode_into(const Table* table, std::vector<Event>& out) {
+  if (table == nullptr) return false;
+  Body body;
+  if (!decode(*table, body)) return false;
+  out.emplace_back(std::move(body));
+  return true;
+}
+
+bool decode_event(const journal::EventBox& box, std::vector<Event>& out) {
+  using E = journal::Event;
+  switch (box.event_type()) {
+    case E::JobSubmitted: return decode_into<JobSubmitted>(box.event_as_JobSubmitted(), out);
+    case E::ElementsCancelled: return decode_into<ElementsCancelled>(box.event_as_ElementsCancelled(), out);
+    case E::PodsBound: return decode_into<PodsBound>(box.event_as_PodsBound(), out);
+    case E::PodsStarted: return decode_into<PodsStarted>(box.event_as_PodsStarted(), out);
+    case E::PodsStopping: return decode_into<PodsStopping>(box.event_as_PodsStopping(), out);
+    case E::PodsEnded: return decode_into<PodsEnded>(box.event_as_PodsEnded(), out);
+    case E::PodsAdopted: return decode_into<PodsAdopted>(box.event_as_PodsAdopted(), out);
+    case E::JobsForgotten: return decode_into<JobsForgotten>(box.event_as_JobsForgotten(), out);
+    case E::NodeJoined: return decode_into<NodeJoined>(box.event_as_NodeJoined(), out);
+    case E::NodeStateChanged: return decode_into<NodeStateChanged>(box.event_as_NodeStateChanged(), out);
+    case E::NodeRemoved: return decode_into<NodeRemoved>(box.event_as_NodeRemoved(), out);
+    case E::QueueSet: return decode_into<QueueSet>(box.event_as_QueueSet(), out);
+    case E::QueueRemoved: return decode_into<QueueRemoved>(box.event_as_QueueRemoved(), out);
+    case E::TokenAdded: return decode_into<TokenAdded>(box.event_as_TokenAdded(), out);
+    case E::TokenRemoved: return decode_into<TokenRemoved>(box.event_as_TokenRemoved(), out);
+    case E::NONE: return false;
+  }
+  return false;
+}
+
+}  // namespace
+
+std::string encode_batch(const Batch& batch) {
+  // One builder a thread, so that a steady stream of batches does not allocate.
+  thread_local Builder b(64 * 1024);
+  thread_local std::vector<fb::Offset<journal::EventBox>> boxes;
+  b.Clear();
+  boxes.clear();
+  for (const Event& event : batch.events) {
+    const Encoded encoded = std::visit([](const auto& body) { return encode(b, body); }, event);
+    boxes.push_back(journal::CreateEventBox(b, encoded.first, encoded.second));
+  }
+  const auto events = b.CreateVector(boxes);
+  b.Finish(journal::CreateBatch(b, batch.index, batch.at, events));
+  return {reinterpret_cast<const char*>(b.GetBufferPointer()), b.GetSize()};
+}
+
+Result<Batch> decode_batch(std::span<const std::byte> bytes) {
+  const Error bad{ErrorCode::kInternal, "", "a batch of events is malformed", 0};
+  const auto* data = reinterpret_cast<const std::uint8_t*>(bytes.data());
+  // Each of many small events is a few tables: the default limit of a million is below a large batch.
+  fb::Verifier verifier(data, bytes.size(), 16, 100'000'000);
+  if (!verifier.VerifyBuffer<journal::Batch>(nullptr)) return bad;
+  const auto* table = fb::GetRoot<journal::Batch>(data);
+  Batch batch;
+  batch.index = table->index();
+  batch.at = table->at();
+  if (table->events() != nullptr) {
+    batch.events.reserve(table->events()->size());
+    for (const auto* box : *table->events()) {
+      if (!decode_event(*box, batch.events)) return bad;
+    }
+  }
+  return batch;
+}
+
+}  // namespace berth::state

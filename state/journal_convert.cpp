@@ -1,0 +1,54 @@
+#include "state/journal_convert.h"
+
+namespace berth::state::convert {
+
+namespace fb = flatbuffers;
+
+fb::Offset<journal::NodeInfo> node_info(fb::FlatBufferBuilder& b, const NodeInfo& info) {
+  const auto name = text(b, info.name);
+  const auto instance = text(b, info.instance);
+  const auto address = text(b, info.address);
+  const auto version = text(b, info.version);
+  const auto limits = text(b, info.limits);
+  const auto features = strings(b, info.features);
+  return journal::CreateNodeInfo(b, name, instance, address, version, limits, info.capacity.cpu_milli, info.capacity.mem_mib,
+                                 info.capacity.gpus, features);
+}
+
+bool to_node_info(const journal::NodeInfo* table, NodeInfo& out) {
+  if (table == nullptr) return false;
+  out.name = text(table->name());
+  out.instance = text(table->instance());
+  out.address = text(table->address());
+  out.version = text(table->version());
+  out.limits = text(table->limits());
+  out.capacity = {table->cpu_milli(), table->mem_mib(), table->gpus()};
+  out.features = strings(table->features());
+  return true;
+}
+
+fb::Offset<journal::QueueSet> queue(fb::FlatBufferBuilder& b, const Queue& queue) {
+  return journal::CreateQueueSet(b, text(b, queue.name), queue.priority, queue.time_limit_ms);
+}
+
+Queue to_queue(const journal::QueueSet& table) { return {text(table.name()), table.priority(), table.time_limit_ms()}; }
+
+fb::Offset<journal::TokenAdded> token(fb::FlatBufferBuilder& b, const Token& token) {
+  const auto id = text(b, token.id);
+  const auto hash = text(b, token.secret_hash);
+  const auto user = text(b, token.user);
+  return journal::CreateTokenAdded(b, id, hash, static_cast<std::uint8_t>(token.role), user, token.created_at, token.expires_at);
+}
+
+bool to_token(const journal::TokenAdded& table, Token& out) {
+  if (table.role() > static_cast<std::uint8_t>(TokenRole::kUser)) return false;
+  out.id = text(table.id());
+  out.secret_hash = text(table.secret_hash());
+  out.role = static_cast<TokenRole>(table.role());
+  out.user = text(table.user());
+  out.created_at = table.created_at();
+  out.expires_at = table.expires_at();
+  return true;
+}
+
+}  // namespace berth::state::convert

@@ -1,0 +1,38 @@
+// Between records and the tables of schema/journal.fbs, shared by the event codec and the snapshot codec.
+#pragma once
+
+#include "state/events.h"
+#include "state/fbs_convert.h"
+#include "state/schema/journal_generated.h"
+
+namespace berth::state::convert {
+
+inline journal::PodRef pod_ref(const PodRef& ref) { return {ref.pod.job.value, ref.pod.element, ref.attempt}; }
+inline PodRef to_pod_ref(const journal::PodRef& ref) { return {{JobId{ref.job()}, ref.element()}, ref.attempt()}; }
+
+inline journal::Outcome outcome(const PodOutcome& o, std::uint16_t message) {
+  return {o.started_at, o.ended_at,  o.node.value,  o.mem_peak_mib, o.attempt, message, o.exit_code, static_cast<std::uint8_t>(o.state),
+          o.signal};
+}
+inline bool to_outcome(const journal::Outcome& o, PodOutcome& out) {
+  if (!is_pod_state(o.state())) return false;
+  out.state = static_cast<PodState>(o.state());
+  out.signal = o.signal();
+  out.exit_code = o.exit_code();
+  out.message = o.message();
+  out.attempt = o.attempt();
+  out.node = NodeId{o.node()};
+  out.mem_peak_mib = o.mem_peak_mib();
+  out.started_at = o.started_at();
+  out.ended_at = o.ended_at();
+  return true;
+}
+
+flatbuffers::Offset<journal::NodeInfo> node_info(flatbuffers::FlatBufferBuilder& b, const NodeInfo& info);
+bool to_node_info(const journal::NodeInfo* table, NodeInfo& out);
+flatbuffers::Offset<journal::QueueSet> queue(flatbuffers::FlatBufferBuilder& b, const Queue& queue);
+Queue to_queue(const journal::QueueSet& table);
+flatbuffers::Offset<journal::TokenAdded> token(flatbuffers::FlatBufferBuilder& b, const Token& token);
+bool to_token(const journal::TokenAdded& table, Token& out);
+
+}  // namespace berth::state::convert
