@@ -187,7 +187,7 @@ class Cluster:
     def agent(self, name="node1"):
         """A real agent; ready when the server lists it as up."""
         directory = os.path.join(self.scratch, "agent")
-        agent = self.start("agent", ["agent", "--name", name, "--data", directory, "--server", self.socket])
+        agent = self.start("agent", ["agent", "--join", self.socket, "--name", name, "--data", directory])
         agent.wait_for(lambda: name in self.run("nodes", check=False), "the agent")
         return agent
 

@@ -17,6 +17,7 @@ CASES = {
     "footprint": (footprint.run, "memory of agent, shim and server; start time of the command line"),
     "placement": (micro.placement, "the placement engine against a plain loop"),
     "journal": (micro.journal, "the journal's append against a bare write + fdatasync"),
+    "core": (micro.core, "the core on one thread, without a disk: what the one writer costs a pod"),
     "codec": (micro.codec, "encoding and decoding of frames, per pod"),
 }
 
@@ -32,7 +33,7 @@ def main():
     options = harness.Options(arguments.build, arguments.short)
     figures = harness.Figures()
     try:
-        if not os.path.exists(options.berth) and arguments.name not in ("placement", "journal", "codec"):
+        if not os.path.exists(options.berth) and arguments.name not in ("placement", "journal", "core", "codec"):
             raise harness.BenchError(f"{options.berth} is missing: build it first (./dev build)")
         CASES[arguments.name][0](options, figures)
     except harness.BenchError as error:

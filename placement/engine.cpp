@@ -122,9 +122,9 @@ bool Engine::has_room(std::size_t slot, const Resources& wanted) const {
 std::uint32_t Engine::room_for(std::size_t slot, const Resources& wanted) const {
   if (!has_room(slot, wanted)) return 0;
   const auto free = [](std::int32_t amount) { return static_cast<std::uint64_t>(std::max(amount, 0)); };
-  return static_cast<std::uint32_t>(std::min({times(free(free_cpu_milli_[slot]), wanted.cpu_milli),
-                                              times(free(free_mem_mib_[slot]), wanted.mem_mib),
-                                              times(free(free_gpus_[slot]), wanted.gpus)}));
+  return static_cast<std::uint32_t>(
+      std::min({times(free(free_cpu_milli_[slot]), wanted.cpu_milli), times(free(free_mem_mib_[slot]), wanted.mem_mib),
+                times(free(free_gpus_[slot]), wanted.gpus)}));
 }
 
 std::uint64_t Engine::pick_gpus(std::size_t slot, std::uint32_t count) const {
@@ -242,8 +242,9 @@ Potential Engine::potential(const Request& request) const {
   for (const Offer& offer : offers_) {
     if (!offer.could_hold(request)) continue;
     ++potential.nodes;
-    potential.pods += std::min({times(offer.capacity.cpu_milli, wanted.cpu_milli),
-                                times(offer.capacity.mem_mib, wanted.mem_mib), times(offer.capacity.gpus, wanted.gpus)});
+    potential.pods +=
+        std::min({times(offer.capacity.cpu_milli, wanted.cpu_milli), times(offer.capacity.mem_mib, wanted.mem_mib),
+                  times(offer.capacity.gpus, wanted.gpus)});
   }
   return potential;
 }
@@ -267,7 +268,8 @@ std::string Engine::check_invariants() const {
       return where + "what is left is out of date";
     }
     for (const auto& [wanted, mask] : masks_) {
-      if ((mask[slot] != 0) != (offers_[slot].open() && offers_[slot].has(wanted))) return where + "a mask is out of date";
+      if ((mask[slot] != 0) != (offers_[slot].open() && offers_[slot].has(wanted)))
+        return where + "a mask is out of date";
     }
   }
   return present == node_count_ ? "" : "the node count is wrong";

@@ -1,11 +1,11 @@
 // Where it fits: the node table and the search. A request goes in, a plan comes out; a plan's capacity is claimed until
 // it is released. Pure: no clock, no randomness, no I/O. One caller at a time.
 //
-// The policy is best fit: of the open nodes that can take the pod, the one with the least left, counted in thousandths of a
-// core with 4 MiB of memory and 1/16,000 of a GPU each worth one; ties by node id. What a pod takes is the same wherever it
-// lands, so the node with the least left before is the one with the least left after, and stays it until it is full: equal
-// pods share one search. The answer is the true best over all nodes, not over a sample. A search is one pass over dense
-// arrays, a fraction of a nanosecond a node with AVX2.
+// The policy is best fit: of the open nodes that can take the pod, the one with the least left, counted in thousandths
+// of a core with 4 MiB of memory and 1/16,000 of a GPU each worth one; ties by node id. What a pod takes is the same
+// wherever it lands, so the node with the least left before is the one with the least left after, and stays it until it
+// is full: equal pods share one search. The answer is the true best over all nodes, not over a sample. A search is one
+// pass over dense arrays, a fraction of a nanosecond a node with AVX2.
 #pragma once
 
 #include <cstdint>
@@ -44,8 +44,8 @@ struct Potential {
 
 class Engine {
  public:
-  // Adds the node or replaces its offer; what is claimed on it stays claimed (and may then exceed the offer). A new node is
-  // neither connected nor out of service.
+  // Adds the node or replaces its offer; what is claimed on it stays claimed (and may then exceed the offer). A new
+  // node is neither connected nor out of service.
   void set_node(state::NodeId id, const state::Resources& capacity, const std::vector<std::string>& features);
   void set_connected(state::NodeId id, bool connected);
   void set_in_service(state::NodeId id, bool in_service);
@@ -59,8 +59,8 @@ class Engine {
   void claim(state::NodeId id, const state::Resources& resources, std::uint64_t gpu_mask);
   void release(state::NodeId id, const state::Resources& resources, std::uint64_t gpu_mask);
 
-  // Keeps every node that could ever hold the request from all placements until drop_holds(): so that a pod that has waited
-  // too long is not overtaken for ever.
+  // Keeps every node that could ever hold the request from all placements until drop_holds(): so that a pod that has
+  // waited too long is not overtaken for ever.
   void hold_for(const state::Request& request);
   void drop_holds();
 

@@ -1,4 +1,5 @@
-// Why a request does not fit, in the words of the checks that refuse it. Apart from the search, which pays nothing for it.
+// Why a request does not fit, in the words of the checks that refuse it. Apart from the search, which pays nothing for
+// it.
 #include <algorithm>
 
 #include "placement/engine.h"
@@ -90,8 +91,9 @@ std::string Engine::nearest_miss(const Request& request) const {
   }
   const auto nodes = [](std::uint32_t n) { return std::to_string(n) + (n == 1 ? " node has" : " nodes have"); };
   if (lack_cpu != 0 && lack_cpu >= lack_mem) {
-    return nodes(lack_cpu) + " the memory but at most " + state::format_cpu_milli(static_cast<std::uint32_t>(best_cpu)) +
-           " free cores of the " + state::format_cpu_milli(wanted.cpu_milli) + " wanted";
+    return nodes(lack_cpu) + " the memory but at most " +
+           state::format_cpu_milli(static_cast<std::uint32_t>(best_cpu)) + " free cores of the " +
+           state::format_cpu_milli(wanted.cpu_milli) + " wanted";
   }
   if (lack_mem != 0) {
     return nodes(lack_mem) + " the cores but at most " + state::format_mem_mib(static_cast<std::uint64_t>(best_mem)) +

@@ -1,5 +1,5 @@
-// The inner loop of best fit: over all nodes, the first of those with the least left among those that fit. Vectorised for
-// AVX2 where the processor has it (chosen at run time), plain otherwise.
+// The inner loop of best fit: over all nodes, the first of those with the least left among those that fit. Vectorised
+// for AVX2 where the processor has it (chosen at run time), plain otherwise.
 #pragma once
 
 #include <cstddef>
@@ -11,8 +11,8 @@ struct ScanTable {
   const std::int32_t* free_cpu_milli;
   const std::int32_t* free_mem_mib;
   const std::int32_t* free_gpus;
-  const std::int32_t* left;   // what is minimised; below INT32_MAX
-  const std::int32_t* mask;   // -1: allowed, 0: not
+  const std::int32_t* left;  // what is minimised; below INT32_MAX
+  const std::int32_t* mask;  // -1: allowed, 0: not
   std::size_t size;
 };
 struct ScanDemand {

@@ -61,8 +61,8 @@ Turn Core::Impl::step(std::span<Command> commands, TimeUs now) {
 
 void Core::Impl::emit(Event event) {
   const Status applied = cluster_.apply_event(event, now_);
-  // The core decides from the same cluster that it applies to: an event that does not apply is a defect of the core, and
-  // going on would write a journal that cannot be read back.
+  // The core decides from the same cluster that it applies to: an event that does not apply is a defect of the core,
+  // and going on would write a journal that cannot be read back.
   assert(applied.ok());
   if (!applied.ok()) std::abort();
   events_.push_back(std::move(event));
@@ -117,7 +117,8 @@ void Core::Impl::forget_old_jobs() {
   std::uint64_t pods = cluster_.ended_pods();
   // However big they are, the last few stay: who submitted them will look.
   std::size_t rest = ended.size();
-  const bool too_many = pods > options_.ended_pods_kept + options_.ended_pods_kept / 64 && rest > options_.ended_jobs_kept_min;
+  const bool too_many =
+      pods > options_.ended_pods_kept + options_.ended_pods_kept / 64 && rest > options_.ended_jobs_kept_min;
   if (ended.empty() || (!too_many && ended.begin()->first >= oldest)) return;
   JobsForgotten forgotten;
   std::map<NodeId, ForgetJobs> by_node;
@@ -136,7 +137,8 @@ void Core::Impl::forget_old_jobs() {
   }
   // A node that is away keeps its output of them: an administrator's to remove.
   for (auto& [node, body] : by_node) {
-    if (const std::uint64_t session = session_of(node); session != 0) effects_.push_back(ToAgent{session, std::move(body)});
+    if (const std::uint64_t session = session_of(node); session != 0)
+      effects_.push_back(ToAgent{session, std::move(body)});
   }
   emit(std::move(forgotten));
 }
@@ -169,9 +171,10 @@ std::string Core::Impl::check_invariants() const {
   for (const auto& [id, job] : cluster_.jobs()) {
     pending += job->counts.of(PodState::kPending);
     const bool gang = job->spec.kind == JobKind::kGang;
-    const bool should = gang ? job->pending.size() == job->spec.elements.size()
-                             : !job->pending.empty() && throttle_room(*job) != 0;
-    if (should != waiting_.contains(id)) return "job " + std::to_string(id.value) + " should wait and does not, or the other way";
+    const bool should =
+        gang ? job->pending.size() == job->spec.elements.size() : !job->pending.empty() && throttle_room(*job) != 0;
+    if (should != waiting_.contains(id))
+      return "job " + std::to_string(id.value) + " should wait and does not, or the other way";
   }
   return pending == waiting_pods_ ? "" : "the count of waiting pods is wrong";
 }

@@ -92,11 +92,11 @@ struct CoreOptions {
   std::string cluster_name;
   state::TimeUs started_at = 0;
   std::int64_t heartbeat_ms = 5'000;
-  std::int64_t node_lost_after_ms = 30'000;       // from disconnection to loss
+  std::int64_t node_lost_after_ms = 30'000;  // from disconnection to loss
   std::uint32_t array_size_max = 10'000'000;
-  std::uint64_t waiting_pods_max = 50'000'000;    // past it submissions are refused with a time to retry
-  std::uint64_t ended_pods_kept = 2'000'000;      // ended jobs are forgotten, oldest first, past this many pods …
-  std::size_t ended_jobs_kept_min = 100;          // … but not the last so many, however big …
+  std::uint64_t waiting_pods_max = 50'000'000;  // past it submissions are refused with a time to retry
+  std::uint64_t ended_pods_kept = 2'000'000;    // ended jobs are forgotten, oldest first, past this many pods …
+  std::size_t ended_jobs_kept_min = 100;        // … but not the last so many, however big …
   std::int64_t ended_kept_ms = 7LL * 24 * 3600 * 1000;  // … or this age
   // A job that could not be placed for so long stops later jobs from overtaking it.
   std::int64_t overtaking_ends_after_ms = 10LL * 60 * 1000;

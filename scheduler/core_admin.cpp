@@ -14,7 +14,8 @@ bool Core::Impl::require_admin(const ClientCommand& command, const char* what) {
 void Core::Impl::on_request(ClientCommand& command, NodeActionRequest& request) {
   if (!require_admin(command, "change a node")) return;
   const Node* node = cluster_.node_by_name(request.node);
-  if (node == nullptr) return refuse(command.reply_to, ErrorCode::kNotFound, "node", "there is no node '" + request.node + "'");
+  if (node == nullptr)
+    return refuse(command.reply_to, ErrorCode::kNotFound, "node", "there is no node '" + request.node + "'");
   const NodeId id = node->id;
   switch (request.action) {
     case NodeActionRequest::Action::kDrain:
@@ -59,7 +60,8 @@ void Core::Impl::on_request(ClientCommand& command, QueueActionRequest& request)
   if (!require_admin(command, "change a queue")) return;
   const std::string& name = request.queue.name;
   if (name.empty() || name.size() > kMaxNameBytes || name.find_first_of(" \t\n/") != std::string::npos) {
-    return refuse(command.reply_to, ErrorCode::kInvalid, "queue", "a queue's name is 1 to 255 bytes without blanks or slashes");
+    return refuse(command.reply_to, ErrorCode::kInvalid, "queue",
+                  "a queue's name is 1 to 255 bytes without blanks or slashes");
   }
   if (!request.remove) {
     if (request.queue.time_limit_ms < 0) {
@@ -67,7 +69,8 @@ void Core::Impl::on_request(ClientCommand& command, QueueActionRequest& request)
     }
     emit(QueueSet{request.queue});
   } else {
-    if (name == "default") return refuse(command.reply_to, ErrorCode::kConflict, "queue", "the queue 'default' cannot be removed");
+    if (name == "default")
+      return refuse(command.reply_to, ErrorCode::kConflict, "queue", "the queue 'default' cannot be removed");
     if (!cluster_.queues().contains(name)) {
       return refuse(command.reply_to, ErrorCode::kNotFound, "queue", "there is no queue '" + name + "'");
     }
@@ -94,7 +97,8 @@ void Core::Impl::on_request(ClientCommand& command, TokenCreateRequest& request)
   if (request.id.empty() || request.secret_hash.empty()) {
     return refuse(command.reply_to, ErrorCode::kInternal, "", "the token request came without its secret's hash");
   }
-  if (request.ttl_ms <= 0) return refuse(command.reply_to, ErrorCode::kInvalid, "ttl", "a token must live for some time");
+  if (request.ttl_ms <= 0)
+    return refuse(command.reply_to, ErrorCode::kInvalid, "ttl", "a token must live for some time");
   if (request.role == TokenRole::kUser && request.user.empty()) {
     return refuse(command.reply_to, ErrorCode::kInvalid, "user", "a user's token needs the user's name");
   }

@@ -12,7 +12,8 @@ namespace {
 
 bool is_node_name(std::string_view name) {
   return !name.empty() && name.size() <= kMaxNameBytes && std::all_of(name.begin(), name.end(), [](unsigned char c) {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' || c == '_' || c == '-';
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' || c == '_' ||
+           c == '-';
   });
 }
 
@@ -137,8 +138,8 @@ bool Core::Impl::reconcile_unknown(NodeId node, const AgentPod& pod, std::vector
   return false;
 }
 
-// It was requeued and still waits for its next attempt: the one that runs will do. A gang is requeued as a whole, so one
-// of its pods alone is of no use.
+// It was requeued and still waits for its next attempt: the one that runs will do. A gang is requeued as a whole, so
+// one of its pods alone is of no use.
 bool Core::Impl::adoptable(const Job& job, const AgentPod& pod) const {
   const std::uint32_t element = pod.ref.pod.element;
   return job.spec.kind != JobKind::kGang && pod.started_at != 0 && element < job.spec.elements.size() &&
@@ -187,7 +188,8 @@ void Core::Impl::handle(AgentReported& command) {
   if (!forget.pods.empty()) effects_.push_back(ToAgent{command.session, std::move(forget)});
 }
 
-// Completes what a node says of an end with what the cluster knows: whether it was told to stop, and whether it goes back.
+// Completes what a node says of an end with what the cluster knows: whether it was told to stop, and whether it goes
+// back.
 void Core::Impl::decide_end(const Job& job, const Pod& pod, PodEnd& end) {
   PodOutcome& outcome = end.outcome;
   if (!is_final(outcome.state)) outcome.state = PodState::kFailed;
@@ -289,7 +291,8 @@ void Core::Impl::lose_overdue_nodes() {
     set_lost_deadline(id, 0);
     const std::string why = "node " + cluster_.node(id)->info.name + " was lost";
     if (cluster_.node(id)->state == NodeState::kUp) {
-      emit(NodeStateChanged{id, NodeState::kLost, "did not answer for " + std::to_string(options_.node_lost_after_ms / 1000) + " s"});
+      emit(NodeStateChanged{id, NodeState::kLost,
+                            "did not answer for " + std::to_string(options_.node_lost_after_ms / 1000) + " s"});
       engine_.set_in_service(id, false);
     }
     lose_pods(id, why);

@@ -1,5 +1,6 @@
-// The core's inside. One object per core; its parts are in core_jobs.cpp (submit, cancel), core_agents.cpp (nodes come, report
-// and go), core_pass.cpp (the scheduling pass), core_queries.cpp (listings) and core_admin.cpp (nodes, queues, tokens).
+// The core's inside. One object per core; its parts are in core_jobs.cpp (submit, cancel), core_agents.cpp (nodes come,
+// report and go), core_pass.cpp (the scheduling pass), core_queries.cpp (listings) and core_admin.cpp (nodes, queues,
+// tokens).
 #pragma once
 
 #include <boost/unordered/unordered_flat_map.hpp>
@@ -97,7 +98,8 @@ class Core::Impl {
   void on_request(ClientCommand& command, state::ReadLogRequest& request);
   state::JobRow row_of(const state::Job& job, std::map<const WaitQueue::Class*, std::string>& class_reasons) const;
   state::PodRow pod_row_of(const state::Job& job, std::uint32_t element) const;
-  std::string waiting_reason(const state::Job& job, std::map<const WaitQueue::Class*, std::string>& class_reasons) const;
+  std::string waiting_reason(const state::Job& job,
+                             std::map<const WaitQueue::Class*, std::string>& class_reasons) const;
   state::Explanation explain_waiting(const state::Job& job) const;
 
   // ---- core_admin.cpp ----

@@ -16,7 +16,8 @@ constexpr std::size_t kFeaturesMax = 32;
 constexpr std::size_t kJobsPerRequestMax = 100'000;
 
 bool is_name(std::string_view text, std::size_t max) {
-  return text.size() <= max && std::all_of(text.begin(), text.end(), [](unsigned char c) { return c >= 0x20 && c != 0x7f; });
+  return text.size() <= max &&
+         std::all_of(text.begin(), text.end(), [](unsigned char c) { return c >= 0x20 && c != 0x7f; });
 }
 
 }  // namespace
@@ -38,7 +39,8 @@ Status Core::Impl::check_spec(const Caller& caller, JobSpec& spec) {
                                 std::to_string(options_.array_size_max));
   }
   if (spec.kind == JobKind::kGang && size > kMaxGangSize) {
-    return invalid("gang", "a gang of " + std::to_string(size) + " pods is over the limit of " + std::to_string(kMaxGangSize));
+    return invalid("gang",
+                   "a gang of " + std::to_string(size) + " pods is over the limit of " + std::to_string(kMaxGangSize));
   }
   if (spec.kind == JobKind::kSingle && size != 1) return invalid("array", "a single job has exactly one element");
   if (spec.throttle != 0 && spec.kind != JobKind::kArray) return invalid("array", "only an array has a throttle");
@@ -99,7 +101,8 @@ Status Core::Impl::check_possible(const JobSpec& spec) {
                                 std::to_string(in.potential_nodes) + " could ever hold one of its pods");
   }
   if (in.potential_pods < size) {
-    return invalid("gang", "the job wants " + std::to_string(size) + " pods at once and the nodes could never hold more than " +
+    return invalid("gang", "the job wants " + std::to_string(size) +
+                               " pods at once and the nodes could never hold more than " +
                                std::to_string(in.potential_pods));
   }
   return Unit{};
@@ -263,7 +266,8 @@ void Core::Impl::stop_pods(std::vector<PodStop> stops) {
   for (const PodStop& stop : stops) by_node[cluster_.pod(stop.ref.pod)->node].stops.push_back(stop);
   emit(PodsStopping{std::move(stops)});
   for (auto& [node, body] : by_node) {
-    if (const std::uint64_t session = session_of(node); session != 0) effects_.push_back(ToAgent{session, std::move(body)});
+    if (const std::uint64_t session = session_of(node); session != 0)
+      effects_.push_back(ToAgent{session, std::move(body)});
   }
 }
 

@@ -14,7 +14,8 @@ constexpr std::uint32_t kBindsPerTurn = 16'384;
 
 }  // namespace
 
-// Classes that found no room are tried again when a node that could now take one of their pods has had capacity come free.
+// Classes that found no room are tried again when a node that could now take one of their pods has had capacity come
+// free.
 void Core::Impl::unblock_for_room() {
   if (std::exchange(retry_blocked_, false)) waiting_.unblock_all();
   if (!room_made_.empty() && !waiting_.blocked().empty()) {

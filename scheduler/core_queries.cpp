@@ -22,8 +22,8 @@ bool matches(const JobFilter& filter, const Job& job) {
   if (!filter.name.empty() && job.spec.name != filter.name) return false;
   if (!filter.queue.empty() && job.spec.queue != filter.queue) return false;
   if (!filter.ended && !job.active()) return false;
-  return filter.states.empty() || std::any_of(filter.states.begin(), filter.states.end(),
-                                              [&](PodState s) { return job.counts.of(s) != 0; });
+  return filter.states.empty() ||
+         std::any_of(filter.states.begin(), filter.states.end(), [&](PodState s) { return job.counts.of(s) != 0; });
 }
 
 // "12 by free cpu, 3 by node drained"
@@ -157,8 +157,8 @@ void Core::Impl::on_request(ClientCommand& command, ListPodsRequest& request) {
       break;
     }
     const PodState s = cluster_.pod_state(*job, e);
-    const bool wanted = request.states.empty() ||
-                        std::find(request.states.begin(), request.states.end(), s) != request.states.end();
+    const bool wanted =
+        request.states.empty() || std::find(request.states.begin(), request.states.end(), s) != request.states.end();
     if (wanted) page.rows.push_back(pod_row_of(*job, e));
   }
   reply(command.reply_to, std::move(page));
@@ -213,12 +213,14 @@ Explanation Core::Impl::explain_waiting(const Job& job) const {
   out.lines.push_back(plural(refusal.nodes_fit, "node has", "nodes have") + " room for one of its pods now");
   if (!refusal.nearest_miss.empty()) out.lines.push_back(refusal.nearest_miss);
   if (job.spec.throttle != 0) {
-    out.lines.push_back(plural(job.counts.live(), "pod", "pods") + " of at most " + std::to_string(job.spec.throttle) + " at once run");
+    out.lines.push_back(plural(job.counts.live(), "pod", "pods") + " of at most " + std::to_string(job.spec.throttle) +
+                        " at once run");
   }
   constexpr std::size_t kCountAhead = 100'000;
   if (waiting_.contains(job.id)) {
     const std::size_t ahead = waiting_.ahead_of(job.id, kCountAhead);
-    out.lines.push_back((ahead == kCountAhead ? "at least " : "") + plural(ahead, "job waits", "jobs wait") + " in front of it");
+    out.lines.push_back((ahead == kCountAhead ? "at least " : "") + plural(ahead, "job waits", "jobs wait") +
+                        " in front of it");
   }
   return out;
 }
@@ -236,8 +238,9 @@ void Core::Impl::on_request(ClientCommand& command, ExplainRequest& request) {
   if (row.state == PodState::kPending) {
     out = explain_waiting(*job);
   } else if (!is_final(row.state)) {
-    out.summary = row.state == PodState::kBound ? "placed on node " + row.node + ", which has not reported its start yet"
-                                                : "runs on node " + row.node + " since " + format_time(row.started_at);
+    out.summary = row.state == PodState::kBound
+                      ? "placed on node " + row.node + ", which has not reported its start yet"
+                      : "runs on node " + row.node + " since " + format_time(row.started_at);
   } else {
     out.summary = std::string(name_of(row.state)) + (row.message.empty() ? "" : ": " + row.message);
     if (row.exit_code >= 0) out.lines.push_back("exit code " + std::to_string(row.exit_code));
@@ -270,7 +273,8 @@ void Core::Impl::on_request(ClientCommand& command, ReadLogRequest& request) {
   std::uint32_t element = 0;
   if (request.index) {
     if (!job->spec.elements.find(*request.index, element)) {
-      return refuse(command.reply_to, ErrorCode::kNotFound, "job", name + " has no element " + std::to_string(*request.index));
+      return refuse(command.reply_to, ErrorCode::kNotFound, "job",
+                    name + " has no element " + std::to_string(*request.index));
     }
   } else if (job->spec.elements.size() != 1) {
     return refuse(command.reply_to, ErrorCode::kInvalid, "job",
@@ -280,15 +284,17 @@ void Core::Impl::on_request(ClientCommand& command, ReadLogRequest& request) {
   const Pod* pod = cluster_.pod({job->id, element});
   const PodOutcome* outcome = job->outcomes.find(element);
   if (pod == nullptr && outcome == nullptr) {
-    return refuse(command.reply_to, ErrorCode::kUnavailable, "job", "this pod has not started, so it has no output", 500);
+    return refuse(command.reply_to, ErrorCode::kUnavailable, "job", "this pod has not started, so it has no output",
+                  500);
   }
   const NodeId node = pod != nullptr ? pod->node : outcome->node;
   const std::uint64_t session = session_of(node);
   if (session == 0) {
     const Node* record = cluster_.node(node);
-    return refuse(command.reply_to, ErrorCode::kUnavailable, "job",
-                  "the output is on node " + (record == nullptr ? "(removed)" : record->info.name) + ", which is not connected",
-                  1000);
+    return refuse(
+        command.reply_to, ErrorCode::kUnavailable, "job",
+        "the output is on node " + (record == nullptr ? "(removed)" : record->info.name) + ", which is not connected",
+        1000);
   }
   ReadLog read;
   read.token = ++log_tokens_;

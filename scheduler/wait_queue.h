@@ -1,6 +1,6 @@
-// WaitQueue: jobs with waiting pods, in the order they should run. Jobs that ask for the same (a class) wait together: when
-// one finds no room, none of its class would, so the whole class is set aside until capacity comes free that could hold it.
-// A turn's work is thus in proportion to what changed, not to how many wait.
+// WaitQueue: jobs with waiting pods, in the order they should run. Jobs that ask for the same (a class) wait together:
+// when one finds no room, none of its class would, so the whole class is set aside until capacity comes free that could
+// hold it. A turn's work is thus in proportion to what changed, not to how many wait.
 #pragma once
 
 #include <boost/unordered/unordered_flat_map.hpp>

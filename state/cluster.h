@@ -1,5 +1,5 @@
-// Cluster: what is true. Changed only by apply(); the same batches give the same cluster on any machine. Not thread-safe:
-// one writer owns it. No clock, no randomness, no I/O.
+// Cluster: what is true. Changed only by apply(); the same batches give the same cluster on any machine. Not
+// thread-safe: one writer owns it. No clock, no randomness, no I/O.
 #pragma once
 
 #include <boost/unordered/unordered_flat_map.hpp>
@@ -13,50 +13,31 @@
 
 #include "state/events.h"
 #include "state/interval_set.h"
+#include "state/outcome_table.h"
 #include "state/records.h"
 #include "state/result.h"
 
 namespace berth::state {
 
-// The outcomes of a job's ended elements, in chunks that exist only where something ended.
-class OutcomeTable {
- public:
-  const PodOutcome* find(std::uint32_t element) const;  // nullptr if it has not ended
-  PodOutcome& slot(std::uint32_t element);              // makes the chunk if needed
-  void erase(std::uint32_t element);
-  // Calls f(element, outcome) in ascending order for elements >= from; stops when f returns false.
-  template <class F>
-  void each(std::uint32_t from, F&& f) const {
-    for (std::size_t c = from / kChunk; c < chunks_.size(); ++c) {
-      if (!chunks_[c]) continue;
-      for (std::uint32_t i = 0; i < chunks_[c]->size(); ++i) {
-        const auto element = static_cast<std::uint32_t>(c * kChunk + i);
-        const PodOutcome& outcome = (*chunks_[c])[i];
-        if (element >= from && outcome.state != PodState::kPending && !f(element, outcome)) return;
-      }
-    }
-  }
-
- private:
-  static constexpr std::uint32_t kChunk = 256;
-  // A chunk grows to kChunk by doubling, so that a single job pays for one outcome, not for 256.
-  std::vector<std::unique_ptr<std::vector<PodOutcome>>> chunks_;
-};
-
 struct Job {
   JobId id;
   Owner owner;
   JobSpec spec;
-  std::uint64_t submit_key = 0;
+  std::uint64_t submit_key = 0;  // 0 also if another job had it first
   TimeUs submitted_at = 0;
   TimeUs first_started_at = 0;  // of the first pod that ran
-  TimeUs ended_at = 0;  // when the last pod ended; 0 while active
+  TimeUs ended_at = 0;          // when the last pod ended; 0 while active
   JobCounts counts;
-  IntervalSet pending;                             // positions that wait
-  IntervalSet cancelled;                           // positions cancelled while they waited: they have no outcome
+  IntervalSet pending;  // positions that wait
+  // Positions cancelled while they waited. They never ran and have no outcome (as a user sees it: exit code -1, no
+  // node), so that a cancelled array of millions costs a few intervals. Listings ask Cluster::pod_state.
+  IntervalSet cancelled;
   OutcomeTable outcomes;
   std::map<std::uint32_t, std::uint32_t> attempts;  // elements that were requeued -> attempts used so far
-  std::vector<std::string> messages;                // interned; index 0 is ""
+  // Messages of outcomes, each once; index 0 is "". At most kMessagesMax: outcomes past it have none.
+  static constexpr std::size_t kMessagesMax = 65'535;
+  std::vector<std::string> messages;
+  boost::unordered_flat_map<std::string, std::uint16_t> message_numbers;  // of `messages`; empty while there are few
   bool active() const { return counts.active() != 0; }
 };
 
@@ -67,8 +48,8 @@ class Cluster {
   Cluster& operator=(Cluster&&) noexcept;
   ~Cluster();
 
-  // Applies a whole batch. An error means that the batch does not follow from this state (a damaged or foreign journal):
-  // the cluster must then be thrown away. The core only makes batches that apply.
+  // Applies a whole batch. An error means that the batch does not follow from this state (a damaged or foreign
+  // journal): the cluster must then be thrown away. The core only makes batches that apply.
   Status apply(const Batch& batch);
   // The same, event by event, for the core, which decides on the state that its own earlier events of the turn made.
   // `finish_batch` moves applied_index and applied_at on.
@@ -88,7 +69,7 @@ class Cluster {
   std::uint64_t ended_pods() const { return ended_pods_; }  // pods of ended jobs
 
   using Pods = boost::unordered_flat_map<PodId, Pod, PodIdHash>;
-  const Pod* pod(PodId id) const;  // bound or running, else nullptr
+  const Pod* pod(PodId id) const;                  // bound or running, else nullptr
   const Pods& live_pods() const { return pods_; }  // in no order: no decision may depend on it
   // An element's state, whatever it is. The element is below job.spec.elements.size().
   PodState pod_state(const Job& job, std::uint32_t element) const;
@@ -114,6 +95,7 @@ class Cluster {
   Job* job_to_change(JobId id);
   static void count(Job& job, PodState from, PodState to, std::uint32_t pods);
   static std::uint16_t intern(Job& job, const std::string& message);
+  void place(Job& job, const Pod& pod);
   void end_if_done(Job& job, TimeUs at);
   Status on(const JobSubmitted& event, TimeUs at);
   Status on(const ElementsCancelled& event, TimeUs at);

@@ -1,5 +1,7 @@
 // What must hold of a cluster, checked the slow way, and a hash that two equal clusters share.
+#include <cstring>
 #include <numeric>
+#include <span>
 
 #include "state/cluster.h"
 #include "state/snapshot_codec.h"
@@ -28,7 +30,8 @@ std::string check_job(const Cluster& cluster, const Job& job) {
   add(PodState::kBound, job.counts.of(PodState::kBound));  // checked against the live pods by the caller
   add(PodState::kRunning, job.counts.of(PodState::kRunning));
   if (counts != job.counts) return who + "the counts differ from the elements";
-  if (std::accumulate(counts.by_state.begin(), counts.by_state.end(), 0ULL) != size) return who + "the counts do not add up";
+  if (std::accumulate(counts.by_state.begin(), counts.by_state.end(), 0ULL) != size)
+    return who + "the counts do not add up";
   if (job.active() != (job.ended_at == 0)) return who + "ended and active, or neither";
   for (const auto& [first, end] : job.pending.intervals()) {
     if (end > size) return who + "a waiting element out of range";
@@ -54,10 +57,12 @@ std::string check_invariants(const Cluster& cluster) {
   for (const auto& [id, pod] : cluster.live_pods()) {
     const Job* job = cluster.job(id.job);
     if (job == nullptr || id.element >= job->spec.elements.size()) return "a live pod belongs to no job";
-    if (job->pending.contains(id.element) || job->cancelled.contains(id.element) || job->outcomes.find(id.element) != nullptr) {
+    if (job->pending.contains(id.element) || job->cancelled.contains(id.element) ||
+        job->outcomes.find(id.element) != nullptr) {
       return name_job(id.job) + ": an element is live and waits or has ended";
     }
-    if (pod.ref.pod != id || pod.ref.attempt != Cluster::next_attempt(*job, id.element)) return name_job(id.job) + ": a wrong attempt is live";
+    if (pod.ref.pod != id || pod.ref.attempt != Cluster::next_attempt(*job, id.element))
+      return name_job(id.job) + ": a wrong attempt is live";
     ++live[id.job].by_state[static_cast<std::size_t>(pod.state)];
   }
   std::uint64_t ended_pods = 0;
@@ -75,22 +80,25 @@ std::string check_invariants(const Cluster& cluster) {
       ended_pods += job->spec.elements.size();
     }
   }
-  if (ended != cluster.ended_jobs().size() || ended_pods != cluster.ended_pods()) return "the count of ended pods is wrong";
+  if (ended != cluster.ended_jobs().size() || ended_pods != cluster.ended_pods())
+    return "the count of ended pods is wrong";
   return cluster.queues().contains("default") ? "" : "the queue 'default' is missing";
 }
 
 std::uint64_t Cluster::hash() const {
   // The snapshot holds everything that matters, in a fixed order: FNV-1a over its bytes, eight at a time.
-  const std::string bytes = SnapshotCodec::encode(*this);
+  constexpr std::uint64_t kPrime = 0x100000001b3ULL;
   std::uint64_t hash = 0xcbf29ce484222325ULL;
-  std::size_t i = 0;
-  for (; i + 8 <= bytes.size(); i += 8) {
-    std::uint64_t word = 0;
-    for (std::size_t k = 0; k < 8; ++k) word |= static_cast<std::uint64_t>(static_cast<unsigned char>(bytes[i + k])) << (8 * k);
-    hash = (hash ^ word) * 0x100000001b3ULL;
-    hash ^= hash >> 29;
-  }
-  for (; i < bytes.size(); ++i) hash = (hash ^ static_cast<unsigned char>(bytes[i])) * 0x100000001b3ULL;
+  SnapshotCodec::encode(*this, [&hash](std::span<const std::byte> bytes) {
+    for (; bytes.size() >= 8; bytes = bytes.subspan(8)) {
+      std::uint64_t word = 0;
+      std::memcpy(&word, bytes.data(), 8);
+      hash = (hash ^ word) * kPrime;
+      hash ^= hash >> 29;
+    }
+    for (const std::byte byte : bytes) hash = (hash ^ static_cast<std::uint64_t>(byte)) * kPrime;
+    return true;
+  });
   return hash;
 }
 

@@ -1,6 +1,7 @@
 #include "state/event_codec.h"
 
-#include <algorithm>
+#include <boost/unordered/unordered_flat_map.hpp>
+#include <string_view>
 
 #include "state/journal_convert.h"
 
@@ -9,6 +10,7 @@ namespace berth::state {
 namespace {
 
 namespace fb = flatbuffers;
+using convert::each;
 using convert::pod_ref;
 using convert::text;
 using convert::to_pod_ref;
@@ -49,20 +51,19 @@ Encoded encode(Builder& b, const PodsStopping& e) {
 Encoded encode(Builder& b, const PodsEnded& e) {
   // Equal messages (a thousand pods that miss the same binary) are written once.
   std::vector<std::string> messages;
-  std::vector<std::uint16_t> number(e.ends.size());
+  boost::unordered_flat_map<std::string_view, std::uint32_t> numbers;
+  std::vector<std::uint32_t> number(e.ends.size());
   for (std::size_t i = 0; i < e.ends.size(); ++i) {
-    if (e.ends[i].message.empty()) continue;
-    auto found = std::find(messages.rbegin(), messages.rend(), e.ends[i].message);
-    if (found == messages.rend() && messages.size() < 65'535) {
-      messages.push_back(e.ends[i].message);
-      found = messages.rbegin();
-    }
-    if (found != messages.rend()) number[i] = static_cast<std::uint16_t>(messages.rend() - found);
+    const std::string& message = e.ends[i].message;
+    if (message.empty()) continue;
+    const auto [known, added] = numbers.try_emplace(message, static_cast<std::uint32_t>(messages.size() + 1));
+    if (added) messages.push_back(message);
+    number[i] = known->second;
   }
   journal::PodEnd* list = nullptr;
   const auto ends = b.CreateUninitializedVectorOfStructs(e.ends.size(), &list);
   for (std::size_t i = 0; i < e.ends.size(); ++i) {
-    *list++ = {pod_ref(e.ends[i].ref), convert::outcome(e.ends[i].outcome, number[i]), e.ends[i].requeue};
+    *list++ = {pod_ref(e.ends[i].ref), convert::outcome(e.ends[i].outcome, 0), number[i], e.ends[i].requeue};
   }
   return {journal::Event::PodsEnded, journal::CreatePodsEnded(b, ends, convert::strings(b, messages)).Union()};
 }
@@ -93,19 +94,15 @@ Encoded encode(Builder& b, const QueueSet& e) { return {journal::Event::QueueSet
 Encoded encode(Builder& b, const QueueRemoved& e) {
   return {journal::Event::QueueRemoved, journal::CreateQueueRemoved(b, text(b, e.name)).Union()};
 }
-Encoded encode(Builder& b, const TokenAdded& e) { return {journal::Event::TokenAdded, convert::token(b, e.token).Union()}; }
+Encoded encode(Builder& b, const TokenAdded& e) {
+  return {journal::Event::TokenAdded, convert::token(b, e.token).Union()};
+}
 Encoded encode(Builder& b, const TokenRemoved& e) {
   return {journal::Event::TokenRemoved, journal::CreateTokenRemoved(b, text(b, e.id)).Union()};
 }
 
 // ---- decode ---------------------------------------------------------------------------------------------------------
 // Each returns false for what the encoder above could not have written.
-
-template <class List, class F>
-void each(const List* list, F&& f) {
-  if (list == nullptr) return;
-  for (const auto* item : *list) f(*item);
-}
 
 bool decode(const journal::JobSubmitted& t, JobSubmitted& e) {
   e.id = JobId{t.id()};
@@ -119,7 +116,9 @@ bool decode(const journal::ElementsCancelled& t, ElementsCancelled& e) {
   return true;
 }
 bool decode(const journal::PodsBound& t, PodsBound& e) {
-  each(t.binds(), [&](const journal::Bind& x) { e.binds.push_back({to_pod_ref(x.ref()), NodeId{x.node()}, x.gpu_mask()}); });
+  each(t.binds(), [&](const journal::Bind& x) {
+    e.binds.push_back({to_pod_ref(x.ref()), NodeId{x.node()}, x.gpu_mask()});
+  });
   return true;
 }
 bool decode(const journal::PodsStarted& t, PodsStarted& e) {
@@ -141,9 +140,9 @@ bool decode(const journal::PodsEnded& t, PodsEnded& e) {
     PodEnd end;
     end.ref = to_pod_ref(x.ref());
     end.requeue = x.requeue();
-    good = good && convert::to_outcome(x.outcome(), end.outcome) && end.outcome.message <= messages.size();
+    good = good && convert::to_outcome(x.outcome(), end.outcome) && x.message() <= messages.size();
     if (!good) return;
-    if (end.outcome.message != 0) end.message = messages[end.outcome.message - 1U];
+    if (x.message() != 0) end.message = messages[x.message() - 1U];
     end.outcome.message = 0;
     e.ends.push_back(std::move(end));
   });
@@ -201,22 +200,38 @@ bool decode_into(const Table* table, std::vector<Event>& out) {
 bool decode_event(const journal::EventBox& box, std::vector<Event>& out) {
   using E = journal::Event;
   switch (box.event_type()) {
-    case E::JobSubmitted: return decode_into<JobSubmitted>(box.event_as_JobSubmitted(), out);
-    case E::ElementsCancelled: return decode_into<ElementsCancelled>(box.event_as_ElementsCancelled(), out);
-    case E::PodsBound: return decode_into<PodsBound>(box.event_as_PodsBound(), out);
-    case E::PodsStarted: return decode_into<PodsStarted>(box.event_as_PodsStarted(), out);
-    case E::PodsStopping: return decode_into<PodsStopping>(box.event_as_PodsStopping(), out);
-    case E::PodsEnded: return decode_into<PodsEnded>(box.event_as_PodsEnded(), out);
-    case E::PodsAdopted: return decode_into<PodsAdopted>(box.event_as_PodsAdopted(), out);
-    case E::JobsForgotten: return decode_into<JobsForgotten>(box.event_as_JobsForgotten(), out);
-    case E::NodeJoined: return decode_into<NodeJoined>(box.event_as_NodeJoined(), out);
-    case E::NodeStateChanged: return decode_into<NodeStateChanged>(box.event_as_NodeStateChanged(), out);
-    case E::NodeRemoved: return decode_into<NodeRemoved>(box.event_as_NodeRemoved(), out);
-    case E::QueueSet: return decode_into<QueueSet>(box.event_as_QueueSet(), out);
-    case E::QueueRemoved: return decode_into<QueueRemoved>(box.event_as_QueueRemoved(), out);
-    case E::TokenAdded: return decode_into<TokenAdded>(box.event_as_TokenAdded(), out);
-    case E::TokenRemoved: return decode_into<TokenRemoved>(box.event_as_TokenRemoved(), out);
-    case E::NONE: return false;
+    case E::JobSubmitted:
+      return decode_into<JobSubmitted>(box.event_as_JobSubmitted(), out);
+    case E::ElementsCancelled:
+      return decode_into<ElementsCancelled>(box.event_as_ElementsCancelled(), out);
+    case E::PodsBound:
+      return decode_into<PodsBound>(box.event_as_PodsBound(), out);
+    case E::PodsStarted:
+      return decode_into<PodsStarted>(box.event_as_PodsStarted(), out);
+    case E::PodsStopping:
+      return decode_into<PodsStopping>(box.event_as_PodsStopping(), out);
+    case E::PodsEnded:
+      return decode_into<PodsEnded>(box.event_as_PodsEnded(), out);
+    case E::PodsAdopted:
+      return decode_into<PodsAdopted>(box.event_as_PodsAdopted(), out);
+    case E::JobsForgotten:
+      return decode_into<JobsForgotten>(box.event_as_JobsForgotten(), out);
+    case E::NodeJoined:
+      return decode_into<NodeJoined>(box.event_as_NodeJoined(), out);
+    case E::NodeStateChanged:
+      return decode_into<NodeStateChanged>(box.event_as_NodeStateChanged(), out);
+    case E::NodeRemoved:
+      return decode_into<NodeRemoved>(box.event_as_NodeRemoved(), out);
+    case E::QueueSet:
+      return decode_into<QueueSet>(box.event_as_QueueSet(), out);
+    case E::QueueRemoved:
+      return decode_into<QueueRemoved>(box.event_as_QueueRemoved(), out);
+    case E::TokenAdded:
+      return decode_into<TokenAdded>(box.event_as_TokenAdded(), out);
+    case E::TokenRemoved:
+      return decode_into<TokenRemoved>(box.event_as_TokenRemoved(), out);
+    case E::NONE:
+      return false;
   }
   return false;
 }
@@ -235,16 +250,19 @@ std::string encode_batch(const Batch& batch) {
   }
   const auto events = b.CreateVector(boxes);
   b.Finish(journal::CreateBatch(b, batch.index, batch.at, events));
-  return {reinterpret_cast<const char*>(b.GetBufferPointer()), b.GetSize()};
+  std::string bytes(reinterpret_cast<const char*>(b.GetBufferPointer()), b.GetSize());
+  constexpr std::size_t kKept = 16U << 20;
+  if (bytes.size() > kKept) b.Reset();  // a rare giant does not hold its memory for ever
+  return bytes;
 }
 
 Result<Batch> decode_batch(std::span<const std::byte> bytes) {
   const Error bad{ErrorCode::kInternal, "", "a batch of events is malformed", 0};
-  const auto* data = reinterpret_cast<const std::uint8_t*>(bytes.data());
+  const convert::Aligned aligned(bytes);
   // Each of many small events is a few tables: the default limit of a million is below a large batch.
-  fb::Verifier verifier(data, bytes.size(), 16, 100'000'000);
+  fb::Verifier verifier(aligned.data(), aligned.size(), 16, 100'000'000);
   if (!verifier.VerifyBuffer<journal::Batch>(nullptr)) return bad;
-  const auto* table = fb::GetRoot<journal::Batch>(data);
+  const auto* table = fb::GetRoot<journal::Batch>(aligned.data());
   Batch batch;
   batch.index = table->index();
   batch.at = table->at();

@@ -67,7 +67,8 @@ struct PodsEnded {
   std::vector<PodEnd> ends;
 };
 
-// A node returned with a pod still running that had been requeued after its loss and still waited: it is that pod again.
+// A node returned with a pod still running that had been requeued after its loss and still waited: it is that pod
+// again.
 struct PodsAdopted {
   struct Adopted {
     PodRef ref;  // the attempt that runs
@@ -108,9 +109,9 @@ struct TokenRemoved {
   std::string id;
 };
 
-using Event = std::variant<JobSubmitted, ElementsCancelled, PodsBound, PodsStarted, PodsStopping, PodsEnded, PodsAdopted,
-                           JobsForgotten, NodeJoined, NodeStateChanged, NodeRemoved, QueueSet, QueueRemoved, TokenAdded,
-                           TokenRemoved>;
+using Event = std::variant<JobSubmitted, ElementsCancelled, PodsBound, PodsStarted, PodsStopping, PodsEnded,
+                           PodsAdopted, JobsForgotten, NodeJoined, NodeStateChanged, NodeRemoved, QueueSet,
+                           QueueRemoved, TokenAdded, TokenRemoved>;
 
 // What one turn of the core decided: one record of the journal, durable or not as a whole.
 struct Batch {

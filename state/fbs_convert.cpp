@@ -1,8 +1,18 @@
 #include "state/fbs_convert.h"
 
+#include <cstring>
+
 namespace berth::state::convert {
 
 namespace fb = flatbuffers;
+
+Aligned::Aligned(std::span<const std::byte> bytes)
+    : data_(reinterpret_cast<const std::uint8_t*>(bytes.data())), size_(bytes.size()) {
+  if (reinterpret_cast<std::uintptr_t>(data_) % alignof(std::uint64_t) == 0) return;
+  copy_ = std::make_unique_for_overwrite<std::uint64_t[]>(size_ / sizeof(std::uint64_t) + 1);
+  std::memcpy(copy_.get(), bytes.data(), size_);
+  data_ = reinterpret_cast<const std::uint8_t*>(copy_.get());
+}
 
 std::vector<std::string> strings(const Strings* list) {
   std::vector<std::string> out;
@@ -46,8 +56,8 @@ fb::Offset<spec::JobSpec> job_spec(fb::FlatBufferBuilder& b, const JobSpec& job)
     elements = b.CreateVectorOfStructs(structs);
   }
   const auto launch = b.CreateVector(reinterpret_cast<const std::uint8_t*>(job.launch.data()), job.launch.size());
-  return spec::CreateJobSpec(b, name, queue, static_cast<std::uint8_t>(job.kind), elements, job.throttle, job.distinct_nodes,
-                             request, job.priority, job.time_limit_ms, job.requeues_max, launch);
+  return spec::CreateJobSpec(b, name, queue, static_cast<std::uint8_t>(job.kind), elements, job.throttle,
+                             job.distinct_nodes, request, job.priority, job.time_limit_ms, job.requeues_max, launch);
 }
 
 bool to_job_spec(const spec::JobSpec* table, JobSpec& out) {

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <charconv>
 
+#include "state/text.h"
+
 namespace berth::state {
 
 namespace {
@@ -23,7 +25,7 @@ bool take(std::string_view& text, char c) {
 }
 
 Result<IndexRange> parse_range(std::string_view part) {
-  const Error bad = invalid("", "'" + std::string(part) + "' is not a range; accepted: N, N-M or N-M:STEP with N and M from 0 to " +
+  const Error bad = invalid("", shown(part) + " is not a range; accepted: N, N-M or N-M:STEP with N and M from 0 to " +
                                     std::to_string(IndexSet::kMaxIndex));
   IndexRange range;
   std::string_view rest = part;
@@ -37,6 +39,21 @@ Result<IndexRange> parse_range(std::string_view part) {
   range.last = range.first + (range.last - range.first) / range.step * range.step;
   if (range.first == range.last) range.step = 1;
   return range;
+}
+
+// "1,2,3-5" is "1-5": neighbours without a gap become one range.
+std::vector<IndexRange> joined(const std::vector<IndexRange>& sorted) {
+  std::vector<IndexRange> out;
+  for (const IndexRange& r : sorted) {
+    const bool follows =
+        !out.empty() && out.back().step == 1 && r.step == 1 && r.first != 0 && out.back().last == r.first - 1;
+    if (follows) {
+      out.back().last = r.last;
+    } else {
+      out.push_back(r);
+    }
+  }
+  return out;
 }
 
 }  // namespace
@@ -58,8 +75,9 @@ Result<IndexSet> IndexSet::from_ranges(std::vector<IndexRange> ranges) {
       return invalid("", "a range of indexes is malformed");
     }
     if (i != 0 && r.first <= ranges[i - 1].last) {
-      return invalid("", "the ranges " + std::to_string(ranges[i - 1].first) + "-" + std::to_string(ranges[i - 1].last) + " and " +
-                             std::to_string(r.first) + "-" + std::to_string(r.last) + " overlap");
+      return invalid("", "the ranges " + std::to_string(ranges[i - 1].first) + "-" +
+                             std::to_string(ranges[i - 1].last) + " and " + std::to_string(r.first) + "-" +
+                             std::to_string(r.last) + " overlap");
     }
     set.before_.push_back(static_cast<std::uint32_t>(size));
     size += r.size();
@@ -86,7 +104,7 @@ Result<IndexSet> IndexSet::parse(std::string_view text, std::string_view field) 
     rest.remove_prefix(comma + 1);
   }
   std::sort(ranges.begin(), ranges.end(), [](const IndexRange& a, const IndexRange& b) { return a.first < b.first; });
-  auto set = from_ranges(std::move(ranges));
+  auto set = from_ranges(joined(ranges));
   if (!set) return named(set.error());
   return set;
 }

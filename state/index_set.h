@@ -1,5 +1,5 @@
-// IndexSet: the array indexes a user names ("1-1000", "0-99:2", "1,3,7-9"), ordered, without duplicates, kept as ranges so
-// that ten million indexes cost what one does. A position counts the indexes from 0 in ascending order.
+// IndexSet: the array indexes a user names ("1-1000", "0-99:2", "1,3,7-9"), ordered, without duplicates, kept as ranges
+// so that ten million indexes cost what one does. A position counts the indexes from 0 in ascending order.
 #pragma once
 
 #include <cstdint>
@@ -34,15 +34,15 @@ class IndexSet {
 
   std::uint32_t size() const { return size_; }
   bool empty() const { return size_ == 0; }
-  std::uint32_t at(std::uint32_t position) const;                       // position < size()
-  bool find(std::uint32_t index, std::uint32_t& position) const;        // false if the index is not in the set
+  std::uint32_t at(std::uint32_t position) const;                 // position < size()
+  bool find(std::uint32_t index, std::uint32_t& position) const;  // false if the index is not in the set
   const std::vector<IndexRange>& ranges() const { return ranges_; }
   std::string to_string() const;  // canonical: parse(to_string()) is the same set
   bool operator==(const IndexSet&) const = default;
 
  private:
-  std::vector<IndexRange> ranges_;      // ascending, disjoint (the hulls do not overlap)
-  std::vector<std::uint32_t> before_;   // positions before each range
+  std::vector<IndexRange> ranges_;     // ascending, disjoint (the hulls do not overlap)
+  std::vector<std::uint32_t> before_;  // positions before each range
   std::uint32_t size_ = 0;
 };
 

@@ -11,8 +11,8 @@ fb::Offset<journal::NodeInfo> node_info(fb::FlatBufferBuilder& b, const NodeInfo
   const auto version = text(b, info.version);
   const auto limits = text(b, info.limits);
   const auto features = strings(b, info.features);
-  return journal::CreateNodeInfo(b, name, instance, address, version, limits, info.capacity.cpu_milli, info.capacity.mem_mib,
-                                 info.capacity.gpus, features);
+  return journal::CreateNodeInfo(b, name, instance, address, version, limits, info.capacity.cpu_milli,
+                                 info.capacity.mem_mib, info.capacity.gpus, features);
 }
 
 bool to_node_info(const journal::NodeInfo* table, NodeInfo& out) {
@@ -37,7 +37,8 @@ fb::Offset<journal::TokenAdded> token(fb::FlatBufferBuilder& b, const Token& tok
   const auto id = text(b, token.id);
   const auto hash = text(b, token.secret_hash);
   const auto user = text(b, token.user);
-  return journal::CreateTokenAdded(b, id, hash, static_cast<std::uint8_t>(token.role), user, token.created_at, token.expires_at);
+  return journal::CreateTokenAdded(b, id, hash, static_cast<std::uint8_t>(token.role), user, token.created_at,
+                                   token.expires_at);
 }
 
 bool to_token(const journal::TokenAdded& table, Token& out) {

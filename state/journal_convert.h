@@ -11,7 +11,8 @@ inline journal::PodRef pod_ref(const PodRef& ref) { return {ref.pod.job.value, r
 inline PodRef to_pod_ref(const journal::PodRef& ref) { return {{JobId{ref.job()}, ref.element()}, ref.attempt()}; }
 
 inline journal::Outcome outcome(const PodOutcome& o, std::uint16_t message) {
-  return {o.started_at, o.ended_at,  o.node.value,  o.mem_peak_mib, o.attempt, message, o.exit_code, static_cast<std::uint8_t>(o.state),
+  return {o.started_at, o.ended_at, o.node.value, o.mem_peak_mib,
+          o.attempt,    message,    o.exit_code,  static_cast<std::uint8_t>(o.state),
           o.signal};
 }
 inline bool to_outcome(const journal::Outcome& o, PodOutcome& out) {

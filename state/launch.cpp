@@ -14,20 +14,24 @@ bool has_nul(const std::string& s) { return s.find('\0') != std::string::npos; }
 Status check(const Launch& launch) {
   const auto bad = [](const char* field, const char* what) { return invalid(field, what); };
   if (launch.argv.empty() && launch.driver == Driver::kProcess) return bad("command", "there is no command to run");
-  const auto any_nul = [](const std::vector<std::string>& list) { return std::any_of(list.begin(), list.end(), has_nul); };
+  const auto any_nul = [](const std::vector<std::string>& list) {
+    return std::any_of(list.begin(), list.end(), has_nul);
+  };
   if (any_nul(launch.argv) || any_nul(launch.env) || has_nul(launch.cwd) || has_nul(launch.output_path) ||
       has_nul(launch.error_path) || has_nul(launch.image)) {
     return bad("command", "the command, its environment and its paths must not contain NUL bytes");
   }
   if (!launch.argv.empty() && launch.argv[0].empty()) return bad("command", "the name of the command is empty");
   for (const std::string& variable : launch.env) {
-    if (variable.find('=') == std::string::npos || variable[0] == '=') return bad("env", "an environment variable is not NAME=value");
+    if (variable.find('=') == std::string::npos || variable[0] == '=')
+      return bad("env", "an environment variable is not NAME=value");
   }
   if (launch.driver == Driver::kOci && launch.image.empty()) return bad("image", "a container needs an image");
   if (launch.driver == Driver::kProcess && !launch.cwd.empty() && launch.cwd[0] != '/') {
     return bad("cwd", "the working directory must be an absolute path");
   }
-  if (launch.grace_ms < 0 || launch.grace_ms > 24LL * 3600 * 1000) return bad("grace", "the grace time must be from 0 to 24h");
+  if (launch.grace_ms < 0 || launch.grace_ms > 24LL * 3600 * 1000)
+    return bad("grace", "the grace time must be from 0 to 24h");
   if (launch.umask > 0777) return bad("umask", "the umask must be from 0 to 0777");
   return Unit{};
 }
@@ -42,18 +46,18 @@ std::string encode_launch(const Launch& launch) {
   const auto output = convert::text(b, launch.output_path);
   const auto error = convert::text(b, launch.error_path);
   const auto image = convert::text(b, launch.image);
-  b.Finish(spec::CreateLaunch(b, static_cast<std::uint8_t>(launch.driver), argv, env, cwd, output, error, launch.append, image,
-                              launch.umask, launch.grace_ms));
+  b.Finish(spec::CreateLaunch(b, static_cast<std::uint8_t>(launch.driver), argv, env, cwd, output, error, launch.append,
+                              image, launch.umask, launch.grace_ms));
   return {reinterpret_cast<const char*>(b.GetBufferPointer()), b.GetSize()};
 }
 
 Result<Launch> decode_launch(std::span<const std::byte> bytes) {
-  const auto* data = reinterpret_cast<const std::uint8_t*>(bytes.data());
-  flatbuffers::Verifier verifier(data, bytes.size());
+  const convert::Aligned aligned(bytes);
+  flatbuffers::Verifier verifier(aligned.data(), aligned.size());
   if (bytes.size() > kMaxLaunchBytes || !verifier.VerifyBuffer<spec::Launch>(nullptr)) {
     return invalid("command", "the description of the command is malformed");
   }
-  const auto* table = flatbuffers::GetRoot<spec::Launch>(data);
+  const auto* table = flatbuffers::GetRoot<spec::Launch>(aligned.data());
   if (table->driver() > static_cast<std::uint8_t>(Driver::kOci)) return invalid("command", "the driver is unknown");
   Launch launch;
   launch.driver = static_cast<Driver>(table->driver());
@@ -79,13 +83,29 @@ std::string expand_path(std::string_view pattern, const PathNames& names) {
       continue;
     }
     switch (pattern[++i]) {
-      case 'j': out += std::to_string(names.job); break;
-      case 'a': case 'r': out += std::to_string(names.index); break;
-      case 'n': out += names.node; break;
-      case 'u': out += names.user; break;
-      case 'x': out += names.job_name; break;
-      case '%': out += '%'; break;
-      default: out += '%'; out += pattern[i]; break;  // not one of ours: left as it is
+      case 'j':
+        out += std::to_string(names.job);
+        break;
+      case 'a':
+      case 'r':
+        out += std::to_string(names.index);
+        break;
+      case 'n':
+        out += names.node;
+        break;
+      case 'u':
+        out += names.user;
+        break;
+      case 'x':
+        out += names.job_name;
+        break;
+      case '%':
+        out += '%';
+        break;
+      default:
+        out += '%';
+        out += pattern[i];
+        break;  // not one of ours: left as it is
     }
   }
   return out;

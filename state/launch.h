@@ -20,18 +20,20 @@ struct Launch {
   std::vector<std::string> env;   // NAME=value, sorted by name, unique
   std::string cwd;                // absolute; "" for oci means the image's
   // Output files; "" means the default under the agent's data directory. Patterns: %j job id, %a array index, %r gang
-  // rank, %n node name, %u user, %x job name, %% a percent sign. Relative paths start at cwd. `error_path` "" joins the output's file.
+  // rank, %n node name, %u user, %x job name, %% a percent sign. Relative paths start at cwd. `error_path` "" joins the
+  // output's file.
   std::string output_path;
   std::string error_path;
-  bool append = false;            // append to output files instead of truncating them
-  std::string image;              // oci: a local OCI layout "DIR:TAG" (or "oci:DIR:TAG")
+  bool append = false;  // append to output files instead of truncating them
+  std::string image;    // oci: a local OCI layout "DIR:TAG" (or "oci:DIR:TAG")
   std::uint32_t umask = 0022;
-  std::int64_t grace_ms = 10'000; // between SIGTERM and SIGKILL
+  std::int64_t grace_ms = 10'000;  // between SIGTERM and SIGKILL
   bool operator==(const Launch&) const = default;
 };
 
 std::string encode_launch(const Launch& launch);
-// Verifies: argv not empty, no NUL bytes, at most 1 MiB. Any bytes are safe input.
+// Verifies: a command (or, for oci, an image, whose own command an empty argv means), no NUL bytes, a working directory
+// that is absolute (process), at most 1 MiB. Any bytes are safe input.
 Result<Launch> decode_launch(std::span<const std::byte> bytes);
 // Replaces the patterns above. `index` is the array index or rank as the user knows it.
 struct PathNames {

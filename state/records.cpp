@@ -21,9 +21,12 @@ bool parse_pod_state(std::string_view text, PodState& out) {
 
 std::string_view name_of(NodeState state) {
   switch (state) {
-    case NodeState::kUp: return "up";
-    case NodeState::kDrained: return "drained";
-    case NodeState::kLost: return "lost";
+    case NodeState::kUp:
+      return "up";
+    case NodeState::kDrained:
+      return "drained";
+    case NodeState::kLost:
+      return "lost";
   }
   return "unknown";
 }

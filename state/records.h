@@ -20,14 +20,14 @@ namespace berth::state {
 //   pending -> cancelled
 enum class PodState : std::uint8_t {
   kPending = 0,
-  kBound = 1,    // has a node, not yet known to run
+  kBound = 1,  // has a node, not yet known to run
   kRunning = 2,
   kSucceeded = 3,    // exit code 0
   kFailed = 4,       // another exit code, a signal, or could not be started (the message says)
   kOutOfMemory = 5,  // killed by the kernel for memory
   kTimedOut = 6,     // over its time limit
   kCancelled = 7,
-  kNodeLost = 8,     // the node was lost, or rebooted, under it
+  kNodeLost = 8,  // the node was lost, or rebooted, under it
 };
 inline constexpr std::size_t kPodStates = 9;
 inline constexpr bool is_final(PodState s) { return s >= PodState::kSucceeded; }
@@ -53,7 +53,7 @@ struct Pod {
   PodRef ref;
   NodeId node;
   PodState state = PodState::kBound;
-  bool stopping = false;  // told to stop; no longer wanted
+  bool stopping = false;                       // told to stop; no longer wanted
   PodState stop_state = PodState::kCancelled;  // why, if stopping: what it will count as unless it ends by itself first
   std::uint64_t gpu_mask = 0;
   TimeUs bound_at = 0;
@@ -82,13 +82,14 @@ struct JobSpec {
   std::string queue = "default";
   JobKind kind = JobKind::kSingle;
   IndexSet elements = IndexSet::dense(1);
-  std::uint32_t throttle = 0;       // array: at most so many bound or running at once; 0 is no limit
-  bool distinct_nodes = false;      // gang: every pod on a node of its own
+  std::uint32_t throttle = 0;   // array: at most so many bound or running at once; 0 is no limit
+  bool distinct_nodes = false;  // gang: every pod on a node of its own
   Request request;
-  std::int32_t priority = 0;        // -1000 … 1000, higher runs first; a user may only lower it
-  std::int64_t time_limit_ms = 0;   // of one pod's run; 0 is none
-  std::uint32_t requeues_max = 0;   // times a pod may be requeued after it lost its node
-  // How to launch a pod: an encoded berth.spec.Launch (state/schema/spec.fbs). The core keeps it, and never looks inside.
+  std::int32_t priority = 0;       // -1000 … 1000, higher runs first; a user may only lower it
+  std::int64_t time_limit_ms = 0;  // of one pod's run; 0 is none
+  std::uint32_t requeues_max = 0;  // times a pod may be requeued after it lost its node
+  // How to launch a pod: an encoded berth.spec.Launch (state/schema/spec.fbs). The core keeps it, and never looks
+  // inside.
   std::string launch;
   bool operator==(const JobSpec&) const = default;
 };
@@ -115,12 +116,12 @@ enum class NodeState : std::uint8_t {
 };
 std::string_view name_of(NodeState state);
 
-struct NodeInfo {  // what an agent offers
-  std::string name;        // unique, 1-255 of [A-Za-z0-9._-]
-  std::string instance;    // random, made once per agent data directory; another instance means another memory of pods
-  std::string address;     // where it connected from, for people
+struct NodeInfo {        // what an agent offers
+  std::string name;      // unique, 1-255 of [A-Za-z0-9._-]
+  std::string instance;  // random, made once per agent data directory; another instance means another memory of pods
+  std::string address;   // where it connected from, for people
   std::string version;
-  std::string limits;      // what the node can enforce: "cgroup-v1", "cgroup-v2", "none"
+  std::string limits;  // what the node can enforce: "cgroup-v1", "cgroup-v2", "none"
   Resources capacity;
   std::vector<std::string> features;  // sorted, unique
   bool operator==(const NodeInfo&) const = default;
@@ -137,8 +138,8 @@ struct Node {
 // ---- queues, tokens -------------------------------------------------------------------------------------------------
 struct Queue {
   std::string name;
-  std::int32_t priority = 0;          // added to the job's
-  std::int64_t time_limit_ms = 0;     // the longest a job may ask for, and what it gets if it asks for none; 0 is no limit
+  std::int32_t priority = 0;       // added to the job's
+  std::int64_t time_limit_ms = 0;  // the longest a job may ask for, and what it gets if it asks for none; 0 is no limit
   bool operator==(const Queue&) const = default;
 };
 
@@ -148,7 +149,7 @@ struct Token {
   std::string id;           // public part
   std::string secret_hash;  // SHA-256 of the secret, hex; the secret itself is never stored
   TokenRole role = TokenRole::kNode;
-  std::string user;         // kUser: for whom
+  std::string user;  // kUser: for whom
   TimeUs created_at = 0;
   TimeUs expires_at = 0;
   bool operator==(const Token&) const = default;

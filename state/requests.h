@@ -1,5 +1,5 @@
-// What clients and agents ask and are told, as plain values: the vocabulary between api/ (which puts it on the wire) and
-// scheduler/ (which answers). Nothing here knows about frames or sockets.
+// What clients and agents ask and are told, as plain values: the vocabulary between api/ (which puts it on the wire)
+// and scheduler/ (which answers). Nothing here knows about frames or sockets.
 #pragma once
 
 #include <cstdint>
@@ -33,7 +33,7 @@ struct JobFilter {
 };
 struct ListJobsRequest {
   JobFilter filter;
-  JobId after;              // the cursor: jobs with greater ids
+  JobId after;                 // the cursor: jobs with greater ids
   std::uint32_t limit = 1000;  // at most 10,000
 };
 struct ListPodsRequest {
@@ -53,7 +53,8 @@ struct ExplainRequest {
   JobId job;
   std::optional<std::uint32_t> index;  // array index or rank; absent: the first that waits
 };
-// Pushes a JobProgress for each job now, and again whenever its counts change, until all are ended or the connection closes.
+// Pushes a JobProgress for each job now, and again whenever its counts change, until all are ended or the connection
+// closes.
 struct WatchJobsRequest {
   std::vector<JobId> jobs;
 };
@@ -84,16 +85,16 @@ struct ServerInfoRequest {};
 struct ReadLogRequest {  // answered by the agent that ran the pod, through the server
   JobId job;
   std::optional<std::uint32_t> index;
-  bool error_stream = false;     // the error file, if the job has one of its own
+  bool error_stream = false;  // the error file, if the job has one of its own
   std::uint64_t offset = 0;
   std::uint32_t max_bytes = 256 * 1024;
-  std::uint32_t wait_ms = 0;     // hold the answer until there is more, the pod has ended, or so long
+  std::uint32_t wait_ms = 0;  // hold the answer until there is more, the pod has ended, or so long
 };
 
-using ClientRequest = std::variant<SubmitRequest, CancelRequest, ListJobsRequest, ListPodsRequest, ListNodesRequest,
-                                   ShowJobRequest, ExplainRequest, WatchJobsRequest, NodeActionRequest, QueueActionRequest,
-                                   ListQueuesRequest, TokenCreateRequest, TokenListRequest, TokenRevokeRequest,
-                                   ServerInfoRequest, ReadLogRequest>;
+using ClientRequest =
+    std::variant<SubmitRequest, CancelRequest, ListJobsRequest, ListPodsRequest, ListNodesRequest, ShowJobRequest,
+                 ExplainRequest, WatchJobsRequest, NodeActionRequest, QueueActionRequest, ListQueuesRequest,
+                 TokenCreateRequest, TokenListRequest, TokenRevokeRequest, ServerInfoRequest, ReadLogRequest>;
 
 // ---- server -> client -----------------------------------------------------------------------------------------------
 struct Ok {};
@@ -181,16 +182,16 @@ struct ServerInfo {
 struct LogChunk {
   std::uint64_t offset = 0;  // of the first byte
   std::string bytes;
-  bool ended = false;        // the pod has ended and offset + bytes is the end of the file
+  bool ended = false;  // the pod has ended and offset + bytes is the end of the file
 };
 
-using ServerReply = std::variant<Ok, Error, SubmitReply, JobPage, PodPage, NodePage, JobDetail, Explanation, JobProgress,
-                                 QueuePage, TokenPage, TokenCreated, ServerInfo, LogChunk>;
+using ServerReply = std::variant<Ok, Error, SubmitReply, JobPage, PodPage, NodePage, JobDetail, Explanation,
+                                 JobProgress, QueuePage, TokenPage, TokenCreated, ServerInfo, LogChunk>;
 
 // ---- agent -> server ------------------------------------------------------------------------------------------------
 struct AgentPod {  // a pod the agent knows of
   PodRef ref;
-  bool running = true;      // false: ended, its PodEnd follows or is on its way
+  bool running = true;  // false: ended, its PodEnd follows or is on its way
   std::uint64_t gpu_mask = 0;
   TimeUs started_at = 0;
 };
@@ -226,8 +227,8 @@ struct StartOrder {  // pods of one job for one node
   JobKind kind = JobKind::kSingle;
   Resources resources;
   std::int64_t time_limit_ms = 0;
-  std::string launch;               // encoded Launch
-  std::vector<std::string> peers;   // gang: the node of each rank
+  std::string launch;              // encoded Launch
+  std::vector<std::string> peers;  // gang: the node of each rank
   std::vector<PodToStart> pods;
 };
 struct StartPods {
@@ -244,8 +245,8 @@ struct ForgetJobs {  // their output in the agent's data directory may go
 };
 struct ReadLog {
   std::uint64_t token = 0;
-  PodRef ref;               // attempt 0: the latest
-  std::uint32_t uid = 0;    // of the reader: files outside the data directory are opened with this user's rights
+  PodRef ref;             // attempt 0: the latest
+  std::uint32_t uid = 0;  // of the reader: files outside the data directory are opened with this user's rights
   std::uint32_t gid = 0;
   ReadLogRequest request;
   // What the agent needs to find the file of a pod that it has forgotten:

@@ -1,5 +1,5 @@
-// What a pod asks for and what a node has. Integers only: cpu in thousandths of a core, memory in MiB, whole GPUs as bits
-// of a mask (bit i is the node's i-th GPU).
+// What a pod asks for and what a node has. Integers only: cpu in thousandths of a core, memory in MiB, whole GPUs as
+// bits of a mask (bit i is the node's i-th GPU).
 #pragma once
 
 #include <cstdint>

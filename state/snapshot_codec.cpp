@@ -1,6 +1,8 @@
 #include "state/snapshot_codec.h"
 
 #include <algorithm>
+#include <array>
+#include <cstring>
 
 #include "state/journal_convert.h"
 
@@ -10,6 +12,18 @@ namespace {
 
 namespace fb = flatbuffers;
 using Builder = fb::FlatBufferBuilder;
+
+// Before each part: its length, a multiple of 16, and zeros. A length of 0 ends the sequence.
+struct PartHeader {
+  std::uint64_t length = 0;
+  std::uint64_t zero = 0;
+};
+static_assert(sizeof(PartHeader) == 16);
+
+constexpr std::size_t kPartBytes = 4U << 20;  // about; one job is never split
+constexpr std::size_t kPodsInPart = 50'000;
+
+std::span<const std::byte> bytes_of(const PartHeader& header) { return std::as_bytes(std::span(&header, 1)); }
 
 fb::Offset<fb::Vector<const journal::ElementRange*>> intervals(Builder& b, const IntervalSet& set) {
   if (set.empty()) return {};
@@ -43,8 +57,8 @@ fb::Offset<journal::Job> encode_job(Builder& b, const Job& job) {
   const auto outcomes = ended.empty() ? 0 : b.CreateVectorOfStructs(ended);
   const auto attempts = used.empty() ? 0 : b.CreateVectorOfStructs(used);
   const auto messages = convert::strings(b, job.messages);
-  return journal::CreateJob(b, job.id.value, owner, spec, job.submit_key, job.submitted_at, job.first_started_at, job.ended_at,
-                            pending, cancelled, outcomes, attempts, messages);
+  return journal::CreateJob(b, job.id.value, owner, spec, job.submit_key, job.submitted_at, job.first_started_at,
+                            job.ended_at, pending, cancelled, outcomes, attempts, messages);
 }
 
 // Everything but the counts, which follow from the rest.
@@ -57,12 +71,14 @@ bool decode_job(const journal::Job& table, Job& job) {
   job.submitted_at = table.submitted_at();
   job.first_started_at = table.first_started_at();
   job.ended_at = table.ended_at();
-  if (!to_intervals(table.pending(), size, job.pending) || !to_intervals(table.cancelled(), size, job.cancelled)) return false;
+  if (!to_intervals(table.pending(), size, job.pending) || !to_intervals(table.cancelled(), size, job.cancelled))
+    return false;
   job.messages = convert::strings(table.messages());
   if (table.outcomes() != nullptr) {
     for (const auto* ended : *table.outcomes()) {
       PodOutcome outcome;
-      if (ended->element() >= size || !convert::to_outcome(ended->outcome(), outcome) || !is_final(outcome.state)) return false;
+      if (ended->element() >= size || !convert::to_outcome(ended->outcome(), outcome) || !is_final(outcome.state))
+        return false;
       if (outcome.message != 0 && outcome.message >= job.messages.size()) return false;
       job.outcomes.slot(ended->element()) = outcome;
     }
@@ -86,6 +102,16 @@ void count_states(Job& job) {
   });
 }
 
+bool decode_node(const journal::Node& table, Node& node) {
+  if (table.id() == 0 || table.state() > static_cast<std::uint8_t>(NodeState::kLost)) return false;
+  if (!convert::to_node_info(table.info(), node.info)) return false;
+  node.id = NodeId{table.id()};
+  node.state = static_cast<NodeState>(table.state());
+  node.reason = convert::text(table.reason());
+  node.joined_at = table.joined_at();
+  return true;
+}
+
 bool decode_pod(const journal::LivePod& table, Pod& pod) {
   if (!convert::is_pod_state(table.state()) || !convert::is_pod_state(table.stop_state())) return false;
   pod.ref = convert::to_pod_ref(table.ref());
@@ -101,105 +127,173 @@ bool decode_pod(const journal::LivePod& table, Pod& pod) {
 
 }  // namespace
 
-std::string SnapshotCodec::encode(const Cluster& cluster) {
-  Builder b(1 << 20);
-  std::vector<fb::Offset<journal::Job>> jobs;
-  jobs.reserve(cluster.jobs_.size());
-  for (const auto& [id, job] : cluster.jobs_) jobs.push_back(encode_job(b, *job));
-  const auto job_list = b.CreateVector(jobs);
+// Collects tables and hands each full part to the sink.
+class SnapshotCodec::Writer {
+ public:
+  Writer(const Cluster& cluster, const Sink& sink) : cluster_(cluster), sink_(sink) {}
+
+  void write() {
+    const bool done = write_head() && write_jobs() && write_pods();
+    if (done) sink_(bytes_of(PartHeader{}));
+  }
+
+ private:
+  bool flush(fb::Offset<journal::Snapshot> part) {
+    b_.Finish(part);
+    const std::size_t length = b_.GetSize();
+    const std::size_t whole = (length + 15) / 16 * 16;
+    static constexpr std::array<std::byte, 16> kZeros{};
+    const bool go_on = sink_(bytes_of(PartHeader{whole, 0})) &&
+                       sink_(std::as_bytes(std::span(b_.GetBufferPointer(), length))) &&
+                       (whole == length || sink_(std::span(kZeros).first(whole - length)));
+    b_.Clear();
+    return go_on;
+  }
+
+  bool write_head() {
+    std::vector<fb::Offset<journal::Node>> nodes;
+    for (const auto& [id, node] : cluster_.nodes_) {
+      const auto info = convert::node_info(b_, node.info);
+      const auto reason = convert::text(b_, node.reason);
+      nodes.push_back(
+          journal::CreateNode(b_, id.value, info, static_cast<std::uint8_t>(node.state), reason, node.joined_at));
+    }
+    const auto node_list = b_.CreateVector(nodes);
+    std::vector<fb::Offset<journal::QueueSet>> queues;
+    for (const auto& [name, queue] : cluster_.queues_) queues.push_back(convert::queue(b_, queue));
+    const auto queue_list = b_.CreateVector(queues);
+    std::vector<fb::Offset<journal::TokenAdded>> tokens;
+    for (const auto& [id, token] : cluster_.tokens_) tokens.push_back(convert::token(b_, token));
+    const auto token_list = b_.CreateVector(tokens);
+    return flush(journal::CreateSnapshot(b_, cluster_.applied_index_, cluster_.applied_at_, cluster_.last_job_id_.value,
+                                         cluster_.last_node_id_.value, 0, 0, node_list, queue_list, token_list));
+  }
+
+  bool write_jobs() {
+    std::vector<fb::Offset<journal::Job>> jobs;
+    const auto flush_jobs = [&] {
+      const auto list = b_.CreateVector(jobs);
+      jobs.clear();
+      return flush(journal::CreateSnapshot(b_, 0, 0, 0, 0, list));
+    };
+    for (const auto& [id, job] : cluster_.jobs_) {
+      jobs.push_back(encode_job(b_, *job));
+      if (b_.GetSize() >= kPartBytes && !flush_jobs()) return false;
+    }
+    return jobs.empty() || flush_jobs();
+  }
 
   // Through the nodes, whose pods are in order: the same cluster gives the same bytes.
-  journal::LivePod* pod_list = nullptr;
-  const auto pods = b.CreateUninitializedVectorOfStructs(cluster.pods_.size(), &pod_list);
-  for (const auto& [node, ids] : cluster.node_pods_) {
-    for (const PodId& id : ids) {
-      const Pod& pod = cluster.pods_.at(id);
-      *pod_list++ = {convert::pod_ref(pod.ref), pod.gpu_mask, pod.bound_at, pod.started_at, pod.node.value,
-                     static_cast<std::uint8_t>(pod.state), pod.stopping, static_cast<std::uint8_t>(pod.stop_state)};
+  bool write_pods() {
+    std::vector<journal::LivePod> pods;
+    const auto flush_pods = [&] {
+      const auto list = b_.CreateVectorOfStructs(pods);
+      pods.clear();
+      return flush(journal::CreateSnapshot(b_, 0, 0, 0, 0, 0, list));
+    };
+    for (const auto& [node, ids] : cluster_.node_pods_) {
+      for (const PodId& id : ids) {
+        const Pod& pod = cluster_.pods_.at(id);
+        pods.emplace_back(convert::pod_ref(pod.ref), pod.gpu_mask, pod.bound_at, pod.started_at, pod.node.value,
+                          static_cast<std::uint8_t>(pod.state), pod.stopping,
+                          static_cast<std::uint8_t>(pod.stop_state));
+        if (pods.size() >= kPodsInPart && !flush_pods()) return false;
+      }
     }
+    return pods.empty() || flush_pods();
   }
-  std::vector<fb::Offset<journal::Node>> nodes;
-  for (const auto& [id, node] : cluster.nodes_) {
-    const auto info = convert::node_info(b, node.info);
-    const auto reason = convert::text(b, node.reason);
-    nodes.push_back(journal::CreateNode(b, id.value, info, static_cast<std::uint8_t>(node.state), reason, node.joined_at));
-  }
-  const auto node_list = b.CreateVector(nodes);
-  std::vector<fb::Offset<journal::QueueSet>> queues;
-  for (const auto& [name, queue] : cluster.queues_) queues.push_back(convert::queue(b, queue));
-  const auto queue_list = b.CreateVector(queues);
-  std::vector<fb::Offset<journal::TokenAdded>> tokens;
-  for (const auto& [id, token] : cluster.tokens_) tokens.push_back(convert::token(b, token));
-  const auto token_list = b.CreateVector(tokens);
-  b.Finish(journal::CreateSnapshot(b, cluster.applied_index_, cluster.applied_at_, cluster.last_job_id_.value,
-                                   cluster.last_node_id_.value, job_list, pods, node_list, queue_list, token_list));
-  return {reinterpret_cast<const char*>(b.GetBufferPointer()), b.GetSize()};
+
+  const Cluster& cluster_;
+  const Sink& sink_;
+  Builder b_{64 * 1024};
+};
+
+void SnapshotCodec::encode(const Cluster& cluster, const Sink& sink) { Writer(cluster, sink).write(); }
+
+std::string SnapshotCodec::encode(const Cluster& cluster) {
+  std::string bytes;
+  encode(cluster, [&](std::span<const std::byte> part) {
+    bytes.append(reinterpret_cast<const char*>(part.data()), part.size());
+    return true;
+  });
+  return bytes;
+}
+
+bool SnapshotCodec::read_part(std::span<const std::byte> part, Cluster& cluster, std::string& wrong) {
+  const auto bad = [&](std::string what) {
+    wrong = std::move(what);
+    return false;
+  };
+  const convert::Aligned aligned(part);
+  fb::Verifier verifier(aligned.data(), aligned.size(), 16, 1'000'000'000);
+  if (!verifier.VerifyBuffer<journal::Snapshot>(nullptr)) return bad("its structure");
+  const auto* table = fb::GetRoot<journal::Snapshot>(aligned.data());
+  if (table->index() != 0) cluster.applied_index_ = table->index();
+  if (table->at() != 0) cluster.applied_at_ = table->at();
+  if (table->last_job_id() != 0) cluster.last_job_id_ = JobId{table->last_job_id()};
+  if (table->last_node_id() != 0) cluster.last_node_id_ = NodeId{table->last_node_id()};
+  bool good = true;
+  convert::each(table->nodes(), [&](const journal::Node& entry) {
+    Node node;
+    good = good && decode_node(entry, node) && node.id <= cluster.last_node_id_ &&
+           cluster.node_names_.emplace(node.info.name, node.id).second && cluster.nodes_.emplace(node.id, node).second;
+  });
+  if (!good) return bad("a node");
+  convert::each(table->jobs(), [&](const journal::Job& entry) {
+    auto job = std::make_unique<Job>();
+    good = good && decode_job(entry, *job);
+    if (!good) return;
+    count_states(*job);
+    if (job->submit_key != 0) good = cluster.submit_keys_.emplace(job->submit_key, job->id).second;
+    if (job->ended_at != 0) {
+      cluster.ended_jobs_.emplace(job->ended_at, job->id);
+      cluster.ended_pods_ += job->spec.elements.size();
+    }
+    const JobId id = job->id;
+    const std::size_t before = cluster.jobs_.size();
+    cluster.jobs_.emplace_hint(cluster.jobs_.end(), id, std::move(job));
+    good = good && cluster.jobs_.size() == before + 1;
+  });
+  if (!good) return bad("a job");
+  convert::each(table->pods(), [&](const journal::LivePod& entry) {
+    Pod pod;
+    Job* job = cluster.job_to_change(JobId{entry.ref().job()});
+    good = good && job != nullptr && decode_pod(entry, pod);
+    if (!good) return;
+    ++job->counts.by_state[static_cast<std::size_t>(pod.state)];
+    cluster.node_pods_[pod.node].insert(pod.ref.pod);
+    good = cluster.pods_.emplace(pod.ref.pod, pod).second;
+  });
+  if (!good) return bad("a running pod");
+  convert::each(table->queues(), [&](const journal::QueueSet& entry) {
+    Queue queue = convert::to_queue(entry);
+    cluster.queues_[queue.name] = queue;
+  });
+  convert::each(table->tokens(), [&](const journal::TokenAdded& entry) {
+    Token token;
+    good = good && convert::to_token(entry, token);
+    if (good) cluster.tokens_[token.id] = token;
+  });
+  return good || bad("a token");
 }
 
 Result<Cluster> SnapshotCodec::decode(std::span<const std::byte> bytes) {
   const auto bad = [](std::string what) {
     return Error{ErrorCode::kInternal, "", "the snapshot is malformed: " + std::move(what), 0};
   };
-  const auto* data = reinterpret_cast<const std::uint8_t*>(bytes.data());
-  fb::Verifier verifier(data, bytes.size(), 16, 1'000'000'000);
-  if (!verifier.VerifyBuffer<journal::Snapshot>(nullptr)) return bad("its structure");
-  const auto* table = fb::GetRoot<journal::Snapshot>(data);
   Cluster cluster;
-  cluster.applied_index_ = table->index();
-  cluster.applied_at_ = table->at();
-  cluster.last_job_id_ = JobId{table->last_job_id()};
-  cluster.last_node_id_ = NodeId{table->last_node_id()};
-  if (table->nodes() != nullptr) {
-    for (const auto* entry : *table->nodes()) {
-      Node node;
-      node.id = NodeId{entry->id()};
-      if (entry->state() > static_cast<std::uint8_t>(NodeState::kLost) || !convert::to_node_info(entry->info(), node.info)) {
-        return bad("a node");
-      }
-      node.state = static_cast<NodeState>(entry->state());
-      node.reason = convert::text(entry->reason());
-      node.joined_at = entry->joined_at();
-      cluster.node_names_.emplace(node.info.name, node.id);
-      cluster.nodes_.emplace(node.id, std::move(node));
-    }
+  while (true) {
+    PartHeader header;
+    if (bytes.size() < sizeof(header)) return bad("it ends early");
+    std::memcpy(&header, bytes.data(), sizeof(header));
+    bytes = bytes.subspan(sizeof(header));
+    if (header.zero != 0 || header.length > bytes.size() || header.length % 16 != 0) return bad("the length of a part");
+    if (header.length == 0) break;
+    std::string wrong;
+    if (!read_part(bytes.first(header.length), cluster, wrong)) return bad(std::move(wrong));
+    bytes = bytes.subspan(header.length);
   }
-  if (table->jobs() != nullptr) {
-    for (const auto* entry : *table->jobs()) {
-      auto job = std::make_unique<Job>();
-      if (!decode_job(*entry, *job)) return bad("job " + std::to_string(entry->id()));
-      count_states(*job);
-      if (job->submit_key != 0) cluster.submit_keys_.emplace(job->submit_key, job->id);
-      if (job->ended_at != 0) {
-        cluster.ended_jobs_.emplace(job->ended_at, job->id);
-        cluster.ended_pods_ += job->spec.elements.size();
-      }
-      const JobId id = job->id;
-      cluster.jobs_.emplace_hint(cluster.jobs_.end(), id, std::move(job));
-    }
-  }
-  if (table->pods() != nullptr) {
-    for (const auto* entry : *table->pods()) {
-      Pod pod;
-      Job* job = cluster.job_to_change(JobId{entry->ref().job()});
-      if (job == nullptr || !decode_pod(*entry, pod)) return bad("a running pod");
-      ++job->counts.by_state[static_cast<std::size_t>(pod.state)];
-      cluster.node_pods_[pod.node].insert(pod.ref.pod);
-      cluster.pods_.emplace(pod.ref.pod, pod);
-    }
-  }
-  if (table->queues() != nullptr) {
-    for (const auto* entry : *table->queues()) {
-      Queue queue = convert::to_queue(*entry);
-      cluster.queues_[queue.name] = queue;
-    }
-  }
-  if (table->tokens() != nullptr) {
-    for (const auto* entry : *table->tokens()) {
-      Token token;
-      if (!convert::to_token(*entry, token)) return bad("a token");
-      cluster.tokens_[token.id] = token;
-    }
-  }
+  if (!bytes.empty()) return bad("bytes behind its end");
   if (std::string wrong = check_invariants(cluster); !wrong.empty()) return bad(std::move(wrong));
   return cluster;
 }

@@ -2,8 +2,9 @@
 
 #include <array>
 #include <charconv>
-#include <cmath>
-#include <ctime>
+#include <chrono>
+
+#include "state/text.h"
 
 namespace berth::state {
 
@@ -12,11 +13,8 @@ namespace {
 constexpr std::int64_t kDurationMaxMs = 10LL * 365 * 24 * 3600 * 1000;
 
 Error not_a(std::string_view field, std::string_view text, std::string_view what, std::string_view accepted) {
-  std::string shown(text.substr(0, 64));
-  for (char& c : shown) {
-    if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) c = '?';
-  }
-  return invalid(std::string(field), "'" + shown + "' is not " + std::string(what) + "; accepted: " + std::string(accepted));
+  return invalid(std::string(field),
+                 shown(text) + " is not " + std::string(what) + "; accepted: " + std::string(accepted));
 }
 
 // A decimal number with up to nine places, as billionths; false if there is none at the start.
@@ -46,7 +44,8 @@ std::uint64_t times_unit(std::uint64_t whole, std::uint64_t billionths, std::uin
   return static_cast<std::uint64_t>(total < kMost ? total : kMost);
 }
 
-constexpr std::string_view kDurationForms = "90 (seconds), 90s, 15m, 2h, 1d, 1h30m, 250ms, MM:SS, HH:MM:SS, D-HH[:MM[:SS]], up to 10 years";
+constexpr std::string_view kDurationForms =
+    "90 (seconds), 90s, 15m, 2h, 1d, 1h30m, 250ms, MM:SS, HH:MM:SS, D-HH[:MM[:SS]], up to 10 years";
 
 // "1h30m", "250ms", "90"
 bool parse_suffixed(std::string_view text, std::uint64_t& ms) {
@@ -65,11 +64,20 @@ bool parse_suffixed(std::string_view text, std::uint64_t& ms) {
       text.remove_prefix(2);
     } else if (!text.empty()) {
       switch (text.front()) {
-        case 's': unit = 1000; break;
-        case 'm': unit = 60'000; break;
-        case 'h': unit = 3'600'000; break;
-        case 'd': unit = 86'400'000; break;
-        default: return false;
+        case 's':
+          unit = 1000;
+          break;
+        case 'm':
+          unit = 60'000;
+          break;
+        case 'h':
+          unit = 3'600'000;
+          break;
+        case 'd':
+          unit = 86'400'000;
+          break;
+        default:
+          return false;
       }
       text.remove_prefix(1);
     }
@@ -120,12 +128,13 @@ bool parse_clock(std::string_view text, std::uint64_t& ms) {
   return true;
 }
 
-std::string with_decimal(double value, const char* unit) {
-  std::array<char, 48> text{};
-  const bool whole = std::fabs(value - std::round(value)) < 0.05;
-  std::snprintf(text.data(), text.size(), whole ? "%.0f%s" : "%.1f%s", value, unit);
-  return text.data();
+// value / unit with one decimal, rounded down, without a ".0".
+std::string with_decimal(std::uint64_t value, std::uint64_t unit, const char* name) {
+  const std::uint64_t tenth = value % unit * 10 / unit;
+  return std::to_string(value / unit) + (tenth == 0 ? "" : "." + std::to_string(tenth)) + name;
 }
+
+std::string two_digits(std::int64_t value) { return (value < 10 ? "0" : "") + std::to_string(value); }
 
 }  // namespace
 
@@ -157,12 +166,28 @@ Result<std::uint64_t> parse_mem_mib(std::string_view text, std::string_view fiel
     rest.remove_prefix(1);
     if (!rest.empty() && rest != "i" && rest != "iB" && rest != "B") return bad;
     switch (unit) {
-      case 'K': case 'k': value = (times_unit(whole, part, 1024) + (1U << 20) - 1) >> 20; break;
-      case 'M': case 'm': value = times_unit(whole, part, 1); break;
-      case 'G': case 'g': value = times_unit(whole, part, 1ULL << 10); break;
-      case 'T': case 't': value = times_unit(whole, part, 1ULL << 20); break;
-      case 'P': case 'p': value = times_unit(whole, part, 1ULL << 30); break;
-      default: return bad;
+      case 'K':
+      case 'k':
+        value = (times_unit(whole, part, 1024) + (1U << 20) - 1) >> 20;
+        break;
+      case 'M':
+      case 'm':
+        value = times_unit(whole, part, 1);
+        break;
+      case 'G':
+      case 'g':
+        value = times_unit(whole, part, 1ULL << 10);
+        break;
+      case 'T':
+      case 't':
+        value = times_unit(whole, part, 1ULL << 20);
+        break;
+      case 'P':
+      case 'p':
+        value = times_unit(whole, part, 1ULL << 30);
+        break;
+      default:
+        return bad;
     }
   }
   if (value == 0 || value > (1ULL << 30)) return bad;
@@ -183,7 +208,8 @@ Result<std::int64_t> parse_integer(std::string_view text, std::string_view field
   std::int64_t value = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
   if (error != std::errc{} || end != text.data() + text.size() || value < min || value > max) {
-    return not_a(field, text, "a fitting number", "a whole number from " + std::to_string(min) + " to " + std::to_string(max));
+    return not_a(field, text, "a fitting number",
+                 "a whole number from " + std::to_string(min) + " to " + std::to_string(max));
   }
   return value;
 }
@@ -200,18 +226,15 @@ std::string format_cpu_milli(std::uint32_t cpu_milli) {
 
 std::string format_mem_mib(std::uint64_t mem_mib) {
   if (mem_mib < 1024) return std::to_string(mem_mib) + " MiB";
-  const double gib = static_cast<double>(mem_mib) / 1024;
-  return gib < 1024 ? with_decimal(gib, " GiB") : with_decimal(gib / 1024, " TiB");
+  return mem_mib < 1024 * 1024 ? with_decimal(mem_mib, 1024, " GiB") : with_decimal(mem_mib, 1024 * 1024, " TiB");
 }
 
 std::string format_duration_ms(std::int64_t ms) {
-  std::array<char, 48> text{};
-  const std::int64_t seconds = ms / 1000;
   if (ms < 1000) return std::to_string(ms) + "ms";
-  if (seconds < 60) return with_decimal(static_cast<double>(ms) / 1000, "s");
-  const auto two = [&](std::int64_t a, const char* unit_a, std::int64_t b, const char* unit_b) {
-    std::snprintf(text.data(), text.size(), "%lld%s%02lld%s", static_cast<long long>(a), unit_a, static_cast<long long>(b), unit_b);
-    return std::string(text.data());
+  const std::int64_t seconds = ms / 1000;
+  if (seconds < 60) return with_decimal(static_cast<std::uint64_t>(ms), 1000, "s");
+  const auto two = [](std::int64_t a, const char* unit_a, std::int64_t b, const char* unit_b) {
+    return std::to_string(a) + unit_a + two_digits(b) + unit_b;
   };
   if (seconds < 3600) return two(seconds / 60, "m", seconds % 60, "s");
   if (seconds < 86'400) return two(seconds / 3600, "h", seconds / 60 % 60, "m");
@@ -220,12 +243,15 @@ std::string format_duration_ms(std::int64_t ms) {
 
 std::string format_time(TimeUs at) {
   if (at == 0) return "-";
-  const std::time_t seconds = at / 1'000'000;
-  std::tm parts{};
-  if (gmtime_r(&seconds, &parts) == nullptr) return "-";
-  std::array<char, 32> text{};
-  std::strftime(text.data(), text.size(), "%Y-%m-%dT%H:%M:%SZ", &parts);
-  return text.data();
+  // By the calendar alone: the C library's gmtime would look at the environment.
+  using std::chrono::floor;
+  const std::chrono::sys_time<std::chrono::microseconds> time{std::chrono::microseconds(at)};
+  const auto day = floor<std::chrono::days>(time);
+  const std::chrono::year_month_day date(day);
+  const std::int64_t second = floor<std::chrono::seconds>(time - day).count();
+  return std::to_string(static_cast<int>(date.year())) + '-' + two_digits(static_cast<unsigned>(date.month())) + '-' +
+         two_digits(static_cast<unsigned>(date.day())) + 'T' + two_digits(second / 3600) + ':' +
+         two_digits(second / 60 % 60) + ':' + two_digits(second % 60) + 'Z';
 }
 
 }  // namespace berth::state

@@ -58,8 +58,8 @@ struct SendStatus {
 };
 using Action = std::variant<LaunchPod, SignalPod, DiscardPod, SendStatus>;
 
-// A pod is launching, running or ended. Ended pods are kept, and their ends told again after each reconnection, until the
-// server says that they are durable (on_forget). An attempt that is known in any state is never launched again.
+// A pod is launching, running or ended. Ended pods are kept, and their ends told again after each reconnection, until
+// the server says that they are durable (on_forget). An attempt that is known in any state is never launched again.
 class NodeCore {
  public:
   // At start: a pod found on disk, running or ended but not yet forgotten by the server. started_at 0: not known to run

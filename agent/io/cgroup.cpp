@@ -1,18 +1,17 @@
 #include "agent/io/cgroup.h"
 
-#include <dirent.h>
-#include <fcntl.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <cerrno>
 #include <charconv>
 #include <csignal>
 #include <cstring>
+#include <dirent.h>
+#include <fcntl.h>
 #include <map>
 #include <memory>
 #include <sstream>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "agent/io/files.h"
 
@@ -101,16 +100,15 @@ std::vector<Cgroups::Hierarchy> Cgroups::read_tables(const CgroupOptions& option
     const std::vector<std::string> words = split(dash[3], ',');
     for (const auto& [names, path] : own_paths) {
       const std::vector<std::string> controllers = split(names, ',');
-      const bool same = v2 ? names.empty() : !names.empty() && std::all_of(controllers.begin(), controllers.end(), [&](const auto& c) {
-        return contains(words, c);
-      });
+      const bool same = v2 ? names.empty()
+                           : !names.empty() && std::all_of(controllers.begin(), controllers.end(),
+                                                           [&](const auto& c) { return contains(words, c); });
       if (!same) continue;
       Hierarchy found{fields[4], path, controllers, v2};
       if (fields[3] != "/" && found.own.starts_with(fields[3])) found.own.erase(0, fields[3].size());
       if (found.own == "/") found.own.clear();
-      const bool known = std::any_of(all.begin(), all.end(), [&](const Hierarchy& h) {
-        return h.v2 == v2 && h.controllers == controllers;
-      });
+      const bool known = std::any_of(all.begin(), all.end(),
+                                     [&](const Hierarchy& h) { return h.v2 == v2 && h.controllers == controllers; });
       if (!known) all.push_back(std::move(found));
     }
   }
@@ -122,7 +120,8 @@ Cgroups Cgroups::detect(const CgroupOptions& options) {
   groups.parent_ = "/berth/" + options.instance;
   const std::vector<Hierarchy> all = read_tables(options);
   const auto unified = std::find_if(all.begin(), all.end(), [](const Hierarchy& h) { return h.v2; });
-  const bool any_v1 = std::any_of(all.begin(), all.end(), [](const Hierarchy& h) { return contains(h.controllers, "memory"); });
+  const bool any_v1 =
+      std::any_of(all.begin(), all.end(), [](const Hierarchy& h) { return contains(h.controllers, "memory"); });
   if (any_v1) {
     if (unified != all.end()) groups.unified_mount_ = unified->mount;
     if (groups.set_up_v1(all)) groups.limits_ = "cgroup-v1";
@@ -140,9 +139,11 @@ Cgroups Cgroups::detect(const CgroupOptions& options) {
 
 bool Cgroups::set_up_v1(const std::vector<Hierarchy>& all) {
   for (const std::string_view wanted : {"memory", "cpu", "pids"}) {
-    const auto at = std::find_if(all.begin(), all.end(), [&](const Hierarchy& h) { return contains(h.controllers, wanted); });
+    const auto at =
+        std::find_if(all.begin(), all.end(), [&](const Hierarchy& h) { return contains(h.controllers, wanted); });
     if (at == all.end()) continue;
-    const bool shared = std::any_of(used_.begin(), used_.end(), [&](const Hierarchy& h) { return h.mount == at->mount; });
+    const bool shared =
+        std::any_of(used_.begin(), used_.end(), [&](const Hierarchy& h) { return h.mount == at->mount; });
     if (!make_group(at->group("/berth")) || !make_group(at->group(parent_))) {
       why_none_ = "cannot make the cgroup '" + at->group(parent_) + "': " + std::strerror(errno);
       return false;
@@ -159,8 +160,8 @@ bool Cgroups::set_up_v1(const std::vector<Hierarchy>& all) {
   return false;
 }
 
-// In v2 a group with processes of its own cannot hand controllers down. An agent that has its group to itself (a service)
-// steps aside into a leaf; one in a shared group (a login session) uses the root, which is exempt.
+// In v2 a group with processes of its own cannot hand controllers down. An agent that has its group to itself (a
+// service) steps aside into a leaf; one in a shared group (a login session) uses the root, which is exempt.
 bool Cgroups::set_up_v2(Hierarchy unified) {
   const auto hand_down = [&](const std::string& path) {
     const auto offered = read_file(path + "/cgroup.controllers", kTableMax);
@@ -227,7 +228,8 @@ GroupPlan Cgroups::plan(std::string_view name, const state::Resources& resources
         plan.may_set.emplace_back(path + "/memory.swap.max", "0");
         plan.may_set.emplace_back(path + "/memory.oom.group", "1");
       }
-      if (resources.cpu_milli != 0) plan.may_set.emplace_back(path + "/cpu.max", quota + " " + std::to_string(kPeriodUs));
+      if (resources.cpu_milli != 0)
+        plan.may_set.emplace_back(path + "/cpu.max", quota + " " + std::to_string(kPeriodUs));
       if (contains(controllers_, "pids")) plan.must_set.emplace_back(path + "/pids.max", std::to_string(kPidsMax));
       plan.peak = path + "/memory.peak";
       plan.oom_counts.push_back(path + "/memory.events");
@@ -254,7 +256,8 @@ GroupPlan Cgroups::plan(std::string_view name, const state::Resources& resources
 }
 
 std::string Cgroups::runtime_path(std::string_view name, std::string_view inner) const {
-  // v1: relative to the group that runc itself runs in, which is the pod's. v2: runc would leave that group; say it all.
+  // v1: relative to the group that runc itself runs in, which is the pod's. v2: runc would leave that group; say it
+  // all.
   if (!is_v2()) return std::string(inner);
   return used_.front().own + parent_ + "/" + std::string(name) + "/" + std::string(inner);
 }

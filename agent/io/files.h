@@ -1,11 +1,10 @@
 // Files and descriptors: RAII and whole-file reads and writes, with errors a person can read. Any thread.
 #pragma once
 
-#include <sys/types.h>
-
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <sys/types.h>
 #include <utility>
 
 #include "state/result.h"
@@ -37,7 +36,8 @@ state::Result<std::string> read_file(const std::string& path, std::size_t bytes_
 // Creates or truncates; not for files that a crash may find half written.
 state::Status write_file(const std::string& path, std::string_view bytes, mode_t mode = 0600);
 // Written aside and renamed: whole or absent, whoever crashes. `durable` adds an fsync.
-state::Status write_file_aside(const std::string& path, std::string_view bytes, mode_t mode = 0600, bool durable = false);
+state::Status write_file_aside(const std::string& path, std::string_view bytes, mode_t mode = 0600,
+                               bool durable = false);
 // One existing level may be there already; its mode is then left alone.
 state::Status make_directory(const std::string& path, mode_t mode);
 state::Status make_directories(const std::string& path, mode_t mode);  // and those above it

@@ -1,12 +1,11 @@
 #include "agent/io/images.h"
 
-#include <sys/stat.h>
-#include <sys/wait.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <cerrno>
 #include <filesystem>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 namespace berth::agent {
 
@@ -27,7 +26,8 @@ std::string last_line(const std::string& path) {
   while (!text->empty() && text->back() == '\n') text->pop_back();
   const std::size_t at = text->rfind('\n');
   std::string line = at == std::string::npos ? *text : text->substr(at + 1);
-  std::replace_if(line.begin(), line.end(), [](unsigned char c) { return c < ' '; }, ' ');
+  std::replace_if(
+      line.begin(), line.end(), [](unsigned char c) { return c < ' '; }, ' ');
   return line;
 }
 

@@ -1,5 +1,5 @@
-// ImageStore: container images from local OCI layouts, each unpacked once by umoci, whoever asks first; the others wait.
-// Loop thread only.
+// ImageStore: container images from local OCI layouts, each unpacked once by umoci, whoever asks first; the others
+// wait. Loop thread only.
 #pragma once
 
 #include <functional>

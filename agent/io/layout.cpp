@@ -5,8 +5,8 @@
 namespace berth::agent {
 
 state::Status Layout::make() const {
-  // 0711: a pod's user reaches his own output file and can list nothing. What holds images and their changes may contain
-  // set-user-id programs of somebody's making, so nobody gets in there.
+  // 0711: a pod's user reaches his own output file and can list nothing. What holds images and their changes may
+  // contain set-user-id programs of somebody's making, so nobody gets in there.
   if (auto made = make_directories(root_, 0711); !made) return made;
   if (auto made = make_directory(jobs(), 0711); !made) return made;
   if (auto made = make_directory(pods(), 0700); !made) return made;

@@ -1,10 +1,9 @@
 #include "agent/io/oci_json.h"
 
-#include <sys/utsname.h>
-
 #include <algorithm>
 #include <boost/json/src.hpp>
 #include <optional>
+#include <sys/utsname.h>
 
 #include "agent/io/files.h"
 
@@ -92,7 +91,8 @@ std::string list_tags(const json::value& index) {
 }
 
 // The digest of the manifest for this machine among an index's descriptors; a nested index is followed.
-Result<std::string> find_manifest(const std::string& layout, const json::value& index, const std::string& tag, int depth) {
+Result<std::string> find_manifest(const std::string& layout, const json::value& index, const std::string& tag,
+                                  int depth) {
   const json::value* manifests = member(index, "manifests");
   if (manifests != nullptr && manifests->is_array()) {
     for (const json::value& descriptor : manifests->get_array()) {
@@ -139,11 +139,14 @@ json::array mounts() {
 json::object capabilities(bool root) {
   json::array some;
   if (root) {
-    some = {"CAP_CHOWN",  "CAP_DAC_OVERRIDE", "CAP_FOWNER", "CAP_FSETID",         "CAP_KILL",
+    some = {"CAP_CHOWN",  "CAP_DAC_OVERRIDE", "CAP_FOWNER",  "CAP_FSETID",           "CAP_KILL",
             "CAP_SETGID", "CAP_SETUID",       "CAP_SETPCAP", "CAP_NET_BIND_SERVICE", "CAP_SYS_CHROOT"};
   }
-  return {{"bounding", some}, {"effective", some}, {"permitted", some},
-          {"inheritable", json::array()}, {"ambient", json::array()}};
+  return {{"bounding", some},
+          {"effective", some},
+          {"permitted", some},
+          {"inheritable", json::array()},
+          {"ambient", json::array()}};
 }
 
 }  // namespace
@@ -158,7 +161,8 @@ Result<ResolvedImage> resolve_image(const std::string& layout, const std::string
   ResolvedImage image;
   image.digest = *digest;
   const json::value* config_descriptor = member(*manifest, "config");
-  if (config_descriptor == nullptr) return bad_image("the image '" + tag + "' in '" + layout + "' has no configuration");
+  if (config_descriptor == nullptr)
+    return bad_image("the image '" + tag + "' in '" + layout + "' has no configuration");
   const auto document = read_blob(layout, text_of(*config_descriptor, "digest"));
   if (!document) return document.error();
   if (const json::value* config = member(*document, "config")) {
@@ -174,8 +178,9 @@ std::string container_config(const ContainerSpec& spec) {
   for (const std::string_view type : {"pid", "mount", "ipc", "uts"}) namespaces.push_back(json::object{{"type", type}});
   json::object linux_part{
       {"namespaces", std::move(namespaces)},
-      {"maskedPaths", {"/proc/acpi", "/proc/asound", "/proc/kcore", "/proc/keys", "/proc/latency_stats", "/proc/timer_list",
-                       "/proc/timer_stats", "/proc/sched_debug", "/sys/firmware", "/proc/scsi"}},
+      {"maskedPaths",
+       {"/proc/acpi", "/proc/asound", "/proc/kcore", "/proc/keys", "/proc/latency_stats", "/proc/timer_list",
+        "/proc/timer_stats", "/proc/sched_debug", "/sys/firmware", "/proc/scsi"}},
       {"readonlyPaths", {"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"}}};
   if (!spec.cgroups_path.empty()) linux_part["cgroupsPath"] = spec.cgroups_path;
   json::object process{
@@ -185,7 +190,10 @@ std::string container_config(const ContainerSpec& spec) {
       {"env", texts(spec.env)},
       {"cwd", spec.directory},
       {"capabilities", capabilities(spec.uid == 0)},
-      {"rlimits", {{{"type", "RLIMIT_NOFILE"}, {"soft", spec.file_limit}, {"hard", std::max<std::uint64_t>(spec.file_limit, 4096)}}}},
+      {"rlimits",
+       {{{"type", "RLIMIT_NOFILE"},
+         {"soft", spec.file_limit},
+         {"hard", std::max<std::uint64_t>(spec.file_limit, 4096)}}}},
       {"noNewPrivileges", true}};
   const json::object config{{"ociVersion", "1.0.2"},
                             {"process", std::move(process)},

@@ -1,11 +1,10 @@
 #include "agent/io/pod_input.h"
 
-#include <pwd.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <charconv>
 #include <map>
+#include <pwd.h>
+#include <unistd.h>
 
 namespace berth::agent {
 
@@ -188,7 +187,8 @@ Result<std::string> process_input(const PodRequest& request) {
   for (const std::string& line : lines_of(environment)) input.add(shim::kEnv, line);
   input.add(shim::kDirectory, launch.cwd.empty() ? "/" : launch.cwd);
   input.add(shim::kFileLimit, request.context.file_limit);
-  if (request.context.cgroups->usable()) input.add(request.context.cgroups->plan(pod_name(request), request.order.resources, ""));
+  if (request.context.cgroups->usable())
+    input.add(request.context.cgroups->plan(pod_name(request), request.order.resources, ""));
   return input.bytes();
 }
 
@@ -219,8 +219,8 @@ void add_container(InputBuilder& input, const PodContext& context, const Runtime
   input.add(shim::kOverlay, escaped(place.lower));
   if (crun && !context.cgroups->unified_mount().empty()) input.add(shim::kHideMount, context.cgroups->unified_mount());
   if (!crun) {  // crun leaves nothing outside of its state directory; runc has groups of its own
-    for (const std::string& word : {runtime.path, std::string("--root"), state_root, std::string("delete"),
-                                    std::string("--force"), id}) {
+    for (const std::string& word :
+         {runtime.path, std::string("--root"), state_root, std::string("delete"), std::string("--force"), id}) {
       input.add(shim::kCleanup, word);
     }
   }
@@ -236,7 +236,8 @@ Result<ContainerInput> container_input(const PodRequest& request, const Runtime&
     spec.args = image.config.entrypoint;
     spec.args.insert(spec.args.end(), image.config.command.begin(), image.config.command.end());
   }
-  if (spec.args.empty()) return invalid("image", "the image '" + launch.image + "' names no command, and the job has none");
+  if (spec.args.empty())
+    return invalid("image", "the image '" + launch.image + "' names no command, and the job has none");
   Environment environment;
   merge(environment, image.config.env);
   merge(environment, launch.env);
@@ -270,7 +271,8 @@ std::optional<ExitRecord> read_exit_record(const std::string& directory) {
   if (failure != fields.end()) record.failure = failure->second;
   constexpr std::string_view kRuntimeSays = "cannot start the container: ";
   if (record.failure.starts_with(kRuntimeSays)) {
-    record.failure = std::string(kRuntimeSays) + plain_runtime_error(std::string_view(record.failure).substr(kRuntimeSays.size()));
+    record.failure =
+        std::string(kRuntimeSays) + plain_runtime_error(std::string_view(record.failure).substr(kRuntimeSays.size()));
   }
   return record;
 }

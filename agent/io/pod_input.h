@@ -42,7 +42,8 @@ struct OutputPaths {
   std::string output, error;  // error "" joins output
   bool own = false;           // output is the default file, below the data directory
 };
-state::Result<OutputPaths> output_paths(const Layout& layout, const state::Launch& launch, const state::PathNames& names);
+state::Result<OutputPaths> output_paths(const Layout& layout, const state::Launch& launch,
+                                        const state::PathNames& names);
 
 struct PodRequest {
   const PodContext& context;
@@ -60,9 +61,9 @@ state::Result<ContainerInput> container_input(const PodRequest& request, const R
 
 // The part that a probe of a runtime shares with a real container: everything but user, output and pod.
 struct ContainerPlace {
-  std::string directory;   // the bundle
-  std::string name;        // of the container and its group
-  std::string lower;       // the image's root
+  std::string directory;  // the bundle
+  std::string name;       // of the container and its group
+  std::string lower;      // the image's root
 };
 void add_container(InputBuilder& input, const PodContext& context, const Runtime& runtime, const ContainerPlace& place,
                    const state::Resources& resources, ContainerSpec& spec);
@@ -79,6 +80,6 @@ struct ExitRecord {
   std::string failure;
 };
 std::optional<ExitRecord> read_exit_record(const std::string& directory);  // nullopt: absent or not whole
-state::TimeUs read_started_record(const std::string& directory);            // 0: absent
+state::TimeUs read_started_record(const std::string& directory);           // 0: absent
 
 }  // namespace berth::agent

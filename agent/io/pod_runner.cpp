@@ -1,14 +1,13 @@
 #include "agent/io/pod_runner.h"
 
-#include <spdlog/spdlog.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
 #include <cerrno>
 #include <chrono>
 #include <csignal>
 #include <filesystem>
 #include <span>
+#include <spdlog/spdlog.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "agent/io/order_file.h"
 
@@ -26,12 +25,17 @@ constexpr std::int64_t kPollMs = 20;
 
 PodRunner::PodRunner(wire::Loop& loop, ShimLauncher& launcher, ImageStore& images, Runtimes& runtimes,
                      const PodContext& context, std::size_t starting_max)
-    : loop_(loop), launcher_(launcher), images_(images), runtimes_(runtimes), context_(context), starting_max_(starting_max) {
+    : loop_(loop),
+      launcher_(launcher),
+      images_(images),
+      runtimes_(runtimes),
+      context_(context),
+      starting_max_(starting_max) {
   launcher_.on_started([this](std::uint64_t id, std::int64_t at) { on_started(id, at); });
 }
 
-// Reports leave in the next turn, all together: the core is never called from within itself, and a burst of starts makes
-// one message to the server.
+// Reports leave in the next turn, all together: the core is never called from within itself, and a burst of starts
+// makes one message to the server.
 void PodRunner::tell(Report report) {
   reports_.push_back(std::move(report));
   if (std::exchange(reports_posted_, true)) return;
@@ -162,8 +166,8 @@ void PodRunner::on_exit(const PodRef& ref) {
   unstarted_.erase(ref);
   if (!queue_.empty() && !std::exchange(pump_posted_, true)) loop_.post([this] { pump(); });
   if (auto record = read_exit_record(context_.layout->pod(ref))) {
-    return tell(ShimEnded{ref, record->started_at, record->ended_at, record->exit_code, record->signal, record->oom_killed,
-                          record->mem_peak_mib, std::move(record->failure)});
+    return tell(ShimEnded{ref, record->started_at, record->ended_at, record->exit_code, record->signal,
+                          record->oom_killed, record->mem_peak_mib, std::move(record->failure)});
   }
   spdlog::warn("pod {}: its shim died", Layout::pod_name(ref));
   const std::string name = Layout::pod_name(ref);
@@ -184,9 +188,7 @@ void PodRunner::signal(const SignalPod& action) {
   ShimLauncher::send_signal(*at->second.shim, action.signal == SIGKILL ? shim::kKillSignal : shim::kStopSignal);
 }
 
-void PodRunner::discard(const DiscardPod& action) {
-  remove_tree(context_.layout->pod(action.ref));
-}
+void PodRunner::discard(const DiscardPod& action) { remove_tree(context_.layout->pod(action.ref)); }
 
 // ---- after a restart ------------------------------------------------------------------------------------------------
 void PodRunner::adopt_all(NodeCore& core, bool same_boot) {

@@ -1,5 +1,5 @@
-// PodRunner: carries out NodeCore's actions on pods and reports what becomes of them. Starts are queued and few at a time,
-// so that thousands of pods arriving at once neither block the loop nor flood the machine. Loop thread only.
+// PodRunner: carries out NodeCore's actions on pods and reports what becomes of them. Starts are queued and few at a
+// time, so that thousands of pods arriving at once neither block the loop nor flood the machine. Loop thread only.
 #pragma once
 
 #include <cstdint>
@@ -70,7 +70,7 @@ class PodRunner {
   ReportHandler report_;
 
   std::deque<Starting> queue_;
-  std::set<state::PodRef> queued_;   // in the queue or waiting for an image; erased when no longer wanted
+  std::set<state::PodRef> queued_;  // in the queue or waiting for an image; erased when no longer wanted
   std::map<state::PodRef, Live> live_;
   std::map<std::uint64_t, state::PodRef> launches_;  // started, and not yet known to run
   std::uint64_t next_launch_id_ = 1;

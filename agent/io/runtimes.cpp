@@ -1,10 +1,9 @@
 #include "agent/io/runtimes.h"
 
-#include <sys/stat.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <cstdlib>
+#include <sys/stat.h>
+#include <unistd.h>
 
 namespace berth::agent {
 

@@ -1,5 +1,10 @@
 #include "agent/io/shim_launcher.h"
 
+#include <cerrno>
+#include <charconv>
+#include <csignal>
+#include <cstdio>
+#include <cstring>
 #include <fcntl.h>
 #include <poll.h>
 #include <spawn.h>
@@ -8,12 +13,6 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-#include <cerrno>
-#include <charconv>
-#include <csignal>
-#include <cstdio>
-#include <cstring>
 
 #include "agent/shim/record.h"
 
@@ -179,8 +178,8 @@ void ShimLauncher::send_signal(const WatchedProcess& process, int signal) {
   syscall(SYS_pidfd_send_signal, process.pidfd.get(), signal, nullptr, 0);
 }
 
-Result<std::unique_ptr<WatchedProcess>> ShimLauncher::run(const std::vector<std::string>& argv, const std::string& output,
-                                                          std::function<void(int)> on_exit) {
+Result<std::unique_ptr<WatchedProcess>> ShimLauncher::run(const std::vector<std::string>& argv,
+                                                          const std::string& output, std::function<void(int)> on_exit) {
   SpawnSetup setup;
   posix_spawn_file_actions_addopen(&setup.actions, 0, "/dev/null", O_RDONLY, 0);
   posix_spawn_file_actions_addopen(&setup.actions, 1, output.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0600);

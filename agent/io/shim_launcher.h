@@ -1,14 +1,13 @@
-// ShimLauncher: starts shims and hears from them. The shim's program is carried inside this binary and written to the data
-// directory under the hash of its bytes, so that an upgrade leaves running shims alone. Loop thread only.
+// ShimLauncher: starts shims and hears from them. The shim's program is carried inside this binary and written to the
+// data directory under the hash of its bytes, so that an upgrade leaves running shims alone. Loop thread only.
 #pragma once
-
-#include <sys/types.h>
 
 #include <cstdint>
 #include <functional>
 #include <memory>
 #include <string>
 #include <string_view>
+#include <sys/types.h>
 #include <vector>
 
 #include "agent/io/files.h"

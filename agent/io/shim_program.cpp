@@ -6,7 +6,8 @@ asm(".section .rodata\n"
     ".global berth_shim_begin\n"
     ".global berth_shim_end\n"
     "berth_shim_begin:\n"
-    ".incbin \"" BERTH_SHIM_FILE "\"\n"
+    ".incbin \"" BERTH_SHIM_FILE
+    "\"\n"
     "berth_shim_end:\n"
     ".byte 0\n"
     ".previous\n");

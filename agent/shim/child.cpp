@@ -5,6 +5,7 @@
 #include <cstring>
 #include <fcntl.h>
 #include <linux/sched.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -141,6 +142,12 @@ void join_groups(const Input& input, const ChildPlan& plan) {
   });
 }
 
+// Also the two that the C library keeps for itself, and that posix_spawn leaves ignored.
+void reset_signals() {
+  const std::uint64_t default_action[4] = {};  // the kernel's struct sigaction: SIG_DFL, no flags, no mask
+  for (int number = 1; number <= 64; ++number) syscall(SYS_rt_sigaction, number, default_action, nullptr, 8);
+}
+
 [[noreturn]] void child_main(const Input& input, const ChildPlan& plan) {
   setsid();
   close(kLockFd);  // the lock is the shim's life, not the pod's
@@ -156,7 +163,9 @@ void join_groups(const Input& input, const ChildPlan& plan) {
   if (const char* directory = input.first(kDirectory)) {
     if (chdir(directory) != 0) give_up(plan, "cannot enter directory", directory, errno);
   }
-  signal(SIGPIPE, SIG_DFL);
+  reset_signals();
+  // Without groups nobody could find the pod again if the shim were killed. (After the change of user, which clears it.)
+  if (!input.has(kKillGroup)) prctl(PR_SET_PDEATHSIG, SIGKILL);
   sigset_t none;
   sigemptyset(&none);
   sigprocmask(SIG_SETMASK, &none, nullptr);

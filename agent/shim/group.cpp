@@ -110,7 +110,10 @@ bool make_groups(const Input& input, Text& failure) {
     const char* path_end = nullptr;
     const int error = set_item(item, &path_end);
     if (error == 0) return;
-    failure.add("cannot set the limit '").add(item, static_cast<std::size_t>(path_end - item)).add("'").add_error(error);
+    failure.add("cannot set the limit '")
+        .add(item, static_cast<std::size_t>(path_end - item))
+        .add("'")
+        .add_error(error);
   });
   if (!failure.empty()) return false;
   input.each(kMaySet, [](const char* item) {

@@ -1,5 +1,5 @@
-// What agent and shim write for each other in a pod's directory. The agent writes `input` and then starts the shim there;
-// the shim answers with `started` and `exit`, each written aside and renamed, so that they are whole or absent.
+// What agent and shim write for each other in a pod's directory. The agent writes `input` and then starts the shim
+// there; the shim answers with `started` and `exit`, each written aside and renamed, so that they are whole or absent.
 //
 // `input` is a sequence of items, each a tag character, a text and a NUL. `started` and `exit` are lines "key value".
 // The shim holds a flock on `lock` as long as it lives (the agent takes it and passes it on), and writes its process id
@@ -35,19 +35,19 @@ inline constexpr int kStopSignal = 15;  // SIGTERM: SIGTERM to all
 inline constexpr int kKillSignal = 10;  // SIGUSR1: SIGKILL to all, until none is left
 
 enum Tag : char {
-  kLaunchId = 'i',     // decimal, for StartNotice
-  kArg = 'A',          // in order; for a container the runtime's own command line
-  kEnv = 'E',          // NAME=value, in order
-  kDirectory = 'D',    // working directory; absent: the pod's directory
-  kUser = 'U',         // uid; kUser absent: stay who we are
-  kGroup = 'G',        // gid
-  kMoreGroup = 'g',    // each supplementary group
-  kUmask = 'm',        // decimal
-  kFileLimit = 'n',    // the soft RLIMIT_NOFILE for the pod, decimal
-  kOutputOwn = 'o',    // output file in the agent's own tree: made by the shim, given to the user
-  kOutput = 'O',       // output file of the user's: opened with the user's rights
-  kError = 'e',        // error file of the user's; absent: the output's file
-  kAppend = 'a',       // append to the files instead of truncating them
+  kLaunchId = 'i',   // decimal, for StartNotice
+  kArg = 'A',        // in order; for a container the runtime's own command line
+  kEnv = 'E',        // NAME=value, in order
+  kDirectory = 'D',  // working directory; absent: the pod's directory
+  kUser = 'U',       // uid; kUser absent: stay who we are
+  kGroup = 'G',      // gid
+  kMoreGroup = 'g',  // each supplementary group
+  kUmask = 'm',      // decimal
+  kFileLimit = 'n',  // the soft RLIMIT_NOFILE for the pod, decimal
+  kOutputOwn = 'o',  // output file in the agent's own tree: made by the shim, given to the user
+  kOutput = 'O',     // output file of the user's: opened with the user's rights
+  kError = 'e',      // error file of the user's; absent: the output's file
+  kAppend = 'a',     // append to the files instead of truncating them
   // control groups
   kMakeGroup = 'C',    // directory to make (and to remove at the end)
   kMustSet = 'W',      // "path\nvalue" to write, or the pod does not start
@@ -58,11 +58,11 @@ enum Tag : char {
   kPeak = 'P',         // file with the peak of memory in bytes
   kOomCount = 'X',     // file with a line "oom_kill N"; all such files are added up
   // containers
-  kOverlay = 'l',      // lower directory (escaped for mount options): mounts an overlay at `rootfs`
-  kHideMount = 'H',    // unmounted in the container's private view of mounts
-  kPidFile = 'r',      // the runtime's command detaches and leaves the container's process id here
-  kRuntimeLog = 'L',   // where the runtime writes its errors
-  kCleanup = 'z',      // arguments of the command that clears up after the container
+  kOverlay = 'l',     // lower directory (escaped for mount options): mounts an overlay at `rootfs`
+  kHideMount = 'H',   // unmounted in the container's private view of mounts
+  kPidFile = 'r',     // the runtime's command detaches and leaves the container's process id here
+  kRuntimeLog = 'L',  // where the runtime writes its errors
+  kCleanup = 'z',     // arguments of the command that clears up after the container
 };
 
 }  // namespace berth::shim

@@ -1,5 +1,6 @@
-// The shim: the one process that stands beside every pod. It starts the pod's program, outlives the agent, is the reaper
-// of the pod's orphans, and writes down how the pod ended. Static, without exceptions or a C++ library; see record.h.
+// The shim: the one process that stands beside every pod. It starts the pod's program, outlives the agent, is the
+// reaper of the pod's orphans, and writes down how the pod ended. Static, without exceptions or a C++ library; see
+// record.h.
 #include <cerrno>
 #include <csignal>
 #include <cstdio>

@@ -1,5 +1,5 @@
-// Loop: one thread's event loop over Boost.Asio, hidden so that few files compile it. Everything but post() and stop() may
-// be called only on the loop's thread (or before run()). Callbacks run on the loop's thread.
+// Loop: one thread's event loop over Boost.Asio, hidden so that few files compile it. Everything but post() and stop()
+// may be called only on the loop's thread (or before run()). Callbacks run on the loop's thread.
 #pragma once
 
 #include <cstdint>
@@ -15,8 +15,8 @@ class Loop {
   Loop(const Loop&) = delete;
   Loop& operator=(const Loop&) = delete;
 
-  void run();   // until stop()
-  void stop();  // any thread; async-signal-unsafe
+  void run();                             // until stop()
+  void stop();                            // any thread; async-signal-unsafe
   void post(std::function<void()> task);  // any thread
 
   // One-shot. The handle cancels when destroyed or reset; a cancelled timer never calls.

@@ -1,5 +1,6 @@
-// Certificates and tokens. The server's first start makes a certificate authority (EC P-256) in its data directory; nodes
-// and remote users get certificates from it by proving a token. TLS 1.3 only. OpenSSL stays inside tls.cpp and pki.cpp.
+// Certificates and tokens. The server's first start makes a certificate authority (EC P-256) in its data directory;
+// nodes and remote users get certificates from it by proving a token. TLS 1.3 only. OpenSSL stays inside tls.cpp and
+// pki.cpp.
 #pragma once
 
 #include <cstdint>
@@ -21,8 +22,8 @@ struct Authority {
 };
 state::Result<Authority> open_authority(const std::string& directory);
 // Signs the request's key for `common_name` ("node:NAME", "user:NAME"), whatever subject the request has.
-state::Result<std::string> sign_request(const Authority& authority, std::string_view csr_pem, std::string_view common_name,
-                                        std::int64_t valid_days);
+state::Result<std::string> sign_request(const Authority& authority, std::string_view csr_pem,
+                                        std::string_view common_name, std::int64_t valid_days);
 std::string authority_pem(const Authority& authority);
 
 struct KeyAndRequest {

@@ -1,4 +1,4 @@
-"""Rooms by themselves: placement, journal, codec."""
+"""Rooms by themselves: placement, journal, codec, core."""
 
 from harness import BenchError, Scratch, google_benchmark, run_json
 
@@ -36,3 +36,10 @@ def codec(options, figures):
         figures.add(f"{row['name']}_ns_per_pod", 1e9 / row["items_per_second"])
         if "bytes_per_pod" in row:
             figures.note_outcome(f"{row['name']}: {row['bytes_per_pod']:.1f} bytes a pod")
+
+
+def core(options, figures):
+    nodes, pods = options.count(5_000, 100), options.count(1_000_000, 10_000)
+    flat = run_json([options.program("core_bench"), str(nodes), str(pods)])
+    figures.add_all({name: value for name, value in flat.items() if not name.endswith("_with_bench_pods_per_s")})
+    figures.note_outcome(f"{pods} array pods, {pods} single jobs and {pods // 10} one by one: all ended")

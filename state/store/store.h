@@ -1,8 +1,11 @@
-// Store: where batches become durable. One thread appends (the journal thread); open() and recovery happen before it starts.
+// Store: where batches become durable. One thread appends (the journal thread); open() and recovery happen before it
+// starts.
 //
-// A data directory holds `lock`, `journal/<first index>.log` segments and `snapshot/<index>.snap` files. A second process on
-// the same directory is refused. What append() returned Ok for survives kill -9 and power loss; a torn tail (never
-// acknowledged) is cut at open and reported; damage anywhere else refuses to open, with one line naming file and offset.
+// A data directory holds `lock`, `journal/<first index>.log` segments and `snapshot/<index>.snap` files. A second
+// process on the same directory is refused. What append() returned Ok for survives kill -9 and power loss; a torn tail
+// (never acknowledged) is cut at open and reported; damage anywhere else refuses to open, with one line naming file and
+// offset, except that a damaged snapshot is passed over and reported while the one before it and its segments are
+// there.
 #pragma once
 
 #include <cstdint>
@@ -28,8 +31,9 @@ struct StoreOptions {
 struct Recovered {
   state::Cluster cluster;
   std::uint64_t batches_replayed = 0;
-  std::uint64_t torn_bytes = 0;      // cut from the tail; 0 is the normal case
+  std::uint64_t torn_bytes = 0;  // cut from the tail; 0 is the normal case
   std::string torn_file;
+  std::vector<std::string> warnings;  // one line each, for the operator; empty is the normal case
 };
 
 class Store {
@@ -37,12 +41,15 @@ class Store {
   virtual ~Store() = default;
 
   // One write and one fdatasync for all of them. `records` are encoded batches with consecutive indexes starting at
-  // `first_index`, the one after the last appended. An error of code kUnavailable (disk full) left nothing behind and may
-  // be tried again later; any other error is fatal: the caller must stop acknowledging and exit.
+  // `first_index`, the one after the last appended. An error of code kUnavailable (disk full) left nothing behind and
+  // may be tried again later; any other error is fatal: the caller must stop acknowledging and exit.
   virtual state::Status append(std::uint64_t first_index, std::span<const std::string> records) = 0;
 
   virtual std::uint64_t last_index() const = 0;
   virtual std::uint64_t snapshot_index() const = 0;
+  // Why the last try to make a snapshot failed, one line; "" if it did not. The journal goes on growing meanwhile.
+  // Any thread may ask, as for the indexes above.
+  virtual std::string snapshot_error() const { return {}; }
 };
 
 struct Opened {

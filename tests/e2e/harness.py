@@ -1,7 +1,7 @@
 """Cluster: a real server and real agents, of the binary under test, in a directory of their own.
 
-Everything a cluster starts carries its directory in the command line or the environment, so close() can find and end all
-of it, pods and shims too, whatever a test left behind; control groups and mounts go with it. Clusters do not collide: each
+close() ends everything a cluster started, pods and shims too, whatever a test left behind, and removes control groups and
+mounts (tools/demo/leftovers.py). Clusters do not collide: each
 has its own directory, sockets, ports and node names.
 """
 
@@ -9,15 +9,18 @@ import json
 import os
 import pwd
 import re
-import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 import unittest
 
 ROOT = os.path.normpath(os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
+sys.path.insert(0, os.path.join(ROOT, "tools", "demo"))
+import leftovers  # noqa: E402
+
 BERTH = os.environ.get("BERTH") or os.path.join(ROOT, "build", "release", "berth")
 PATIENCE_S = 60  # how long anything may take on a loaded machine before a test gives up
 FINAL = {"succeeded", "failed", "out-of-memory", "timed-out", "cancelled", "node-lost"}
@@ -52,26 +55,6 @@ def as_user(name):
     """The words before a command that run it as another user, with his groups, and the environment he would have."""
     entry = pwd.getpwnam(name)
     return ["setpriv", f"--reuid={entry.pw_uid}", f"--regid={entry.pw_gid}", "--init-groups"]
-
-
-def processes_of(directory):
-    """Ids of all processes that name the directory in their command line, environment or working directory."""
-    wanted, found = directory.encode(), []
-    for entry in os.listdir("/proc"):
-        if not entry.isdigit() or int(entry) == os.getpid():
-            continue
-        try:
-            for name in ("cmdline", "environ"):
-                with open(f"/proc/{entry}/{name}", "rb") as file:
-                    if wanted in file.read():
-                        found.append(int(entry))
-                        break
-            else:
-                if directory in os.readlink(f"/proc/{entry}/cwd"):
-                    found.append(int(entry))
-        except OSError:
-            continue  # it ended, or is not ours to look at
-    return found
 
 
 class Daemon:
@@ -172,7 +155,7 @@ class Cluster:
         if self.tls:
             command += ["--join", self.listen, "--token", token or self.token()]
         else:
-            command += ["--server", self.socket]
+            command += ["--join", self.socket]
         agent = Daemon(f"agent {number}", command + self.agent_options + list(options), self.path(f"agent{number}.log"),
                        self.environment)
         self.agents[number] = agent
@@ -246,27 +229,11 @@ class Cluster:
             if daemon.alive():
                 daemon.process.kill()
                 daemon.process.wait()
-        for _ in range(50):  # a process may start another while we look
-            left = processes_of(self.directory)
-            if not left:
-                break
-            for process in left:
-                try:
-                    os.kill(process, signal.SIGKILL)
-                except OSError:
-                    pass
-            time.sleep(0.05)
-        remove_mounts(self.directory)
+        left = leftovers.remove(self.directory)
         if self.network:
             self.network.close()
-        shutil.rmtree(self.directory, ignore_errors=True)
-
-
-def remove_mounts(directory):
-    with open("/proc/self/mountinfo", encoding="utf-8") as file:
-        points = [line.split()[4] for line in file]
-    for point in sorted((p for p in points if p.startswith(directory + "/")), reverse=True):
-        subprocess.run(["umount", "-l", point], capture_output=True, check=False)
+        if left:
+            raise AssertionError("left behind: " + ", ".join(left))
 
 
 def find_id(text):

@@ -1,10 +1,9 @@
 // The engine against a brute-force model, and its words.
 #include "placement/engine.h"
 
-#include <gtest/gtest.h>
-
 #include <algorithm>
 #include <bit>
+#include <gtest/gtest.h>
 #include <random>
 
 #include "placement/scan.h"
@@ -16,7 +15,8 @@ using state::NodeId;
 using state::Request;
 using state::Resources;
 
-Request request(std::uint32_t cpu_milli, std::uint64_t mem_mib, std::uint32_t gpus = 0, std::vector<std::string> features = {}) {
+Request request(std::uint32_t cpu_milli, std::uint64_t mem_mib, std::uint32_t gpus = 0,
+                std::vector<std::string> features = {}) {
   return Request{{cpu_milli, mem_mib, gpus}, std::move(features)};
 }
 
@@ -129,7 +129,8 @@ class EngineAgainstModel : public testing::TestWithParam<unsigned> {
     const std::uint32_t count = 1 + below(12);
     std::vector<Placed> out;
     const bool got = engine.place_gang(r, count, true, out);
-    const auto fitting = std::count_if(model.nodes.begin(), model.nodes.end(), [&](const auto& n) { return Model::fits(n, r); });
+    const auto fitting =
+        std::count_if(model.nodes.begin(), model.nodes.end(), [&](const auto& n) { return Model::fits(n, r); });
     ASSERT_EQ(got, fitting >= count);
     ASSERT_EQ(out.size(), got ? count : 0);
     for (std::size_t i = 0; i < out.size(); ++i) {
@@ -169,7 +170,8 @@ TEST_P(EngineAgainstModel, ChoosesTheSameNodesAndConservesCapacity) {
   }
   while (!placed.empty()) release_one();
   for (std::size_t i = 0; i < model.nodes.size(); ++i) {
-    EXPECT_EQ(engine.used(NodeId{static_cast<std::uint32_t>(i + 1)}), Resources{}) << "capacity leaked on node " << i + 1;
+    EXPECT_EQ(engine.used(NodeId{static_cast<std::uint32_t>(i + 1)}), Resources{})
+        << "capacity leaked on node " << i + 1;
   }
 }
 

@@ -184,7 +184,8 @@ TEST(Core, AUserSeesAndCancelsOnlyHisOwn) {
   EXPECT_EQ(h.ask_refused(ExplainRequest{other, {}}, Harness::user(1000)).code, ErrorCode::kDenied);
   EXPECT_EQ(h.ask_refused(ReadLogRequest{other, {}, false, 0, 1, 0}, Harness::user(1000)).code, ErrorCode::kDenied);
   EXPECT_EQ(h.ask_refused(WatchJobsRequest{{other}}, Harness::user(1000)).code, ErrorCode::kDenied);
-  EXPECT_EQ(h.ask_refused(NodeActionRequest{NodeActionRequest::Action::kDrain, "n", ""}, Harness::user(1000)).code, ErrorCode::kDenied);
+  EXPECT_EQ(h.ask_refused(NodeActionRequest{NodeActionRequest::Action::kDrain, "n", ""}, Harness::user(1000)).code,
+            ErrorCode::kDenied);
   EXPECT_EQ(h.ask_for<JobPage>(ListJobsRequest{}).rows.size(), 2U);
   h.ask_for<Ok>(CancelRequest{other, std::nullopt});
 }
@@ -208,7 +209,8 @@ TEST_P(Refused, WithOneLineThatNamesTheFieldAndNothingChanged) {
   EXPECT_FALSE(error.message.empty());
   EXPECT_EQ(error.message.find('\n'), std::string::npos);
   EXPECT_EQ(h.cluster().hash(), before);
-  EXPECT_EQ(h.ask_refused(SubmitRequest{{spec}, 0, true}, Harness::user(1000)).field, GetParam().field) << "the dry run as well";
+  EXPECT_EQ(h.ask_refused(SubmitRequest{{spec}, 0, true}, Harness::user(1000)).field, GetParam().field)
+      << "the dry run as well";
 }
 
 INSTANTIATE_TEST_SUITE_P(
@@ -221,7 +223,13 @@ INSTANTIATE_TEST_SUITE_P(
                     BadSpec{"priority", [](JobSpec& s) { s.priority = 5; }, "priority"},
                     BadSpec{"gang", [](JobSpec& s) { s = gang(5); }, "gang"},
                     BadSpec{"nodes", [](JobSpec& s) { s = gang(2, true); }, "nodes"},
-                    BadSpec{"array", [](JobSpec& s) { s = array(10'000'000); s.elements = IndexSet::dense(10'000'000); s.kind = JobKind::kGang; }, "gang"},
+                    BadSpec{"array",
+                            [](JobSpec& s) {
+                              s = array(10'000'000);
+                              s.elements = IndexSet::dense(10'000'000);
+                              s.kind = JobKind::kGang;
+                            },
+                            "gang"},
                     BadSpec{"throttle", [](JobSpec& s) { s.throttle = 3; }, "array"},
                     BadSpec{"name", [](JobSpec& s) { s.name = "a\nb"; }, "name"},
                     BadSpec{"time", [](JobSpec& s) { s.time_limit_ms = -1; }, "time"},
@@ -331,8 +339,9 @@ TEST(Core, ExplainCountsTheNodesThatEachConstraintRuledOut) {
   const auto why = h.ask_for<Explanation>(ExplainRequest{id, {}});
   EXPECT_EQ(why.state, PodState::kPending);
   EXPECT_EQ(why.summary, "no room on 1 node: 1 by free cpu");
-  EXPECT_NE(std::find(why.lines.begin(), why.lines.end(), "1 node has the memory but at most 0 free cores of the 2 wanted"),
-            why.lines.end());
+  EXPECT_NE(
+      std::find(why.lines.begin(), why.lines.end(), "1 node has the memory but at most 0 free cores of the 2 wanted"),
+      why.lines.end());
 }
 
 TEST(Core, TokensAreRotatedListedAndRevoked) {

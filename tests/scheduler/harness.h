@@ -1,11 +1,10 @@
 // Harness: the core under a virtual clock, with everything that leaves it caught. After every turn it checks the core's
-// invariants, and that a second cluster which replays the encoded batches has the same hash. Effects that a test did not
-// look at fail the test when the harness ends: nothing leaves unnoticed.
+// invariants, and that a second cluster which replays the encoded batches has the same hash. Effects that a test did
+// not look at fail the test when the harness ends: nothing leaves unnoticed.
 #pragma once
 
-#include <gtest/gtest.h>
-
 #include <deque>
+#include <gtest/gtest.h>
 #include <map>
 #include <string>
 #include <vector>
@@ -26,7 +25,9 @@ struct FakeAgent {
 
 class Harness {
  public:
-  explicit Harness(CoreOptions options = {}) : options_(options) { core_ = std::make_unique<Core>(options_, state::Cluster{}, now_); }
+  explicit Harness(CoreOptions options = {}) : options_(options) {
+    core_ = std::make_unique<Core>(options_, state::Cluster{}, now_);
+  }
   ~Harness() {
     EXPECT_TRUE(replies_.empty()) << replies_.size() << " replies were not looked at";
     EXPECT_TRUE(refused_agents_.empty()) << "an agent was refused unnoticed";
@@ -108,8 +109,8 @@ class Harness {
   std::vector<Reply> take_replies() { return std::exchange(replies_, {}); }
 
   // ---- agents ----
-  FakeAgent& join(const std::string& name, state::Resources capacity = {4000, 8192, 0}, std::vector<std::string> features = {},
-                  const std::string& instance = "") {
+  FakeAgent& join(const std::string& name, state::Resources capacity = {4000, 8192, 0},
+                  std::vector<std::string> features = {}, const std::string& instance = "") {
     FakeAgent agent;
     agent.name = name;
     return connect(std::move(agent), capacity, std::move(features), instance);
@@ -130,7 +131,8 @@ class Harness {
     pending_orders_[agent.session].clear();
     if (!status.starts.empty()) turn({AgentReported{agent.session, std::move(status)}});
   }
-  void end(FakeAgent& agent, const state::PodRef& ref, state::PodState how = state::PodState::kSucceeded, int code = 0) {
+  void end(FakeAgent& agent, const state::PodRef& ref, state::PodState how = state::PodState::kSucceeded,
+           int code = 0) {
     state::PodEnd done;
     done.ref = ref;
     done.outcome.state = how;
@@ -142,17 +144,24 @@ class Harness {
     status.ends.push_back(done);
     turn({AgentReported{agent.session, std::move(status)}});
   }
-  const std::map<state::PodRef, state::StartOrder>& orders_of(const FakeAgent& agent) { return pending_orders_[agent.session]; }
+  const std::map<state::PodRef, state::StartOrder>& orders_of(const FakeAgent& agent) {
+    return pending_orders_[agent.session];
+  }
   FakeAgent& agent_at(std::uint64_t session) { return agents_.at(session); }
-  std::vector<std::pair<std::uint64_t, state::Error>> take_refused_agents() { return std::exchange(refused_agents_, {}); }
+  std::vector<std::pair<std::uint64_t, state::Error>> take_refused_agents() {
+    return std::exchange(refused_agents_, {});
+  }
 
   Core& core() { return *core_; }
   const state::Cluster& cluster() const { return core_->cluster(); }
   const state::Job& job(state::JobId id) const { return *cluster().job(id); }
-  state::PodState state_of(state::JobId id, std::uint32_t element = 0) const { return cluster().pod_state(job(id), element); }
+  state::PodState state_of(state::JobId id, std::uint32_t element = 0) const {
+    return cluster().pod_state(job(id), element);
+  }
 
  private:
-  FakeAgent& connect(FakeAgent agent, state::Resources capacity, std::vector<std::string> features, const std::string& instance) {
+  FakeAgent& connect(FakeAgent agent, state::Resources capacity, std::vector<std::string> features,
+                     const std::string& instance) {
     state::AgentHello hello;
     hello.info.name = agent.name;
     hello.info.instance = instance.empty() ? "instance of " + agent.name : instance;

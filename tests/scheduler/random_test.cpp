@@ -1,7 +1,7 @@
-// Random workloads with faults, by seed: agents that die and return, servers that restart in the middle, cancellations. After
-// every turn the harness checks the invariants and the replayed hash; at the end nothing is lost and nothing ran twice.
+// Random workloads with faults, by seed: agents that die and return, servers that restart in the middle, cancellations.
+// After every turn the harness checks the invariants and the replayed hash; at the end nothing is lost and nothing ran
+// twice.
 #include <gtest/gtest.h>
-
 #include <random>
 
 #include "tests/scheduler/harness.h"
@@ -18,7 +18,9 @@ class RandomLife : public testing::TestWithParam<unsigned> {
 
   JobSpec any_spec() {
     const std::uint32_t kind = below(4);
-    JobSpec spec = kind == 0 ? array(1 + below(30), below(2) * below(6)) : kind == 1 ? gang(1 + below(4), below(2) == 0) : single();
+    JobSpec spec = kind == 0   ? array(1 + below(30), below(2) * below(6))
+                   : kind == 1 ? gang(1 + below(4), below(2) == 0)
+                               : single();
     spec.request.resources = {250 * (1 + below(8)), 64ULL * (1 + below(8)), below(8) == 0 ? 1U : 0U};
     spec.requeues_max = below(3);
     spec.priority = -static_cast<std::int32_t>(below(3));
@@ -50,14 +52,21 @@ TEST_P(RandomLife, LosesNothingAndRunsNothingTwice) {
       auto reply = h.ask(SubmitRequest{{any_spec()}, 0, false}, Harness::user(1000 + below(2)));
       if (auto* done = std::get_if<SubmitReply>(&reply)) jobs.push_back(done->jobs.at(0));
     } else if (what < 40 && !connected.empty()) {
-      h.start_all(h.agent_at(std::next(connected.begin(), below(static_cast<std::uint32_t>(connected.size())))->second));
+      h.start_all(
+          h.agent_at(std::next(connected.begin(), below(static_cast<std::uint32_t>(connected.size())))->second));
     } else if (what < 75 && !connected.empty()) {
-      FakeAgent& agent = h.agent_at(std::next(connected.begin(), below(static_cast<std::uint32_t>(connected.size())))->second);
+      FakeAgent& agent =
+          h.agent_at(std::next(connected.begin(), below(static_cast<std::uint32_t>(connected.size())))->second);
       if (agent.running.empty()) continue;
-      const PodRef ref = std::next(agent.running.begin(), below(static_cast<std::uint32_t>(agent.running.size())))->first;
+      const PodRef ref =
+          std::next(agent.running.begin(), below(static_cast<std::uint32_t>(agent.running.size())))->first;
       ASSERT_TRUE(ended.insert(ref).second) << "an attempt ended twice";
       const std::uint32_t how = below(10);
-      h.end(agent, ref, how < 7 ? PodState::kSucceeded : how < 9 ? PodState::kFailed : PodState::kNodeLost, how < 7 ? 0 : 1);
+      h.end(agent, ref,
+            how < 7   ? PodState::kSucceeded
+            : how < 9 ? PodState::kFailed
+                      : PodState::kNodeLost,
+            how < 7 ? 0 : 1);
     } else if (what < 80 && !jobs.empty()) {
       (void)h.ask(CancelRequest{jobs[below(static_cast<std::uint32_t>(jobs.size()))], std::nullopt});
     } else if (what < 86 && !connected.empty()) {
@@ -80,9 +89,7 @@ TEST_P(RandomLife, LosesNothingAndRunsNothingTwice) {
   }
   // Let everything come back and run to its end.
   for (auto& [i, agent] : away) connected[i] = h.rejoin(agent, capacity).session;
-  const auto busy = [&] {
-    return std::any_of(jobs.begin(), jobs.end(), [&](JobId id) { return h.job(id).active(); });
-  };
+  const auto busy = [&] { return std::any_of(jobs.begin(), jobs.end(), [&](JobId id) { return h.job(id).active(); }); };
   for (int round = 0; round < 2000 && busy() && !HasFatalFailure(); ++round) {
     for (const auto& [i, session] : connected) {
       FakeAgent& agent = h.agent_at(session);

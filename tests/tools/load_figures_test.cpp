@@ -40,7 +40,7 @@ TEST(Figures, APathThatCannotBeWrittenIsOneClearLine) {
   Figures figures;
   const state::Status written = figures.write_json("/nonexistent-directory/out.json");
   ASSERT_FALSE(written);
-  EXPECT_EQ(written.error().field, "json");
+  EXPECT_EQ(written.error().field, "--json");
   EXPECT_EQ(written.error().message, "cannot write '/nonexistent-directory/out.json'");
 }
 

@@ -5,6 +5,7 @@
 #include <CLI/CLI.hpp>
 #include <functional>
 #include <string>
+#include <vector>
 
 #include "state/result.h"
 
@@ -17,13 +18,18 @@ struct Context {
   std::string server;        // --server, $BERTH_SERVER, or the default socket
   std::string identity_dir;  // ~/.config/berth
   int exit_code = 0;         // what main() returns; set by the command's callback
+  // The words from COMMAND on, of a command that takes one (takes_command()); CLI11 never sees them.
+  std::vector<std::string> command;
 };
 
-// Prints "berth: <message>" on standard error and returns the exit code for it (kExitUsage if `usage`).
+// Prints "berth: COMMAND: <message>" on standard error and returns the exit code for it (kExitUsage if `usage`). A usage
+// error's field is shown in front, as the option it names: "berth: submit: --mem: 'abc' is not a size; accepted: ...".
 int report(const state::Error& error, bool usage = false);
 // Adds a subcommand with a description and examples (shown below the options, and in the man page).
 CLI::App* add_command(CLI::App& parent, const std::string& name, const std::string& summary, const std::string& description,
                       const std::string& examples);
+// Declares that the command ends with the words of a command to run, `[--] COMMAND [ARG...]`; they land in Context::command.
+void takes_command(CLI::App* command, const std::string& description);
 // A callback whose return value becomes the exit code.
 void on_run(CLI::App* command, Context& context, std::function<int()> run);
 

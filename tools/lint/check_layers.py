@@ -17,13 +17,13 @@ import tree  # noqa: E402
 TABLE = "docs/ARCHITECTURE.md"
 
 IMPURE_HEADERS = {
-    "chrono", "random", "thread", "stop_token", "mutex", "shared_mutex", "condition_variable", "future",
+    "random", "thread", "stop_token", "mutex", "shared_mutex", "condition_variable", "future",
     "semaphore", "latch", "barrier", "fstream", "iostream", "filesystem", "syncstream", "unistd.h",
     "fcntl.h", "pthread.h", "poll.h", "dirent.h", "netdb.h", "spawn.h", "sched.h", "dlfcn.h", "ifaddrs.h",
 }
 IMPURE_HEADER_PREFIXES = ("sys/", "netinet/", "arpa/", "linux/", "boost/asio", "openssl/", "spdlog/", "hwloc")
 IMPURE_CALLS = re.compile(
-    r"\b(?:system_clock|steady_clock|high_resolution_clock|random_device|this_thread)\b"
+    r"\b(?:\w+_clock|current_zone|locate_zone|random_device|this_thread)\b"
     r"|\bstd\s*::\s*(?:thread|jthread|async|mutex|filesystem)\b"
     r"|(?<![\w.>])(?:std\s*::\s*)?(?:getenv|secure_getenv|setenv|putenv|rand|srand|random|system|popen|fopen|freopen|printf"
     r"|fprintf|puts|perror|clock|clock_gettime|gettimeofday|localtime|localtime_r|mktime|nanosleep"

@@ -41,7 +41,7 @@ Status allow_open_files(std::uint64_t wanted) {
   if (limit.rlim_max < wanted) limit.rlim_max = wanted;  // only root may
   if (setrlimit(RLIMIT_NOFILE, &limit) == 0) return Unit{};
   return Error{
-      ErrorCode::kTooLarge, "count",
+      ErrorCode::kTooLarge, "--count",
       fmt::format(
           "--count needs {} open files and this process may have {}: raise the limit (ulimit -Hn) or run fewer agents",
           wanted, hard),
@@ -101,10 +101,10 @@ Figures figures_of(const Fleet& fleet, double seconds) {
 }  // namespace
 
 int run_bench_agents(const AgentsOptions& options) {
-  const auto endpoint = wire::parse_endpoint(options.server, "server");
+  const auto endpoint = wire::parse_endpoint(options.server, "--server");
   if (!endpoint) return report(endpoint.error(), true);
   if (!endpoint->is_unix && options.token.empty()) {
-    return report(invalid("token", "agents join " + options.server + " over TLS: give a node's token with --token"),
+    return report(invalid("--token", "agents join " + options.server + " over TLS: give a node's token with --token"),
                   true);
   }
   if (const Status files = allow_open_files(options.count + kFilesBesideAgents); !files) return report(files.error());
@@ -146,7 +146,7 @@ int run_bench_agents(const AgentsOptions& options) {
   } else {
     enroller.emplace(options, loop, fleet, refuse);
   }
-  loop.run();
+  if (!refused) loop.run();
   enroller.reset();
   if (refused) return report(*refused);
 

@@ -26,16 +26,16 @@ struct ResourceTexts {
 };
 
 Result<Resources> parse_resources(const ResourceTexts& texts) {
-  const auto cpu = parse_cpu_milli(texts.cpus, "cpus");
+  const auto cpu = parse_cpu_milli(texts.cpus, "--cpus");
   if (!cpu) return cpu.error();
-  const auto mem = parse_mem_mib(texts.mem, "mem");
+  const auto mem = parse_mem_mib(texts.mem, "--mem");
   if (!mem) return mem.error();
   return Resources{*cpu, *mem, texts.gpus};
 }
 
 Result<std::int64_t> parse_pod_time_ms(const std::string& text) {
   if (text == "0" || text == "0ms" || text == "0s") return std::int64_t{0};
-  return parse_duration_ms(text, "pod-time");
+  return parse_duration_ms(text, "--pod-time");
 }
 
 void add_agents(CLI::App& bench, Context& context) {

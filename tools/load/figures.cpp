@@ -40,7 +40,7 @@ state::Status Figures::write_json(const std::string& path) const {
   const std::string text = to_json();
   const std::unique_ptr<std::FILE, int (*)(std::FILE*)> file(std::fopen(path.c_str(), "w"), &std::fclose);
   if (!file || std::fwrite(text.data(), 1, text.size(), file.get()) != text.size() || std::fflush(file.get()) != 0) {
-    return state::invalid("json", "cannot write '" + path + "'");
+    return state::invalid("--json", "cannot write '" + path + "'");
   }
   return state::Unit{};
 }

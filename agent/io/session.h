@@ -1,0 +1,56 @@
+// Session: the agent's connection to its server, made again and again with growing pauses for as long as it takes. Loop
+// thread only.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "api/wire/connection.h"
+#include "api/wire/loop.h"
+#include "api/wire/message.h"
+#include "api/wire/tls.h"
+
+namespace berth::agent {
+
+class Session {
+ public:
+  struct Handlers {
+    std::function<state::AgentHello()> hello;                    // what to say of ourselves, now
+    std::function<void(const state::AgentWelcome&)> on_welcome;  // served from here on
+    std::function<void(wire::Message)> on_message;               // anything after that
+    std::function<void()> on_lost;
+  };
+  Session(wire::Loop& loop, wire::Endpoint endpoint, std::shared_ptr<wire::TlsContext> tls, std::string software,
+          Handlers handlers);
+
+  void start();
+  bool serving() const { return phase_ == Phase::kServing; }
+  void send(wire::Body body);  // only while serving
+
+ private:
+  enum class Phase { kIdle, kConnecting, kGreeting, kJoining, kServing };
+  void connect();
+  void connected(std::shared_ptr<wire::Connection> connection);
+  void on_frame(std::span<const std::byte> bytes);
+  void drop(const state::Error& why);
+  void transmit(wire::Body body);
+
+  wire::Loop& loop_;
+  const wire::Endpoint endpoint_;
+  const std::shared_ptr<wire::TlsContext> tls_;
+  const std::string software_;
+  const Handlers handlers_;
+  Phase phase_ = Phase::kIdle;
+  std::shared_ptr<wire::Connection> connection_;
+  std::shared_ptr<wire::Loop::Timer> timer_, heartbeat_;
+  std::int64_t heartbeat_ms_ = 5000;
+  std::int64_t pause_ms_;
+  std::uint32_t jitter_;
+  std::string last_error_;  // said once, not at each attempt
+
+  void beat();
+};
+
+}  // namespace berth::agent

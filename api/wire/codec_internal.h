@@ -1,0 +1,145 @@
+// Inside of the codec: what its files share. Encoders append one table to a builder and say which member of the union it
+// is; decoders read a table that the verifier has passed, through a Reader that keeps what they copy within the frame's size.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "api/wire/message.h"
+#include "api/wire/schema/wire_generated.h"
+
+namespace berth::wire::codec {
+
+namespace fb = flatbuffers;
+using Builder = fb::FlatBufferBuilder;
+using Encoded = std::pair<fbs::Body, fb::Offset<void>>;
+using Bytes = fb::Vector<std::uint8_t>;
+using Strings = fb::Vector<fb::Offset<fb::String>>;
+
+// Offsets in a buffer may share what they point to, so that a small hostile frame could unfold into terabytes. Our encoder
+// never shares, so all that is copied out of an honest frame fits in the frame: more than that is refused.
+class Reader {
+ public:
+  explicit Reader(std::size_t frame_bytes) : left_(frame_bytes) {}
+
+  bool good() const { return good_; }
+  void refuse() { good_ = false; }
+  bool take(std::size_t bytes) {
+    if (bytes > left_) good_ = false;
+    left_ -= good_ ? bytes : 0;
+    return good_;
+  }
+
+  std::string text(const fb::String* s) {
+    return s != nullptr && take(s->size() + sizeof(std::uint32_t)) ? s->str() : std::string();
+  }
+  std::vector<std::string> texts(const Strings* list) {
+    std::vector<std::string> out;
+    if (list == nullptr || !take(list->size() * 2 * sizeof(std::uint32_t))) return out;
+    out.reserve(list->size());
+    for (const auto* s : *list) {
+      out.push_back(text(s));
+      if (!good_) break;
+    }
+    return out;
+  }
+  std::string bytes(const Bytes* list) {
+    if (list == nullptr || !take(list->size())) return {};
+    return {reinterpret_cast<const char*>(list->data()), list->size()};
+  }
+  template <class E>
+  E one_of(std::uint8_t value, E last) {
+    if (value > static_cast<std::uint8_t>(last)) refuse();
+    return static_cast<E>(good_ ? value : 0);
+  }
+  state::PodState pod_state(std::uint8_t value) { return one_of(value, static_cast<state::PodState>(state::kPodStates - 1)); }
+  // A list of items of any kind, each made by `make` from what the vector holds; a table takes at least `table_bytes`.
+  template <class Out, class T, class Make>
+  std::vector<Out> list(const fb::Vector<T>* items, Make make, std::size_t table_bytes = 0) {
+    std::vector<Out> out;
+    if (items == nullptr || !take(items->size() * (sizeof(T) + table_bytes))) return out;
+    out.reserve(items->size());
+    for (const auto item : *items) {
+      out.push_back(make(item));
+      if (!good_) break;
+    }
+    return out;
+  }
+  template <class Out, class S, class Make>
+  std::vector<Out> structs(const fb::Vector<const S*>* items, Make make) {
+    std::vector<Out> out;
+    if (items == nullptr || !take(items->size() * sizeof(S))) return out;
+    out.reserve(items->size());
+    for (fb::uoffset_t i = 0; i < items->size() && good_; ++i) out.push_back(make(*items->Get(i)));
+    return out;
+  }
+
+ private:
+  std::size_t left_;
+  bool good_ = true;
+};
+
+// What the smallest encoded JobSpec takes beside the reference to it: a first word, references to its request and launch,
+// a first word and a length there.
+inline constexpr std::size_t kJobSpecBytesMin = 20;
+
+// ---- codec_common.cpp: parts that several messages have ---------------------------------------------------------------
+inline fb::Offset<fb::String> text(Builder& b, std::string_view s) {
+  return s.empty() ? fb::Offset<fb::String>() : b.CreateString(s.data(), s.size());
+}
+inline fb::Offset<Bytes> bytes(Builder& b, std::string_view s) {
+  return s.empty() ? fb::Offset<Bytes>() : b.CreateVector(reinterpret_cast<const std::uint8_t*>(s.data()), s.size());
+}
+fb::Offset<Strings> texts(Builder& b, const std::vector<std::string>& list);
+fb::Offset<fb::Vector<std::uint64_t>> job_ids(Builder& b, const std::vector<state::JobId>& ids);
+fb::Offset<Bytes> pod_states(Builder& b, const std::vector<state::PodState>& states);
+std::vector<state::JobId> job_ids(Reader& in, const fb::Vector<std::uint64_t>* ids);
+std::vector<state::PodState> pod_states(Reader& in, const Bytes* states);
+
+inline fbs::PodRef pod_ref(const state::PodRef& ref) { return {ref.pod.job.value, ref.pod.element, ref.attempt}; }
+inline state::PodRef pod_ref(const fbs::PodRef& ref) { return {{state::JobId{ref.job()}, ref.element()}, ref.attempt()}; }
+inline fbs::Resources resources(const state::Resources& r) { return {r.mem_mib, r.cpu_milli, r.gpus}; }
+inline state::Resources resources(const fbs::Resources* r) {
+  return r == nullptr ? state::Resources{} : state::Resources{r->cpu_milli(), r->mem_mib(), r->gpus()};
+}
+
+fb::Offset<fbs::NodeInfo> node_info(Builder& b, const state::NodeInfo& info);
+state::NodeInfo node_info(Reader& in, const fbs::NodeInfo* table);
+fb::Offset<fbs::Queue> queue(Builder& b, const state::Queue& queue);
+state::Queue queue(Reader& in, const fbs::Queue* table);
+fb::Offset<fbs::Error> error(Builder& b, const state::Error& error);
+state::Error error(Reader& in, const fbs::Error& table);
+fb::Offset<fbs::LogChunk> log_chunk(Builder& b, const state::LogChunk& chunk);
+state::LogChunk log_chunk(Reader& in, const fbs::LogChunk& table);
+fb::Offset<fbs::ReadLogRequest> read_log(Builder& b, const state::ReadLogRequest& request);
+state::ReadLogRequest read_log(const fbs::ReadLogRequest& table);
+state::JobSpec job_spec(Reader& in, const spec::JobSpec* table);
+state::Owner owner(Reader& in, const spec::Owner* table);
+
+// ---- one file for each direction ----------------------------------------------------------------------------------------
+// The decoders are given a table of the kind that `type` names, and return false if it is not one of theirs.
+Encoded encode_request(Builder& b, const state::ClientRequest& request);
+bool decode_request(Reader& in, fbs::Body type, const void* table, Body& out);
+Encoded encode_reply(Builder& b, const state::ServerReply& reply);
+bool decode_reply(Reader& in, fbs::Body type, const void* table, Body& out);
+
+Encoded encode(Builder& b, const state::AgentHello& message);
+Encoded encode(Builder& b, const state::AgentStatus& message);
+Encoded encode(Builder& b, const state::AgentHeartbeat& message);
+Encoded encode(Builder& b, const state::LogReply& message);
+Encoded encode(Builder& b, const state::AgentWelcome& message);
+Encoded encode(Builder& b, const state::StartPods& message);
+Encoded encode(Builder& b, const state::StopPods& message);
+Encoded encode(Builder& b, const state::ForgetPods& message);
+Encoded encode(Builder& b, const state::ForgetJobs& message);
+Encoded encode(Builder& b, const state::ReadLog& message);
+bool decode_agent(Reader& in, fbs::Body type, const void* table, Body& out);
+
+// ---- codec_verify.cpp ------------------------------------------------------------------------------------------------
+// True if `bytes` (8-aligned) is a sound Message: everything in bounds, and no more work to read than its size allows.
+bool verify(const std::uint8_t* bytes, std::size_t size);
+
+}  // namespace berth::wire::codec

@@ -1,0 +1,270 @@
+// What clients are told.
+#include "api/wire/codec_internal.h"
+#include "state/fbs_convert.h"
+
+namespace berth::wire::codec {
+
+namespace {
+
+fbs::JobCounts counts(const state::JobCounts& counts) {
+  return fbs::JobCounts(fb::span<const std::uint32_t, state::kPodStates>(counts.by_state.data(), state::kPodStates));
+}
+
+state::JobCounts counts(const fbs::JobCounts* counts) {
+  state::JobCounts out;
+  if (counts == nullptr) return out;
+  for (fb::uoffset_t i = 0; i < state::kPodStates; ++i) out.by_state[i] = counts->by_state()->Get(i);
+  return out;
+}
+
+fb::Offset<fbs::JobRow> job_row(Builder& b, const state::JobRow& r) {
+  const auto name = text(b, r.name);
+  const auto user = text(b, r.user);
+  const auto queue = text(b, r.queue);
+  const auto reason = text(b, r.reason);
+  const fbs::JobCounts by_state = counts(r.counts);
+  const fbs::Resources request = resources(r.resources);
+  return fbs::CreateJobRow(b, r.id.value, name, user, queue, static_cast<std::uint8_t>(r.kind),
+                           static_cast<std::uint8_t>(r.summary), &by_state, &request, r.priority, r.submitted_at,
+                           r.started_at, r.ended_at, reason);
+}
+
+fb::Offset<fbs::PodRow> pod_row(Builder& b, const state::PodRow& r) {
+  const auto node = text(b, r.node);
+  const auto message = text(b, r.message);
+  return fbs::CreatePodRow(b, r.element, r.index, static_cast<std::uint8_t>(r.state), r.attempt, node, r.exit_code, r.signal,
+                           r.mem_peak_mib, r.started_at, r.ended_at, message);
+}
+
+fb::Offset<fbs::NodeRow> node_row(Builder& b, const state::NodeRow& r) {
+  const auto info = node_info(b, r.info);
+  const auto reason = text(b, r.reason);
+  const fbs::Resources used = resources(r.used);
+  return fbs::CreateNodeRow(b, r.id.value, info, static_cast<std::uint8_t>(r.state), r.connected, reason, &used, r.pods);
+}
+
+fb::Offset<fbs::Token> token(Builder& b, const state::Token& t) {
+  const auto id = text(b, t.id);
+  const auto hash = text(b, t.secret_hash);
+  const auto user = text(b, t.user);
+  return fbs::CreateToken(b, id, hash, static_cast<std::uint8_t>(t.role), user, t.created_at, t.expires_at);
+}
+
+template <class Table, class Item>
+fb::Offset<fb::Vector<fb::Offset<Table>>> tables(Builder& b, const std::vector<Item>& items,
+                                                 fb::Offset<Table> (*make)(Builder&, const Item&)) {
+  static thread_local std::vector<fb::Offset<Table>> offsets;
+  offsets.clear();
+  for (const Item& item : items) offsets.push_back(make(b, item));
+  return b.CreateVector(offsets);
+}
+
+Encoded put(Builder& b, const state::Ok&) { return {fbs::Body::Ok, fbs::CreateOk(b).Union()}; }
+Encoded put(Builder& b, const state::Error& r) { return {fbs::Body::Error, error(b, r).Union()}; }
+Encoded put(Builder& b, const state::SubmitReply& r) {
+  return {fbs::Body::SubmitReply, fbs::CreateSubmitReply(b, job_ids(b, r.jobs)).Union()};
+}
+Encoded put(Builder& b, const state::JobPage& r) {
+  return {fbs::Body::JobPage, fbs::CreateJobPage(b, tables(b, r.rows, job_row), r.next.value).Union()};
+}
+Encoded put(Builder& b, const state::PodPage& r) {
+  return {fbs::Body::PodPage, fbs::CreatePodPage(b, tables(b, r.rows, pod_row), r.more, r.next_element).Union()};
+}
+Encoded put(Builder& b, const state::NodePage& r) {
+  return {fbs::Body::NodePage, fbs::CreateNodePage(b, tables(b, r.rows, node_row), r.next.value).Union()};
+}
+Encoded put(Builder& b, const state::JobDetail& r) {
+  const auto row = job_row(b, r.row);
+  const auto job = state::convert::job_spec(b, r.spec);
+  const auto owner = state::convert::owner(b, r.owner);
+  return {fbs::Body::JobDetail, fbs::CreateJobDetail(b, row, job, owner).Union()};
+}
+Encoded put(Builder& b, const state::Explanation& r) {
+  const auto summary = text(b, r.summary);
+  const auto lines = texts(b, r.lines);
+  return {fbs::Body::Explanation, fbs::CreateExplanation(b, static_cast<std::uint8_t>(r.state), summary, lines).Union()};
+}
+Encoded put(Builder& b, const state::JobProgress& r) {
+  const fbs::JobCounts by_state = counts(r.counts);
+  return {fbs::Body::JobProgress,
+          fbs::CreateJobProgress(b, r.job.value, &by_state, static_cast<std::uint8_t>(r.summary), r.ended).Union()};
+}
+Encoded put(Builder& b, const state::QueuePage& r) {
+  return {fbs::Body::QueuePage, fbs::CreateQueuePage(b, tables<fbs::Queue>(b, r.queues, queue)).Union()};
+}
+Encoded put(Builder& b, const state::TokenPage& r) {
+  return {fbs::Body::TokenPage, fbs::CreateTokenPage(b, tables(b, r.tokens, token)).Union()};
+}
+Encoded put(Builder& b, const state::TokenCreated& r) {
+  return {fbs::Body::TokenCreated, fbs::CreateTokenCreated(b, text(b, r.token), r.expires_at).Union()};
+}
+Encoded put(Builder& b, const state::ServerInfo& r) {
+  const auto version = text(b, r.version);
+  const auto cluster = text(b, r.cluster);
+  return {fbs::Body::ServerInfo,
+          fbs::CreateServerInfo(b, version, cluster, r.journal_index, r.jobs, r.pods_pending, r.pods_live, r.nodes,
+                                r.nodes_connected, r.started_at, r.start_latency_p50_us, r.start_latency_p99_us)
+              .Union()};
+}
+Encoded put(Builder& b, const state::LogChunk& r) { return {fbs::Body::LogChunk, log_chunk(b, r).Union()}; }
+
+// ---- decode ---------------------------------------------------------------------------------------------------------
+
+state::JobRow job_row(Reader& in, const fbs::JobRow& t) {
+  state::JobRow out;
+  out.id = state::JobId{t.id()};
+  out.name = in.text(t.name());
+  out.user = in.text(t.user());
+  out.queue = in.text(t.queue());
+  out.kind = in.one_of(t.kind(), state::JobKind::kGang);
+  out.summary = in.pod_state(t.summary());
+  out.counts = counts(t.counts());
+  out.resources = resources(t.resources());
+  out.priority = t.priority();
+  out.submitted_at = t.submitted_at();
+  out.started_at = t.started_at();
+  out.ended_at = t.ended_at();
+  out.reason = in.text(t.reason());
+  return out;
+}
+
+state::PodRow pod_row(Reader& in, const fbs::PodRow& t) {
+  state::PodRow out;
+  out.element = t.element();
+  out.index = t.index();
+  out.state = in.pod_state(t.state());
+  out.attempt = t.attempt();
+  out.node = in.text(t.node());
+  out.exit_code = t.exit_code();
+  out.signal = t.signal();
+  out.mem_peak_mib = t.mem_peak_mib();
+  out.started_at = t.started_at();
+  out.ended_at = t.ended_at();
+  out.message = in.text(t.message());
+  return out;
+}
+
+state::NodeRow node_row(Reader& in, const fbs::NodeRow& t) {
+  state::NodeRow out;
+  out.id = state::NodeId{t.id()};
+  out.info = node_info(in, t.info());
+  out.state = in.one_of(t.state(), state::NodeState::kLost);
+  out.connected = t.connected();
+  out.reason = in.text(t.reason());
+  out.used = resources(t.used());
+  out.pods = t.pods();
+  return out;
+}
+
+state::Token token(Reader& in, const fbs::Token& t) {
+  return {in.text(t.id()),   in.text(t.secret_hash()), in.one_of(t.role(), state::TokenRole::kUser),
+          in.text(t.user()), t.created_at(),           t.expires_at()};
+}
+
+state::JobDetail job_detail(Reader& in, const fbs::JobDetail& t) {
+  state::JobDetail out;
+  if (t.row() == nullptr) {
+    in.refuse();
+    return out;
+  }
+  out.row = job_row(in, *t.row());
+  out.spec = job_spec(in, t.spec());
+  out.owner = owner(in, t.owner());
+  return out;
+}
+
+state::ServerInfo server_info(Reader& in, const fbs::ServerInfo& t) {
+  state::ServerInfo out;
+  out.version = in.text(t.version());
+  out.cluster = in.text(t.cluster());
+  out.journal_index = t.journal_index();
+  out.jobs = t.jobs();
+  out.pods_pending = t.pods_pending();
+  out.pods_live = t.pods_live();
+  out.nodes = t.nodes();
+  out.nodes_connected = t.nodes_connected();
+  out.started_at = t.started_at();
+  out.start_latency_p50_us = t.start_latency_p50_us();
+  out.start_latency_p99_us = t.start_latency_p99_us();
+  return out;
+}
+
+template <class T>
+const T& as(const void* table) {
+  return *static_cast<const T*>(table);
+}
+
+// The lists: pages of tables.
+bool page(Reader& in, fbs::Body type, const void* table, state::ServerReply& out) {
+  switch (type) {
+    case fbs::Body::JobPage: {
+      const auto& t = as<fbs::JobPage>(table);
+      auto rows = in.list<state::JobRow>(t.rows(), [&in](const fbs::JobRow* row) { return job_row(in, *row); });
+      out = state::JobPage{std::move(rows), state::JobId{t.next()}};
+      return true;
+    }
+    case fbs::Body::PodPage: {
+      const auto& t = as<fbs::PodPage>(table);
+      auto rows = in.list<state::PodRow>(t.rows(), [&in](const fbs::PodRow* row) { return pod_row(in, *row); });
+      out = state::PodPage{std::move(rows), t.more(), t.next_element()};
+      return true;
+    }
+    case fbs::Body::NodePage: {
+      const auto& t = as<fbs::NodePage>(table);
+      auto rows = in.list<state::NodeRow>(t.rows(), [&in](const fbs::NodeRow* row) { return node_row(in, *row); });
+      out = state::NodePage{std::move(rows), state::NodeId{t.next()}};
+      return true;
+    }
+    case fbs::Body::QueuePage:
+      out = state::QueuePage{in.list<state::Queue>(as<fbs::QueuePage>(table).queues(),
+                                                   [&in](const fbs::Queue* row) { return queue(in, row); })};
+      return true;
+    case fbs::Body::TokenPage:
+      out = state::TokenPage{in.list<state::Token>(as<fbs::TokenPage>(table).tokens(),
+                                                   [&in](const fbs::Token* row) { return token(in, *row); })};
+      return true;
+    default: return false;
+  }
+}
+
+bool get(Reader& in, fbs::Body type, const void* table, state::ServerReply& out) {
+  switch (type) {
+    case fbs::Body::Ok: out = state::Ok{}; return true;
+    case fbs::Body::Error: out = error(in, as<fbs::Error>(table)); return true;
+    case fbs::Body::SubmitReply: out = state::SubmitReply{job_ids(in, as<fbs::SubmitReply>(table).jobs())}; return true;
+    case fbs::Body::JobDetail: out = job_detail(in, as<fbs::JobDetail>(table)); return true;
+    case fbs::Body::Explanation: {
+      const auto& t = as<fbs::Explanation>(table);
+      out = state::Explanation{in.pod_state(t.state()), in.text(t.summary()), in.texts(t.lines())};
+      return true;
+    }
+    case fbs::Body::JobProgress: {
+      const auto& t = as<fbs::JobProgress>(table);
+      out = state::JobProgress{state::JobId{t.job()}, counts(t.counts()), in.pod_state(t.summary()), t.ended()};
+      return true;
+    }
+    case fbs::Body::TokenCreated: {
+      const auto& t = as<fbs::TokenCreated>(table);
+      out = state::TokenCreated{in.text(t.token()), t.expires_at()};
+      return true;
+    }
+    case fbs::Body::ServerInfo: out = server_info(in, as<fbs::ServerInfo>(table)); return true;
+    case fbs::Body::LogChunk: out = log_chunk(in, as<fbs::LogChunk>(table)); return true;
+    default: return page(in, type, table, out);
+  }
+}
+
+}  // namespace
+
+Encoded encode_reply(Builder& b, const state::ServerReply& reply) {
+  return std::visit([&b](const auto& r) { return put(b, r); }, reply);
+}
+
+bool decode_reply(Reader& in, fbs::Body type, const void* table, Body& out) {
+  state::ServerReply reply;
+  if (!get(in, type, table, reply)) return false;
+  out = std::move(reply);
+  return true;
+}
+
+}  // namespace berth::wire::codec

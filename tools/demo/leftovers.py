@@ -1,0 +1,92 @@
+"""What a cluster in a directory of its own may leave on the machine, found and removed: processes, mounts, control groups.
+
+Everything such a cluster starts names its directory in the command line, the environment or the working directory; its
+control groups are named after the agents' instance files. Nothing else is ever touched.
+"""
+
+import os
+import shutil
+import signal
+import subprocess
+import time
+
+
+def processes(directory):
+    """Ids of all processes that name the directory, but this one."""
+    wanted, found = directory.encode(), []
+    for entry in os.listdir("/proc"):
+        if entry.isdigit() and int(entry) != os.getpid() and _names(entry, wanted):
+            found.append(int(entry))
+    return found
+
+
+def _names(process, wanted):
+    try:
+        for name in ("cmdline", "environ"):
+            with open(f"/proc/{process}/{name}", "rb") as file:
+                if wanted in file.read():
+                    return True
+        return wanted in os.fsencode(os.readlink(f"/proc/{process}/cwd"))
+    except OSError:
+        return False  # it ended, or is not ours to look at
+
+
+def mounts(directory):
+    """Mount points below the directory, the deepest first."""
+    with open("/proc/self/mountinfo", encoding="utf-8") as file:
+        points = [line.split()[4] for line in file]
+    return sorted((point for point in points if point.startswith(directory + "/")), reverse=True)
+
+
+def instances(directory):
+    """The instances of the agents that keep their data below the directory."""
+    found = set()
+    for place, _, files in os.walk(directory):
+        if "instance" in files and "pods" in os.listdir(place):
+            with open(os.path.join(place, "instance"), encoding="utf-8") as file:
+                found.add(file.read().strip())
+        if place.count("/") - directory.count("/") > 2:
+            break
+    return found - {""}
+
+
+def groups(names):
+    """Directories of the control groups of these instances, the deepest first."""
+    found = []
+    for place, subdirectories, _ in os.walk("/sys/fs/cgroup"):
+        for name in subdirectories:
+            if any(instance in name for instance in names):
+                top = os.path.join(place, name)
+                found += [inner for inner, _, _ in os.walk(top)]
+    return sorted(set(found), key=len, reverse=True)
+
+
+def remove(directory):
+    """Ends, unmounts and removes all of it, and the directory. What could not be removed comes back as lines."""
+    names = instances(directory)
+    for _ in range(100):  # a process may start another while we look
+        left = processes(directory)
+        if not left:
+            break
+        for process in left:
+            try:
+                os.kill(process, signal.SIGKILL)
+            except OSError:
+                pass
+        time.sleep(0.05)
+    for point in mounts(directory):
+        subprocess.run(["umount", "-l", point], capture_output=True, check=False)
+    for _ in range(20):  # a group can be removed only some moments after its last process
+        for group in groups(names):
+            try:
+                os.rmdir(group)
+            except OSError:
+                pass
+        if not groups(names):
+            break
+        time.sleep(0.05)
+    shutil.rmtree(directory, ignore_errors=True)
+    found = [f"process {process}" for process in processes(directory)]
+    found += [f"mount {point}" for point in mounts(directory)]
+    found += [f"control group {group}" for group in groups(names)]
+    return found + ([f"directory {directory}"] if os.path.exists(directory) else [])

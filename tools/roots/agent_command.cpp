@@ -1,0 +1,135 @@
+// `berth agent`: the composition root of a node's agent.
+#include <cstdlib>
+#include <iostream>
+#include <memory>
+#include <spdlog/sinks/stdout_sinks.h>
+#include <spdlog/spdlog.h>
+#include <unistd.h>
+
+#include "agent/io/agent.h"
+#include "state/units.h"
+#include "tools/cli/command.h"
+
+namespace berth::tools {
+
+namespace {
+
+constexpr const char* kDescription =
+    "Offers this machine to a cluster and runs pods on it, until it is stopped. Pods outlive the agent: stopping or\n"
+    "killing it stops none of them, and the next start with the same --data directory takes them over.\n"
+    "\n"
+    "The first start joins with a token, which `berth server` prints and `berth token create` makes; the certificate\n"
+    "it gets is kept in the data directory, so that later starts need neither --join nor --token.\n"
+    "\n"
+    "As root, pods run as the users who submitted them, with limits on cpu, memory and processes (cgroup v1, v2 or\n"
+    "both), and containers run with crun or runc. As a plain user, it runs that user's own processes.";
+
+constexpr const char* kExamples =
+    "  berth agent --join head:7117 --token berth1-…       join a cluster as this host\n"
+    "  berth agent                                         start again, as before\n"
+    "  berth agent --cpus 8 --mem 16G --feature ssd        offer a part of the machine, with a feature\n"
+    "  berth agent --check                                 what is here, and which runtime works\n"
+    "  berth agent --join /run/berth/berth.sock            serve a server on this machine, without TLS";
+
+struct Options {
+  agent::AgentOptions agent;
+  std::string cpus, mem, runtime = "auto";
+  std::uint32_t gpus = 0;
+  bool check = false, verbose = false;
+};
+
+std::string default_directory() {
+  if (geteuid() == 0) return "/var/lib/berth/agent";
+  const char* home = std::getenv("HOME");
+  return std::string(home == nullptr ? "/tmp" : home) + "/.local/share/berth/agent";
+}
+
+state::Status parse(Options& options, const CLI::App& command) {
+  if (!options.cpus.empty()) {
+    auto cpus = state::parse_cpu_milli(options.cpus, "--cpus");
+    if (!cpus) return cpus.error();
+    options.agent.cpu_milli = *cpus;
+  }
+  if (!options.mem.empty()) {
+    auto mem = state::parse_mem_mib(options.mem, "--mem");
+    if (!mem) return mem.error();
+    options.agent.mem_mib = *mem;
+  }
+  if (command.count("--gpus") != 0) options.agent.gpus = options.gpus;
+  auto runtime = agent::parse_runtime_choice(options.runtime, "--runtime");
+  if (!runtime) return runtime.error();
+  options.agent.runtime = *runtime;
+  for (const std::string& feature : options.agent.features) {
+    if (feature.empty() || feature.size() > state::kMaxNameBytes ||
+        feature.find_first_of(", \t\n") != std::string::npos) {
+      return state::invalid("--feature",
+                            "--feature: '" + feature + "' is not a word of 1 to 255 characters without commas");
+    }
+  }
+  if (options.agent.data_directory.empty()) options.agent.data_directory = default_directory();
+  if (options.agent.data_directory[0] != '/') {
+    char here[4096];
+    if (getcwd(here, sizeof here) == nullptr) return state::invalid("--data", "--data: the current directory is gone");
+    options.agent.data_directory = std::string(here) + "/" + options.agent.data_directory;
+  }
+  while (options.agent.data_directory.size() > 1 && options.agent.data_directory.back() == '/') {
+    options.agent.data_directory.pop_back();
+  }
+  return state::Unit{};
+}
+
+int check(const Options& options) {
+  const auto lines = agent::check_node(options.agent);
+  if (!lines) return report(lines.error());
+  for (const std::string& line : *lines) std::cout << line << "\n";
+  return 0;
+}
+
+int run(Options& options, const CLI::App& command) {
+  if (auto parsed = parse(options, command); !parsed) return report(parsed.error(), true);
+  auto logger = std::make_shared<spdlog::logger>("agent", std::make_shared<spdlog::sinks::stderr_sink_st>());
+  logger->set_pattern("%Y-%m-%dT%H:%M:%S.%e %l: %v");
+  logger->set_level(options.verbose ? spdlog::level::debug : spdlog::level::info);
+  spdlog::set_default_logger(logger);
+  if (options.check) return check(options);
+  options.agent.handle_signals = true;
+  options.agent.on_ready = [](const state::NodeInfo& node) {
+    spdlog::info("node {}: {} cpus, {}, {} gpus, limits {}", node.name,
+                 state::format_cpu_milli(node.capacity.cpu_milli), state::format_mem_mib(node.capacity.mem_mib),
+                 node.capacity.gpus, node.limits);
+  };
+  agent::Agent agent(options.agent);
+  const auto ended = agent.run();
+  return ended ? 0 : report(ended.error(), ended.error().code == state::ErrorCode::kInvalid);
+}
+
+}  // namespace
+
+void add_agent_command(CLI::App& app, Context& context) {
+  CLI::App* command = add_command(app, "agent", "run pods on this machine", kDescription, kExamples);
+  auto options = std::make_shared<Options>();
+  agent::AgentOptions& agent = options->agent;
+  command->add_option("--join", agent.server, "the server: HOST:PORT, or the path of its Unix socket on this machine")
+      ->type_name("SERVER");
+  command->add_option("--token", agent.token, "proves the first time that this node may join")->type_name("TOKEN");
+  command->add_option("--name", agent.node_name, "the node's name (default: the host's)")->type_name("NAME");
+  command
+      ->add_option("--data", agent.data_directory,
+                   "where it keeps pods, output and images (default: " + default_directory() + ")")
+      ->type_name("DIR");
+  command->add_option("--cpus", options->cpus, "offer so many cpus instead of all, as in 4 or 0.5")->type_name("CPUS");
+  command->add_option("--mem", options->mem, "offer so much memory instead of all, as in 512M or 16G")
+      ->type_name("SIZE");
+  command->add_option("--gpus", options->gpus, "offer so many GPUs instead of all")->type_name("N");
+  command->add_option("--feature", agent.features, "a feature that jobs may ask for; repeat for more")
+      ->type_name("NAME")
+      ->allow_extra_args(false);
+  command->add_option("--runtime", options->runtime, "for containers: auto (the first that works), crun or runc")
+      ->type_name("RUNTIME")
+      ->capture_default_str();
+  command->add_flag("--check", options->check, "print what was found here and which runtime works, and end");
+  command->add_flag("--verbose", options->verbose, "log more");
+  on_run(command, context, [options, command] { return run(*options, *command); });
+}
+
+}  // namespace berth::tools
