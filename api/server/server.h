@@ -28,6 +28,8 @@ struct ServerOptions {
   std::vector<std::uint32_t> admin_uids;        // beside root and the server's own user
   // Called once on the calling thread when clients can be served, with the addresses that listen.
   std::function<void(const std::vector<std::string>& addresses)> on_ready;
+  // On the first start of a cluster that listens for nodes: the token line of the first join token.
+  std::function<void(const std::string& token)> on_first_token;
 };
 
 // Runs until SIGINT or SIGTERM, or until `stop_requested` (if given) is called by a signal-free caller in tests.

@@ -1,5 +1,5 @@
-// How a command joins the binary. CLI11's tables are the one description of every option: parsing, --help, completion and
-// man pages all come from them. A command is one function that adds a subcommand and sets its callback.
+// How a command joins the binary. CLI11's tables are the one description of every option: parsing, --help, completion
+// and man pages all come from them. A command is one function that adds a subcommand and sets its callback.
 #pragma once
 
 #include <CLI/CLI.hpp>
@@ -22,13 +22,20 @@ struct Context {
   std::vector<std::string> command;
 };
 
-// Prints "berth: COMMAND: <message>" on standard error and returns the exit code for it (kExitUsage if `usage`). A usage
-// error's field is shown in front, as the option it names: "berth: submit: --mem: 'abc' is not a size; accepted: ...".
+// Prints "berth: COMMAND: <message>" on standard error and returns the exit code for it (kExitUsage if `usage`). A
+// usage error's field is shown in front, as the option it names: "berth: submit: --mem: 'abc' is not a size; accepted:
+// ...".
 int report(const state::Error& error, bool usage = false);
+// The line that report() prints, without its newline, of the command with this path ("berth submit").
+std::string error_line(const std::string& path, const state::Error& error, bool usage);
+void set_running_command(const std::string& path);  // what report() names; set before a command runs
 // Adds a subcommand with a description and examples (shown below the options, and in the man page).
-CLI::App* add_command(CLI::App& parent, const std::string& name, const std::string& summary, const std::string& description,
-                      const std::string& examples);
-// Declares that the command ends with the words of a command to run, `[--] COMMAND [ARG...]`; they land in Context::command.
+CLI::App* add_command(CLI::App& parent, const std::string& name, const std::string& summary,
+                      const std::string& description, const std::string& examples);
+// The name of the positional that stands for them, in the tables.
+inline constexpr const char* kCommandWords = "COMMAND";
+// Declares that the command ends with the words of a command to run, `[--] COMMAND [ARG...]`; they land in
+// Context::command.
 void takes_command(CLI::App* command, const std::string& description);
 // A callback whose return value becomes the exit code.
 void on_run(CLI::App* command, Context& context, std::function<int()> run);

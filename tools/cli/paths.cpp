@@ -1,13 +1,12 @@
 #include "tools/cli/paths.h"
 
-#include <pwd.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
 #include <array>
 #include <climits>
 #include <cstdio>
 #include <cstdlib>
+#include <pwd.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 namespace berth::tools {
 

@@ -23,7 +23,7 @@ IMPURE_HEADERS = {
 }
 IMPURE_HEADER_PREFIXES = ("sys/", "netinet/", "arpa/", "linux/", "boost/asio", "openssl/", "spdlog/", "hwloc")
 IMPURE_CALLS = re.compile(
-    r"\b(?:\w+_clock|current_zone|locate_zone|random_device|this_thread)\b"
+    r"\b(?:(?:system|steady|high_resolution|utc|file|tai|gps)_clock|current_zone|locate_zone|random_device|this_thread)\b"
     r"|\bstd\s*::\s*(?:thread|jthread|async|mutex|filesystem)\b"
     r"|(?<![\w.>])(?:std\s*::\s*)?(?:getenv|secure_getenv|setenv|putenv|rand|srand|random|system|popen|fopen|freopen|printf"
     r"|fprintf|puts|perror|clock|clock_gettime|gettimeofday|localtime|localtime_r|mktime|nanosleep"

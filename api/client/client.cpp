@@ -1,0 +1,154 @@
+#include "api/client/client.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <deque>
+
+#include "api/wire/blocking.h"
+
+namespace berth::client {
+
+using state::Error;
+using state::ErrorCode;
+using state::Result;
+using state::Status;
+using state::Unit;
+using wire::Deadline;
+using wire::Endpoint;
+
+struct Client::Impl {
+  std::unique_ptr<wire::BlockingStream> stream;
+  wire::Welcome welcome;
+  std::uint64_t last_request = 0;
+  std::deque<wire::Message> inbox;  // what came while call() waited for something else
+};
+
+namespace {
+
+Result<std::string> read_file(const std::string& path) {
+  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  std::string text;
+  char buffer[4096];
+  ssize_t got = fd < 0 ? -1 : 0;
+  while (fd >= 0 && (got = ::read(fd, buffer, sizeof(buffer))) > 0) text.append(buffer, static_cast<std::size_t>(got));
+  const int error = errno;
+  if (fd >= 0) ::close(fd);
+  if (got < 0) return Error{ErrorCode::kNotFound, "", path + ": " + std::strerror(error), 0};
+  return text;
+}
+
+Result<std::shared_ptr<wire::TlsContext>> identity(const Endpoint& endpoint, const std::string& directory) {
+  const auto authority = read_file(directory + "/authority.crt");
+  const auto certificate = read_file(directory + "/user.crt");
+  const auto key = read_file(directory + "/user.key");
+  for (const auto* file : {&authority, &certificate, &key}) {
+    if (file->ok()) continue;
+    return Error{ErrorCode::kDenied, "",
+                 "no identity for the server at " + endpoint.to_string() + ": " + file->error().message +
+                     " (get one with 'berth login')",
+                 0};
+  }
+  auto tls = wire::client_tls(*authority, *certificate, *key);
+  if (!tls) tls.error().message += " (in " + directory + ")";
+  return tls;
+}
+
+Error unreachable(const Endpoint& endpoint, Error error) {
+  const std::string server = "the server at " + endpoint.to_string();
+  if (error.code == ErrorCode::kUnavailable && error.message == "timeout") error.message = "no answer in time";
+  if (error.code == ErrorCode::kUnavailable) {
+    error.message = "cannot reach " + server + ": " + error.message +
+                    (endpoint.is_unix ? " (is 'berth server' or 'berth dev' running?)" : " (is 'berth server' running there?)");
+  } else {
+    error.message = "cannot use " + server + ": " + error.message;
+  }
+  return error;
+}
+
+// About what the request takes in a frame, before it is encoded: nothing near 2 GiB may reach the encoder.
+std::size_t size_estimate(const state::ClientRequest& request) {
+  const auto* submit = std::get_if<state::SubmitRequest>(&request);
+  std::size_t size = 0;
+  if (submit != nullptr) {
+    for (const state::JobSpec& job : submit->jobs) {
+      size += job.launch.size() + job.name.size() + job.elements.ranges().size() * sizeof(state::IndexRange);
+    }
+  }
+  return size;
+}
+
+}  // namespace
+
+Client::Client(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+Client::~Client() = default;
+
+Result<std::unique_ptr<Client>> Client::connect(const ClientOptions& options) {
+  const auto endpoint = wire::parse_endpoint(options.endpoint, "server");
+  if (!endpoint) return endpoint.error();
+  std::shared_ptr<wire::TlsContext> tls;
+  if (!endpoint->is_unix) {
+    auto made = identity(*endpoint, options.identity_dir);
+    if (!made) return made.error();
+    tls = std::move(*made);
+  }
+  const Deadline deadline = Deadline::after_ms(options.connect_timeout_ms);
+  auto impl = std::make_unique<Impl>();
+  auto stream = wire::BlockingStream::open(*endpoint, std::move(tls), deadline);
+  if (!stream) return unreachable(*endpoint, stream.error());
+  impl->stream = std::move(*stream);
+  auto welcome = wire::shake_hands(*impl->stream, wire::PeerRole::kClient, deadline);
+  if (!welcome) return unreachable(*endpoint, welcome.error());
+  impl->welcome = std::move(*welcome);
+  return std::unique_ptr<Client>(new Client(std::move(impl)));
+}
+
+Result<std::uint64_t> Client::send(state::ClientRequest request) {
+  const auto too_large = [](std::size_t bytes) {
+    return Error{ErrorCode::kTooLarge, "",
+                 "the request has " + std::to_string(bytes >> 20) + " MiB; accepted: at most " +
+                     std::to_string(wire::kMaxFrameBytes >> 20) + " MiB, so send it in parts",
+                 0};
+  };
+  if (const std::size_t size = size_estimate(request); size > wire::kMaxFrameBytes) return too_large(size);
+  const std::uint64_t number = ++impl_->last_request;
+  const std::string frame = wire::encode_frame({number, std::move(request)});
+  if (frame.size() - sizeof(std::uint32_t) > wire::kMaxFrameBytes) return too_large(frame.size());
+  if (Status sent = impl_->stream->send(frame, Deadline::after_ms(-1)); !sent) return sent.error();
+  return number;
+}
+
+Result<wire::Message> Client::receive(std::int64_t timeout_ms) {
+  if (!impl_->inbox.empty()) {
+    wire::Message message = std::move(impl_->inbox.front());
+    impl_->inbox.pop_front();
+    return message;
+  }
+  return impl_->stream->receive(Deadline::after_ms(timeout_ms));
+}
+
+Result<state::ServerReply> Client::call(state::ClientRequest request) {
+  const auto number = send(std::move(request));
+  if (!number) return number.error();
+  for (;;) {
+    auto message = impl_->stream->receive(Deadline::after_ms(-1));
+    if (!message) return message.error();
+    auto* reply = std::get_if<state::ServerReply>(&message->body);
+    auto* error = reply == nullptr ? nullptr : std::get_if<Error>(reply);
+    // An error without a number is about the connection as a whole: nothing more will come.
+    if (error != nullptr && (message->request == *number || message->request == 0)) return std::move(*error);
+    if (message->request != *number) {
+      impl_->inbox.push_back(std::move(*message));
+      continue;
+    }
+    if (reply == nullptr) return Error{ErrorCode::kProtocol, "", "the server sent an unexpected reply", 0};
+    return std::move(*reply);
+  }
+}
+
+int Client::fd() const { return impl_->stream->fd(); }
+const wire::Welcome& Client::welcome() const { return impl_->welcome; }
+
+}  // namespace berth::client

@@ -1,0 +1,142 @@
+#include "api/server/server.h"
+
+#include <spdlog/spdlog.h>
+#include <sys/resource.h>
+
+#include <csignal>
+#include <optional>
+
+#include "api/server/shell.h"
+
+namespace berth::server {
+
+using state::Error;
+using state::Status;
+using state::Unit;
+
+namespace {
+
+// Every connection is a descriptor: as many as the system lets us have.
+void raise_descriptor_limit() {
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+  limit.rlim_cur = limit.rlim_max;
+  ::setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+}  // namespace
+
+struct Server::Impl {
+  explicit Impl(ServerOptions given) : options(std::move(given)) {}
+
+  Status run();
+  Status listen();
+  void begin_stop();
+
+  ServerOptions options;
+  wire::Loop loop;
+  std::optional<Joining> joining;
+  std::optional<Shell> shell;
+  std::unique_ptr<store::Store> store;
+  std::optional<Pipeline> pipeline;
+  std::vector<std::unique_ptr<wire::Listener>> listeners;
+  std::shared_ptr<wire::Loop::Signals> signals;
+  std::shared_ptr<wire::Loop::Timer> last_timer;
+  std::optional<Error> failure;
+  bool stopping = false;
+};
+
+Server::Server(ServerOptions options) : impl_(std::make_unique<Impl>(std::move(options))) {}
+Server::~Server() = default;
+Status Server::run() { return impl_->run(); }
+void Server::request_stop() {
+  impl_->loop.post([impl = impl_.get()] { impl->begin_stop(); });
+}
+
+Status Server::Impl::listen() {
+  const auto on_accept = [this](std::shared_ptr<wire::Connection> connection) { shell->accept(std::move(connection)); };
+  if (!options.unix_socket.empty()) {
+    auto listener = wire::listen_unix(loop, options.unix_socket, on_accept);
+    if (!listener) return listener.error();
+    listeners.push_back(std::move(*listener));
+  }
+  if (!options.listen.empty()) {
+    const auto endpoint = wire::parse_endpoint(options.listen, "listen");
+    if (!endpoint) return endpoint.error();
+    if (endpoint->is_unix) return state::invalid("listen", "'" + options.listen + "' is not HOST:PORT");
+    auto tls = wire::server_tls(joining->authority());
+    if (!tls) return tls.error();
+    auto listener = wire::listen_tls(loop, endpoint->host, endpoint->port, *tls, on_accept);
+    if (!listener) return listener.error();
+    listeners.push_back(std::move(*listener));
+  }
+  return Unit{};
+}
+
+Status Server::Impl::run() {
+  raise_descriptor_limit();
+  std::signal(SIGPIPE, SIG_IGN);
+  options.store.directory = options.data_directory;
+  auto opened = store::open_store(options.store);
+  if (!opened) return opened.error();
+  store = std::move(opened->store);
+  store::Recovered& recovered = opened->recovered;
+  if (recovered.torn_bytes != 0) {
+    spdlog::warn("cut {} bytes of an unfinished write from the end of {}", recovered.torn_bytes, recovered.torn_file);
+  }
+  if (recovered.cluster.applied_index() != 0) {
+    spdlog::info("recovered {} jobs and {} running pods at batch {}", recovered.cluster.jobs().size(),
+                 recovered.cluster.live_pods().size(), recovered.cluster.applied_index());
+  }
+  auto authority = wire::open_authority(options.data_directory + "/authority");
+  if (!authority) return authority.error();
+  const bool first_start = recovered.cluster.applied_index() == 0;
+  joining.emplace(std::move(*authority), recovered.cluster);
+  shell.emplace(loop, options, *joining);
+
+  options.core.version = options.version;
+  options.core.started_at = wall_clock_us();
+  auto core = std::make_unique<scheduler::Core>(options.core, std::move(recovered.cluster), options.core.started_at);
+  pipeline.emplace(std::move(core), *store, options.command_queue_max,
+                   Pipeline::Handlers{[this](Delivery delivery) { shell->deliver(std::move(delivery)); },
+                                      [this](Error error) {
+                                        loop.post([this, error] {
+                                          failure = error;
+                                          loop.stop();
+                                        });
+                                      },
+                                      [this] {
+                                        // Behind the last delivery, in the same order.
+                                        loop.post([this] {
+                                          shell->close_all();
+                                          constexpr std::int64_t kFlushMs = 100;
+                                          last_timer = loop.after_ms(kFlushMs, [this] { loop.stop(); });
+                                        });
+                                      }});
+  shell->attach(*pipeline);
+  if (Status listening = listen(); !listening) return listening;
+  signals = loop.on_signals({SIGINT, SIGTERM}, [this](int) { begin_stop(); });
+  pipeline->start();
+  shell->set_queues();
+  if (first_start && !options.listen.empty()) shell->request_first_token();
+  if (options.on_ready) {
+    std::vector<std::string> addresses;
+    for (const auto& listener : listeners) addresses.push_back(listener->address());
+    options.on_ready(addresses);
+  }
+  loop.run();
+  pipeline.reset();  // joins its threads before anything they use goes
+  listeners.clear();
+  if (failure) return *failure;
+  return Unit{};
+}
+
+// Nothing new comes in; what was taken is made durable and answered.
+void Server::Impl::begin_stop() {
+  if (stopping) return loop.stop();  // asked twice: now
+  stopping = true;
+  listeners.clear();
+  pipeline->stop();
+}
+
+}  // namespace berth::server

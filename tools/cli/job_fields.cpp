@@ -1,0 +1,217 @@
+#include "state/units.h"
+#include "tools/cli/job_draft.h"
+#include "tools/cli/text.h"
+
+namespace berth::tools {
+
+namespace {
+
+using namespace state;
+
+constexpr std::uint32_t kRequeuesByDefault = 10;
+constexpr std::int64_t kRequeuesMax = 1000;
+constexpr std::int64_t kGraceMaxMs = 24LL * 3600 * 1000;
+
+template <class T, class To>
+Status put(const Result<T>& parsed, To& to) {
+  if (!parsed) return parsed.error();
+  to = static_cast<To>(*parsed);
+  return Unit{};
+}
+
+Error not_accepted(std::string_view value, std::string_view field, const std::string& what,
+                   const std::string& accepted) {
+  return invalid(std::string(field), "'" + printable(clip(value, 64)) + "' is not " + what + "; accepted: " + accepted);
+}
+
+Status set_text(std::string& to, std::string_view value, std::string_view field, const char* what) {
+  if (value.empty()) return invalid(std::string(field), std::string("the ") + what + " is empty");
+  to = value;
+  return Unit{};
+}
+
+// RANGES[%THROTTLE]
+Status set_array(JobDraft& draft, std::string_view value, std::string_view field) {
+  const std::size_t percent = value.find('%');
+  auto indexes = IndexSet::parse(value.substr(0, percent), field);
+  if (!indexes) return indexes.error();
+  std::uint32_t throttle = 0;
+  if (percent != std::string_view::npos) {
+    const std::string_view most = value.substr(percent + 1);
+    if (!put(parse_integer(most, field, 1, IndexSet::kMaxSize), throttle)) {
+      return not_accepted(most, field, "a number of pods at once",
+                          "INDEXES%N with N from 1 to " + std::to_string(IndexSet::kMaxSize));
+    }
+  }
+  draft.array = std::move(*indexes);
+  draft.throttle = throttle;
+  return Unit{};
+}
+
+Status set_feature(JobDraft& draft, std::string_view value, std::string_view field) {
+  for (const std::string& word : split(value, ',')) {
+    if (word.empty() || word.size() > kMaxNameBytes || word.find_first_of(" \t\n") != std::string::npos) {
+      return not_accepted(value, field, "a feature", "words of 1 to 255 characters, separated by commas");
+    }
+    draft.request.features.push_back(word);
+  }
+  return Unit{};
+}
+
+Status set_variable(JobDraft& draft, std::string_view value, std::string_view field) {
+  if (value.empty() || value[0] == '=')
+    return not_accepted(value, field, "a variable", "NAME=VALUE, or NAME to pass on your own");
+  draft.variables.emplace_back(value);
+  return Unit{};
+}
+
+Status set_requeue(JobDraft& draft, std::string_view value, std::string_view field) {
+  if (value == "true" || value == "false") {
+    draft.requeues_max = value == "true" ? kRequeuesByDefault : 0;
+    return Unit{};
+  }
+  return put(parse_integer(value, field, 0, kRequeuesMax), draft.requeues_max);
+}
+
+Status set_grace(JobDraft& draft, std::string_view value, std::string_view field) {
+  if (value == "0" || value == "0s") {
+    draft.grace_ms = 0;
+    return Unit{};
+  }
+  const auto parsed = parse_duration_ms(value, field);
+  if (parsed && *parsed > kGraceMaxMs) return not_accepted(value, field, "a grace time", "from 0 to 24h");
+  return put(parsed, draft.grace_ms);
+}
+
+Status set_umask(JobDraft& draft, std::string_view value, std::string_view field) {
+  std::uint32_t mask = 0;
+  for (const char c : value) {
+    if (c < '0' || c > '7' || mask > 0777) return not_accepted(value, field, "a mask", "octal digits, from 0 to 0777");
+    mask = mask * 8 + static_cast<std::uint32_t>(c - '0');
+  }
+  if (value.empty() || mask > 0777) return not_accepted(value, field, "a mask", "octal digits, from 0 to 0777");
+  draft.umask = mask;
+  return Unit{};
+}
+
+Status set_image(JobDraft& draft, std::string_view value, std::string_view field) {
+  const std::string_view rest = value.starts_with("oci:") ? value.substr(4) : value;
+  const std::size_t colon = rest.rfind(':');
+  if (colon == std::string_view::npos || colon == 0 || colon + 1 == rest.size()) {
+    return not_accepted(value, field, "an image", "DIR:TAG, where DIR is an OCI layout, as in images/busybox:latest");
+  }
+  draft.image = value;
+  return Unit{};
+}
+
+constexpr const char* kResources = "Resources of each pod";
+constexpr const char* kShape = "Number of pods";
+constexpr const char* kRunning = "Environment and files";
+constexpr const char* kQueueing = "Queue and limits";
+
+std::vector<JobField> make_fields() {
+  using enum FieldShape;
+  return {
+      {"name", "-n,--name", "NAME", kText, kQueueing, "the job's name, for people (default: the program's)", "a text",
+       [](JobDraft& d, std::string_view v, std::string_view f) { return set_text(d.name, v, f, "name"); }},
+      {"queue", "-q,--queue", "QUEUE", kText, kQueueing, "the queue to wait in (default: default)",
+       "the name of a queue",
+       [](JobDraft& d, std::string_view v, std::string_view f) { return set_text(d.queue, v, f, "queue's name"); }},
+      {"priority", "--priority", "N", kText, kQueueing,
+       "from -1000 to 1000, higher runs first; only an administrator may go above 0 (default: 0)",
+       "a whole number from -1000 to 1000",
+       [](JobDraft& d, std::string_view v, std::string_view f) {
+         return put(parse_integer(v, f, -1000, 1000), d.priority);
+       }},
+      {"time", "-t,--time", "TIME", kText, kQueueing,
+       "end a pod that has run for so long: 90s, 15m, 1h30m, or HH:MM:SS (default: the queue's limit)",
+       "a length of time: 90s, 15m, 2h, 1d, 1h30m or HH:MM:SS",
+       [](JobDraft& d, std::string_view v, std::string_view f) {
+         return put(parse_duration_ms(v, f), d.time_limit_ms);
+       }},
+      {"requeue", "--requeue", "N", kOptionalText, kQueueing,
+       "run a pod again when its node is lost, at most N times (10 unless given)",
+       "true, false, or a number of times up to 1000", set_requeue},
+      {"grace", "--grace", "TIME", kText, kQueueing,
+       "the time between SIGTERM and SIGKILL when a pod is stopped (default: 10s)", "a length of time from 0 to 24h",
+       set_grace},
+      {"array", "-a,--array", "INDEXES", kText, kShape,
+       "one independent pod for each index, as in 1-1000, 0-99:2 or 1,5,9-12; %N behind it runs at most N at once",
+       "indexes such as 1-1000, 0-99:2 or 1,5,9-12, with %N for at most N at once", set_array},
+      {"gang", "-g,--gang", "N", kText, kShape, "N pods that start together or not at all",
+       "a whole number from 1 to 65536",
+       [](JobDraft& d, std::string_view v, std::string_view f) {
+         return put(parse_integer(v, f, 1, kMaxGangSize), d.gang);
+       }},
+      {"nodes", "-N,--nodes", "N", kText, kShape, "N pods that start together, each on a node of its own",
+       "a whole number from 1 to 65536",
+       [](JobDraft& d, std::string_view v, std::string_view f) {
+         return put(parse_integer(v, f, 1, kMaxGangSize), d.nodes);
+       }},
+      {"cpus", "-c,--cpus", "CPUS", kText, kResources, "cores: 2, 0.5 or 1500m (default: 1)",
+       "a number of cpus: 2, 0.5 or 1500m",
+       [](JobDraft& d, std::string_view v, std::string_view f) {
+         return put(parse_cpu_milli(v, f), d.request.resources.cpu_milli);
+       }},
+      {"mem", "-m,--mem", "SIZE", kText, kResources,
+       "memory, a limit too: 512M, 2G, 1.5G or 1T (default: claims none, has no limit)", "a size: 512M, 2G, 1.5G or 1T",
+       [](JobDraft& d, std::string_view v, std::string_view f) {
+         return put(parse_mem_mib(v, f), d.request.resources.mem_mib);
+       }},
+      {"gpus", "-G,--gpus", "N", kText, kResources, "whole GPUs (default: 0)", "a whole number from 0 to 64",
+       [](JobDraft& d, std::string_view v, std::string_view f) {
+         return put(parse_integer(v, f, 0, kMaxGpus), d.request.resources.gpus);
+       }},
+      {"features", "--feature", "WORD", kList, kResources, "only on nodes with this feature; may be repeated",
+       "a list of words", set_feature},
+      {"image", "-i,--image", "DIR:TAG", kText, kRunning,
+       "run in a container of this image, TAG of the OCI layout DIR; without it, a process runs on the node itself",
+       "DIR:TAG, where DIR is an OCI layout", set_image},
+      {"env", "-e,--env", "NAME[=VALUE]", kVariables, kRunning,
+       "set a variable; NAME alone passes on your own; may be repeated. A process has your whole environment, a "
+       "container "
+       "only what is set here and in the image",
+       "a mapping of names to values, or a list of NAME=VALUE and NAME", set_variable},
+      {"env-clear", "--env-clear", nullptr, kFlag, kRunning, "a process starts with nothing but --env and a plain PATH",
+       "true or false",
+       [](JobDraft& d, std::string_view v, std::string_view) {
+         d.clear_environment = v == "true";
+         return Status(Unit{});
+       }},
+      {"cwd", "-D,--cwd", "DIR", kText, kRunning,
+       "the directory to run in (default: this one; for a container, the image's)", "the path of a directory",
+       [](JobDraft& d, std::string_view v, std::string_view f) { return set_text(d.cwd, v, f, "directory"); }},
+      {"output", "-o,--output", "FILE", kText, kRunning,
+       "write standard output there; %j is the job's id, %a the array index, %r the rank, %n the node, %u the user, %x "
+       "the job's "
+       "name (default: kept by the node, for 'berth logs')",
+       "the path of a file, with %j %a %r %n %u %x",
+       [](JobDraft& d, std::string_view v, std::string_view f) { return set_text(d.output, v, f, "path"); }},
+      {"error", "--error", "FILE", kText, kRunning, "write standard error there (default: with standard output)",
+       "the path of a file, with %j %a %r %n %u %x",
+       [](JobDraft& d, std::string_view v, std::string_view f) { return set_text(d.error, v, f, "path"); }},
+      {"append", "--append", nullptr, kFlag, kRunning, "append to these files instead of replacing them",
+       "true or false",
+       [](JobDraft& d, std::string_view v, std::string_view) {
+         d.append = v == "true";
+         return Status(Unit{});
+       }},
+      {"umask", "--umask", "MASK", kText, kRunning, "of the files that pods make, octal (default: yours)",
+       "octal digits, from 0 to 0777", set_umask},
+      {"command", nullptr, nullptr, kCommand, kRunning, "the program and its arguments",
+       "a list of words, or one line that /bin/sh runs",
+       [](JobDraft& d, std::string_view v, std::string_view) {
+         d.argv.emplace_back(v);
+         return Status(Unit{});
+       }},
+  };
+}
+
+}  // namespace
+
+const std::vector<JobField>& job_fields() {
+  static const std::vector<JobField> fields = make_fields();
+  return fields;
+}
+
+}  // namespace berth::tools
