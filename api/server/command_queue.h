@@ -1,5 +1,5 @@
-// CommandQueue: a bounded queue from many producers to one consumer, without locks (D. Vyukov's bounded ring: every cell
-// carries the number of the turn in which it may be written or read). Capacity is a power of two.
+// CommandQueue: a bounded queue from many producers to one consumer, without locks (D. Vyukov's bounded ring: every
+// cell carries the number of the turn in which it may be written or read). Capacity is a power of two.
 //   push: any thread; false if it is full, and the value is untouched.
 //   pop: the one consumer; false if it is empty.
 // Each value pushed is popped exactly once, and the values of one producer in their order.
@@ -18,7 +18,8 @@ template <class T>
 class CommandQueue {
  public:
   explicit CommandQueue(std::size_t capacity)
-      : mask_(std::bit_ceil(capacity < 2 ? std::size_t{2} : capacity) - 1), cells_(std::make_unique<Cell[]>(mask_ + 1)) {
+      : mask_(std::bit_ceil(capacity < 2 ? std::size_t{2} : capacity) - 1),
+        cells_(std::make_unique<Cell[]>(mask_ + 1)) {
     for (std::size_t i = 0; i <= mask_; ++i) cells_[i].turn.store(i, std::memory_order_relaxed);
   }
 

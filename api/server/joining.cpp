@@ -20,7 +20,8 @@ bool equal_in_constant_time(std::string_view a, std::string_view b) {
 
 bool is_plain_name(std::string_view name) {
   return !name.empty() && name.size() <= 255 && std::all_of(name.begin(), name.end(), [](unsigned char c) {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' || c == '_' || c == '-';
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' || c == '_' ||
+           c == '-';
   });
 }
 
@@ -37,16 +38,19 @@ void Joining::apply(const state::Event& event) {
 state::Result<wire::JoinReply> Joining::join(const wire::JoinRequest& request, state::TimeUs now) const {
   const auto denied = [](std::string message) { return Error{ErrorCode::kDenied, "token", std::move(message), 0}; };
   const auto found = tokens_.find(request.token_id);
-  if (found == tokens_.end()) return denied("the token is unknown or has been revoked; 'berth token create' makes a new one");
+  if (found == tokens_.end())
+    return denied("the token is unknown or has been revoked; 'berth token create' makes a new one");
   const state::Token& token = found->second;
-  if (!equal_in_constant_time(token.secret_hash, wire::hash_secret(request.token_secret))) return denied("the token is wrong");
+  if (!equal_in_constant_time(token.secret_hash, wire::hash_secret(request.token_secret)))
+    return denied("the token is wrong");
   if (token.expires_at <= now) return denied("the token has expired; 'berth token create' makes a new one");
   std::string common_name;
   if (token.role == state::TokenRole::kUser) {
     common_name = "user:" + token.user;
   } else {
     if (!is_plain_name(request.name)) {
-      return state::invalid("name", "'" + request.name.substr(0, 64) + "' is not a node's name; accepted: 1 to 255 of A-Z a-z 0-9 . _ -");
+      return state::invalid(
+          "name", "'" + request.name.substr(0, 64) + "' is not a node's name; accepted: 1 to 255 of A-Z a-z 0-9 . _ -");
     }
     common_name = "node:" + request.name;
   }

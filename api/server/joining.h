@@ -1,5 +1,5 @@
-// Joining: checks tokens against the cluster's, and signs certificates. Holds a copy of the tokens that follows the journal,
-// so that a token counts only once it is durable and no longer once its removal is. Loop thread only.
+// Joining: checks tokens against the cluster's, and signs certificates. Holds a copy of the tokens that follows the
+// journal, so that a token counts only once it is durable and no longer once its removal is. Loop thread only.
 #pragma once
 
 #include <map>

@@ -1,8 +1,7 @@
 #include "api/server/pipeline.h"
 
-#include <pthread.h>
-
 #include <chrono>
+#include <pthread.h>
 
 #include "state/event_codec.h"
 
@@ -12,10 +11,12 @@ using scheduler::Command;
 using scheduler::Turn;
 
 state::TimeUs wall_clock_us() {
-  return std::chrono::duration_cast<std::chrono::microseconds>(std::chrono::system_clock::now().time_since_epoch()).count();
+  return std::chrono::duration_cast<std::chrono::microseconds>(std::chrono::system_clock::now().time_since_epoch())
+      .count();
 }
 
-Pipeline::Pipeline(std::unique_ptr<scheduler::Core> core, store::Store& store, std::size_t queue_capacity, Handlers handlers)
+Pipeline::Pipeline(std::unique_ptr<scheduler::Core> core, store::Store& store, std::size_t queue_capacity,
+                   Handlers handlers)
     : core_(std::move(core)), store_(store), commands_(queue_capacity), handlers_(std::move(handlers)) {}
 
 Pipeline::~Pipeline() {
@@ -72,7 +73,8 @@ void Pipeline::hand_over(Turn turn) {
   if (turn.batch.index != 0) {
     pending.record = state::encode_batch(turn.batch);
     for (state::Event& event : turn.batch.events) {
-      const bool token = std::holds_alternative<state::TokenAdded>(event) || std::holds_alternative<state::TokenRemoved>(event);
+      const bool token =
+          std::holds_alternative<state::TokenAdded>(event) || std::holds_alternative<state::TokenRemoved>(event);
       if (token) pending.delivery.token_events.push_back(std::move(event));
     }
   }
@@ -100,7 +102,8 @@ void Pipeline::run_journal() {
     Delivery all = std::move(turns[0].delivery);
     for (std::size_t i = 1; i < turns.size(); ++i) {
       Delivery& more = turns[i].delivery;
-      all.effects.insert(all.effects.end(), std::make_move_iterator(more.effects.begin()), std::make_move_iterator(more.effects.end()));
+      all.effects.insert(all.effects.end(), std::make_move_iterator(more.effects.begin()),
+                         std::make_move_iterator(more.effects.end()));
       all.token_events.insert(all.token_events.end(), std::make_move_iterator(more.token_events.begin()),
                               std::make_move_iterator(more.token_events.end()));
     }

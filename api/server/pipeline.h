@@ -1,6 +1,6 @@
-// Pipeline: the core on a thread of its own and the journal on another. Commands go in from any thread; what comes out has
-// been made durable. While one write is on its way to the disk the core goes on, up to kTurnsAhead turns; then it waits, the
-// command queue fills, and push() refuses.
+// Pipeline: the core on a thread of its own and the journal on another. Commands go in from any thread; what comes out
+// has been made durable. While one write is on its way to the disk the core goes on, up to kTurnsAhead turns; then it
+// waits, the command queue fills, and push() refuses.
 //
 //   push (any thread) -> CommandQueue -> core thread -> turns -> journal thread: append, then `deliver`
 #pragma once

@@ -1,10 +1,9 @@
 #include "api/server/server.h"
 
-#include <spdlog/spdlog.h>
-#include <sys/resource.h>
-
 #include <csignal>
 #include <optional>
+#include <spdlog/spdlog.h>
+#include <sys/resource.h>
 
 #include "api/server/shell.h"
 

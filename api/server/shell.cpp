@@ -87,7 +87,8 @@ void Shell::flush_backlog() {
     backlog_.pop_front();
   }
   for (const std::uint64_t id : std::exchange(paused_, {})) {
-    if (const auto found = sessions_.find(id); found != sessions_.end()) found->second->connection->pause_reading(false);
+    if (const auto found = sessions_.find(id); found != sessions_.end())
+      found->second->connection->pause_reading(false);
   }
 }
 
@@ -99,7 +100,8 @@ void Shell::keep_house() {
     const std::int64_t quiet = now - session->last_heard_us;
     const bool agent = session->stage == Stage::kAgent;
     const bool unproven = session->stage != Stage::kClient && !agent;
-    if ((agent && quiet > options_.core.heartbeat_ms * 1000 * kHeartbeatsMissed) || (unproven && quiet > kHelloUs)) silent.push_back(id);
+    if ((agent && quiet > options_.core.heartbeat_ms * 1000 * kHeartbeatsMissed) || (unproven && quiet > kHelloUs))
+      silent.push_back(id);
   }
   // A paused agent is not silent, we are: its frames wait in its socket.
   for (const std::uint64_t id : silent) {

@@ -1,8 +1,8 @@
-// Shell: sessions on the loop thread. It proves who is there, decodes, bounds, and hands commands to the pipeline; what the
-// pipeline delivers goes out to the sessions. All on the loop's thread, but for deliver().
+// Shell: sessions on the loop thread. It proves who is there, decodes, bounds, and hands commands to the pipeline; what
+// the pipeline delivers goes out to the sessions. All on the loop's thread, but for deliver().
 //
-// Its parts: shell.cpp (sessions and housekeeping), shell_requests.cpp (what comes in), shell_effects.cpp (what goes out),
-// joining.cpp (tokens and certificates).
+// Its parts: shell.cpp (sessions and housekeeping), shell_requests.cpp (what comes in), shell_effects.cpp (what goes
+// out), joining.cpp (tokens and certificates).
 #pragma once
 
 #include <boost/unordered/unordered_flat_map.hpp>
@@ -41,10 +41,10 @@ class Shell {
     std::uint64_t id = 0;
     std::shared_ptr<wire::Connection> connection;
     Stage stage = Stage::kHello;
-    scheduler::Caller caller;   // clients
-    std::string node;           // agents with a certificate: the only name they may have
+    scheduler::Caller caller;  // clients
+    std::string node;          // agents with a certificate: the only name they may have
     std::int64_t last_heard_us = 0;
-    std::int64_t second = 0;    // of the rate limit
+    std::int64_t second = 0;  // of the rate limit
     std::uint32_t requests = 0;
     bool known_to_core = false;
   };
@@ -94,7 +94,8 @@ class Shell {
   std::vector<std::uint64_t> paused_;
   std::shared_ptr<wire::Loop::Timer> backlog_timer_, house_timer_;
   std::map<std::uint64_t, PendingLog> logs_;
-  std::map<std::pair<std::uint64_t, std::uint64_t>, wire::JoinToken> new_tokens_;  // (session, request) -> with its secret
+  std::map<std::pair<std::uint64_t, std::uint64_t>, wire::JoinToken>
+      new_tokens_;  // (session, request) -> with its secret
   // Sessions that ended: their delivery may still be on its way.
   bool closing_ = false;
 };

@@ -12,9 +12,11 @@ void Shell::deliver(Delivery delivery) {
   auto outgoing = std::make_shared<std::vector<Outgoing>>();
   outgoing->reserve(delivery.effects.size());
   for (Effect& effect : delivery.effects) {
-    if (auto* reply = std::get_if<scheduler::Reply>(&effect); reply != nullptr && !std::holds_alternative<state::TokenCreated>(reply->body)) {
+    if (auto* reply = std::get_if<scheduler::Reply>(&effect);
+        reply != nullptr && !std::holds_alternative<state::TokenCreated>(reply->body)) {
       if (reply->to.session == 0) continue;  // the server's own request
-      outgoing->push_back({reply->to.session, wire::encode_frame({reply->to.request, std::move(reply->body)}), nullptr});
+      outgoing->push_back(
+          {reply->to.session, wire::encode_frame({reply->to.request, std::move(reply->body)}), nullptr});
     } else if (auto* order = std::get_if<scheduler::ToAgent>(&effect)) {
       wire::Message message;
       std::visit([&](auto& body) { message.body = std::move(body); }, order->body);
@@ -46,11 +48,13 @@ void Shell::finish(Outgoing& item) {
     refuse_and_close(*found->second, std::move(refused->error));
   } else if (auto* forward = std::get_if<scheduler::ForwardLog>(item.special.get())) {
     if (!sessions_.contains(forward->session)) {
-      return send_reply(forward->to, Error{ErrorCode::kUnavailable, "job", "the node that has the output went away", 1000});
+      return send_reply(forward->to,
+                        Error{ErrorCode::kUnavailable, "job", "the node that has the output went away", 1000});
     }
     constexpr std::int64_t kPatienceUs = 30'000'000;
-    logs_[forward->read.token] = {forward->to, forward->session,
-                                  wall_clock_us() + static_cast<std::int64_t>(forward->read.request.wait_ms) * 1000 + kPatienceUs};
+    logs_[forward->read.token] = {
+        forward->to, forward->session,
+        wall_clock_us() + static_cast<std::int64_t>(forward->read.request.wait_ms) * 1000 + kPatienceUs};
     send(forward->session, wire::encode_frame({0, std::move(forward->read)}));
   }
 }

@@ -12,9 +12,12 @@ namespace {
 constexpr std::size_t kBacklogMax = 64;  // commands; past it agents are not read
 
 bool changes_state(const state::ClientRequest& request) {
-  return std::holds_alternative<state::SubmitRequest>(request) || std::holds_alternative<state::CancelRequest>(request) ||
-         std::holds_alternative<state::NodeActionRequest>(request) || std::holds_alternative<state::QueueActionRequest>(request) ||
-         std::holds_alternative<state::TokenCreateRequest>(request) || std::holds_alternative<state::TokenRevokeRequest>(request);
+  return std::holds_alternative<state::SubmitRequest>(request) ||
+         std::holds_alternative<state::CancelRequest>(request) ||
+         std::holds_alternative<state::NodeActionRequest>(request) ||
+         std::holds_alternative<state::QueueActionRequest>(request) ||
+         std::holds_alternative<state::TokenCreateRequest>(request) ||
+         std::holds_alternative<state::TokenRevokeRequest>(request);
 }
 
 }  // namespace
@@ -49,14 +52,17 @@ void Shell::on_frame(std::uint64_t id, std::span<const std::byte> bytes) {
 
 void Shell::on_hello(Session& session, const wire::Hello& hello) {
   if (hello.version_min > wire::kProtocolVersion || hello.version_max < wire::kProtocolVersionOldest) {
-    return refuse_and_close(session, {ErrorCode::kProtocol, "version",
-                                      "this server speaks protocol versions " + std::to_string(wire::kProtocolVersionOldest) + " to " +
-                                          std::to_string(wire::kProtocolVersion) + ", the peer (" + hello.software + ") " +
-                                          std::to_string(hello.version_min) + " to " + std::to_string(hello.version_max),
-                                      0});
+    return refuse_and_close(
+        session, {ErrorCode::kProtocol, "version",
+                  "this server speaks protocol versions " + std::to_string(wire::kProtocolVersionOldest) + " to " +
+                      std::to_string(wire::kProtocolVersion) + ", the peer (" + hello.software + ") " +
+                      std::to_string(hello.version_min) + " to " + std::to_string(hello.version_max),
+                  0});
   }
   const PeerIdentity& peer = session.connection->peer();
-  const auto deny = [&](std::string message) { refuse_and_close(session, {ErrorCode::kDenied, "", std::move(message), 0}); };
+  const auto deny = [&](std::string message) {
+    refuse_and_close(session, {ErrorCode::kDenied, "", std::move(message), 0});
+  };
   const bool certified = peer.kind == PeerIdentity::Kind::kCertificate;
   const bool local = peer.kind == PeerIdentity::Kind::kUnix;
   switch (hello.role) {
@@ -87,9 +93,11 @@ void Shell::on_hello(Session& session, const wire::Hello& hello) {
       session.stage = Stage::kClient;
       break;
   }
-  session.connection->set_max_frame(hello.role == wire::PeerRole::kJoin ? wire::kMaxFrameBytesUnproven : wire::kMaxFrameBytes);
-  session.connection->send(wire::encode_frame(
-      {0, wire::Welcome{std::min(hello.version_max, wire::kProtocolVersion), "berth " + options_.version, options_.core.cluster_name}}));
+  session.connection->set_max_frame(hello.role == wire::PeerRole::kJoin ? wire::kMaxFrameBytesUnproven
+                                                                        : wire::kMaxFrameBytes);
+  session.connection->send(
+      wire::encode_frame({0, wire::Welcome{std::min(hello.version_max, wire::kProtocolVersion),
+                                           "berth " + options_.version, options_.core.cluster_name}}));
 }
 
 void Shell::on_join(Session& session, const wire::JoinRequest& request) {
@@ -104,8 +112,9 @@ bool Shell::within_rate(Session& session, std::uint64_t request) {
   if (session.second != second) session.requests = 0;
   session.second = second;
   if (++session.requests <= options_.requests_per_second_max) return true;
-  send_reply({session.id, request}, Error{ErrorCode::kUnavailable, "",
-                                          "more than " + std::to_string(options_.requests_per_second_max) + " requests in a second", 1000});
+  send_reply({session.id, request},
+             Error{ErrorCode::kUnavailable, "",
+                   "more than " + std::to_string(options_.requests_per_second_max) + " requests in a second", 1000});
   return false;
 }
 
@@ -113,7 +122,8 @@ void Shell::on_client(Session& session, std::uint64_t request, state::ClientRequ
   if (!within_rate(session, request)) return;
   const scheduler::ReplyTo to{session.id, request};
   if (pipeline_->disk_full() && changes_state(body)) {
-    return send_reply(to, Error{ErrorCode::kUnavailable, "", "the server's disk is full: nothing can be changed until there is space", 5000});
+    return send_reply(to, Error{ErrorCode::kUnavailable, "",
+                                "the server's disk is full: nothing can be changed until there is space", 5000});
   }
   if (auto* create = std::get_if<state::TokenCreateRequest>(&body)) {
     const wire::JoinToken token = joining_.make_token();
@@ -133,8 +143,9 @@ bool Shell::on_agent(Session& session, wire::Body&& body) {
   if (auto* hello = std::get_if<state::AgentHello>(&body)) {
     if (session.stage != Stage::kAgentHello) return false;
     if (!session.node.empty() && hello->info.name != session.node) {
-      refuse_and_close(session, {ErrorCode::kDenied, "name",
-                                 "this agent's certificate is for node '" + session.node + "', not '" + hello->info.name + "'", 0});
+      refuse_and_close(
+          session, {ErrorCode::kDenied, "name",
+                    "this agent's certificate is for node '" + session.node + "', not '" + hello->info.name + "'", 0});
       return true;
     }
     hello->info.address = session.connection->peer().address;

@@ -1,13 +1,12 @@
-// Sleeper: lets the one consumer of a lock-free queue sleep until a producer wakes it or a time has come. A wake costs a
-// system call only if the consumer sleeps.
+// Sleeper: lets the one consumer of a lock-free queue sleep until a producer wakes it or a time has come. A wake costs
+// a system call only if the consumer sleeps.
 #pragma once
-
-#include <poll.h>
-#include <sys/eventfd.h>
-#include <unistd.h>
 
 #include <atomic>
 #include <cstdint>
+#include <poll.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
 
 namespace berth::server {
 

@@ -1,11 +1,10 @@
 #include "api/server/users.h"
 
+#include <algorithm>
+#include <array>
 #include <grp.h>
 #include <pwd.h>
 #include <unistd.h>
-
-#include <algorithm>
-#include <array>
 
 #include "api/server/pipeline.h"
 
@@ -63,7 +62,8 @@ std::optional<scheduler::Caller> Users::by_name(const std::string& name) {
   std::array<char, 16'384> buffer{};
   passwd entry{};
   passwd* found = nullptr;
-  if (::getpwnam_r(name.c_str(), &entry, buffer.data(), buffer.size(), &found) != 0 || found == nullptr) return std::nullopt;
+  if (::getpwnam_r(name.c_str(), &entry, buffer.data(), buffer.size(), &found) != 0 || found == nullptr)
+    return std::nullopt;
   return by_uid(entry.pw_uid, entry.pw_gid);
 }
 

@@ -1,5 +1,5 @@
-// Users: who a uid or a name is on this machine, with groups; looked up by the system's name service and kept for a minute.
-// One thread.
+// Users: who a uid or a name is on this machine, with groups; looked up by the system's name service and kept for a
+// minute. One thread.
 #pragma once
 
 #include <cstdint>

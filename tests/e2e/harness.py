@@ -115,7 +115,7 @@ class Cluster:
                             "BERTH_E2E": self.directory}
         os.mkdir(self.environment["HOME"])
         command = [BERTH, "server", "--data", self.path("server"), "--socket", self.socket]
-        command += ["--listen", self.listen] if self.tls else []
+        command += ["--listen", self.listen if self.tls else "none"]
         self.server = Daemon("server", command + list(server), self.path("server.log"), self.environment)
         self.agents = {}
         try:

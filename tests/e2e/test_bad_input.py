@@ -45,7 +45,7 @@ TABLE = [
     (("submit", "--cpus", "1000", *RUN), REFUSED, "cpu"),
     (("submit", "--mem", "900T", *RUN), REFUSED, "mem"),
     (("submit", "--gpus", "8", *RUN), REFUSED, "gpu"),
-    (("submit", "--gang", "3", "--distinct-nodes", *RUN), REFUSED, "3"),
+    (("submit", "--nodes", "3", *RUN), REFUSED, "3"),
     (("submit", "--file", "/nowhere/job.yaml"), USAGE, "/nowhere/job.yaml"),
     (("show", "999999"), REFUSED, "999999"),
     (("show", "abc"), USAGE, "abc"),

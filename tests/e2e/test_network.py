@@ -30,15 +30,16 @@ class FourMachines(unittest.TestCase):
     def test_a_gang_on_distinct_nodes_meets(self):
         place = self.cluster.path("meeting")
         os.makedirs(place, exist_ok=True)
-        script = f'touch {place}/$BERTH_GANG_RANK; n=0; while [ $(ls {place} | wc -l) -lt 4 ]; do n=$((n+1)); [ $n -lt 600 ] || exit 9; sleep 0.05; done; echo met'
-        job = self.cluster.submit("--gang", "4", "--distinct-nodes", "--cpus", "1", "--", "sh", "-c", script)
+        script = (f'touch {place}/$BERTH_GANG_RANK; n=0; while [ $(ls {place} | wc -l) -lt 4 ]; do n=$((n+1)); '
+                  '[ $n -lt 600 ] || exit 9; sleep 0.05; done; echo met')
+        job = self.cluster.submit("--nodes", "4", "--cpus", "1", "--", "sh", "-c", script)
         self.assertEqual(self.cluster.wait(job).returncode, 0)
         self.assertEqual(len({pod["node"] for pod in self.cluster.pods(job)}), 4)
 
     def test_a_gang_that_finds_no_room_waits_as_a_whole(self):
         blocker = self.cluster.submit("--cpus", "2", "--", "sleep", "300")
         self.cluster.wait_state(blocker, "running")
-        gang = self.cluster.submit("--gang", "4", "--distinct-nodes", "--cpus", "2", "--", "true")
+        gang = self.cluster.submit("--nodes", "4", "--cpus", "2", "--", "true")
         other = self.cluster.submit("--cpus", "1", "--", "true")
         self.cluster.wait(other)
         self.assertEqual(self.cluster.job(gang)["state"], "pending")

@@ -1,7 +1,7 @@
 """What a cluster in a directory of its own may leave on the machine, found and removed: processes, mounts, control groups.
 
-Everything such a cluster starts names its directory in the command line, the environment or the working directory; its
-control groups are named after the agents' instance files. Nothing else is ever touched.
+Everything such a cluster starts names its directory in the command line, the environment or the working directory, or is
+in a control group named after one of its agents' instance files. Nothing else is ever touched.
 """
 
 import os
@@ -12,12 +12,18 @@ import time
 
 
 def processes(directory):
-    """Ids of all processes that name the directory, but this one."""
-    wanted, found = directory.encode(), []
+    """Ids of all processes that belong to a cluster in the directory, but this one."""
+    wanted, found = directory.encode(), set()
     for entry in os.listdir("/proc"):
-        if entry.isdigit() and int(entry) != os.getpid() and _names(entry, wanted):
-            found.append(int(entry))
-    return found
+        if entry.isdigit() and _names(entry, wanted):
+            found.add(int(entry))
+    for group in groups(instances(directory)):
+        try:
+            with open(os.path.join(group, "cgroup.procs"), encoding="utf-8") as file:
+                found.update(int(line) for line in file)
+        except OSError:
+            continue  # it is gone, or a threaded one
+    return sorted(found - {os.getpid()})
 
 
 def _names(process, wanted):
@@ -41,23 +47,22 @@ def mounts(directory):
 def instances(directory):
     """The instances of the agents that keep their data below the directory."""
     found = set()
-    for place, _, files in os.walk(directory):
-        if "instance" in files and "pods" in os.listdir(place):
+    for place, subdirectories, files in os.walk(directory):
+        if "instance" in files and "pods" in subdirectories:
             with open(os.path.join(place, "instance"), encoding="utf-8") as file:
-                found.add(file.read().strip())
-        if place.count("/") - directory.count("/") > 2:
-            break
+                found.add(file.read().strip()[:8])  # so much of it names the groups
+        if place.count("/") - directory.count("/") >= 2:
+            subdirectories.clear()
     return found - {""}
 
 
 def groups(names):
     """Directories of the control groups of these instances, the deepest first."""
     found = []
-    for place, subdirectories, _ in os.walk("/sys/fs/cgroup"):
-        for name in subdirectories:
-            if any(instance in name for instance in names):
-                top = os.path.join(place, name)
-                found += [inner for inner, _, _ in os.walk(top)]
+    for place, subdirectories, _ in os.walk("/sys/fs/cgroup") if names else ():
+        if os.path.basename(place) == "berth":
+            for name in names.intersection(subdirectories):
+                found += [inner for inner, _, _ in os.walk(os.path.join(place, name))]
     return sorted(set(found), key=len, reverse=True)
 
 

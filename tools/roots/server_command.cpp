@@ -1,0 +1,151 @@
+// `berth server`: the composition root of a cluster's server.
+#include <array>
+#include <cerrno>
+#include <cstring>
+#include <iostream>
+#include <memory>
+#include <spdlog/sinks/stdout_sinks.h>
+#include <spdlog/spdlog.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "api/wire/connection.h"
+#include "state/units.h"
+#include "tools/cli/command.h"
+#include "tools/cli/paths.h"
+#include "tools/cli/program.h"
+#include "tools/roots/directories.h"
+#include "tools/roots/server_config.h"
+
+namespace berth::tools {
+
+namespace {
+
+constexpr const char* kDefaultListen = "0.0.0.0:7117";
+
+constexpr const char* kDescription =
+    "Runs the server of a cluster: it takes jobs, decides where their pods run, and keeps all of it in a journal, so\n"
+    "that nothing it has acknowledged is ever lost. It stops on SIGINT or SIGTERM; what runs on the nodes goes on.\n"
+    "\n"
+    "On its first start it makes the cluster's certificate authority in the data directory and prints the one line\n"
+    "that joins a node. Commands on this machine speak to it through its Unix socket, where the user is known by the\n"
+    "socket's credentials; nodes and remote users through TLS 1.3 with certificates of the authority.";
+
+constexpr const char* kExamples =
+    "  berth server                                     with the defaults: port 7117, data in /var/lib/berth\n"
+    "  berth server --listen 10.0.0.1:7117              one address only\n"
+    "  berth server --listen none                       no nodes from elsewhere: the Unix socket alone\n"
+    "  berth server --config /etc/berth.yaml            queues, administrators, times from a file\n"
+    "  berth server --advertise head.example.org:7117   what the join line should name";
+
+struct Options {
+  std::string config, data, socket, listen, advertise, lost_after, heartbeat;
+  bool verbose = false;
+};
+
+state::Status gather(const Options& options, ServerConfig& config) {
+  server::ServerOptions& server = config.server;
+  server.data_directory = default_data_directory();
+  server.unix_socket = default_socket();
+  server.listen = kDefaultListen;
+  server.core.cluster_name = "berth";
+  if (!options.config.empty()) {
+    if (auto read = read_server_config(options.config, config); !read) return read;
+  }
+  // The command line wins over the file.
+  if (!options.data.empty()) server.data_directory = options.data;
+  if (!options.socket.empty()) server.unix_socket = options.socket;
+  if (!options.listen.empty()) server.listen = options.listen;
+  if (!options.advertise.empty()) config.advertise = options.advertise;
+  const auto duration = [](const std::string& text, const char* option, std::int64_t& out) -> state::Status {
+    if (text.empty()) return state::Unit{};
+    auto ms = state::parse_duration_ms(text, option);
+    if (!ms) return ms.error();
+    out = *ms;
+    return state::Unit{};
+  };
+  if (auto set = duration(options.lost_after, "--node-lost-after", server.core.node_lost_after_ms); !set) return set;
+  if (auto set = duration(options.heartbeat, "--heartbeat", server.core.heartbeat_ms); !set) return set;
+  server.data_directory = absolute_path(server.data_directory);
+  server.unix_socket = absolute_path(server.unix_socket);
+  if (server.listen == "none") server.listen.clear();
+  for (const auto& [address, option] :
+       {std::pair{server.listen, "--listen"}, std::pair{config.advertise, "--advertise"}}) {
+    if (address.empty()) continue;
+    const auto endpoint = wire::parse_endpoint(address, option);
+    if (!endpoint) return endpoint.error();
+    if (endpoint->is_unix)
+      return state::invalid(option, "'" + address + "' is not an address of a port; accepted: HOST:PORT, or none");
+  }
+  const auto socket = wire::parse_endpoint(server.unix_socket, "--socket");
+  return socket.ok() ? state::Status(state::Unit{}) : state::Status(socket.error());
+}
+
+// What other machines can reach: the address that listens, or this host's name if that is every address.
+std::string reachable(const ServerConfig& config, const std::string& listening) {
+  if (!config.advertise.empty()) return config.advertise;
+  const auto endpoint = wire::parse_endpoint(listening, "listen");
+  if (!endpoint || (endpoint->host != "0.0.0.0" && endpoint->host != "::")) return listening;
+  std::array<char, 256> host{};
+  ::gethostname(host.data(), host.size() - 1);
+  return std::string(host.data()) + ":" + std::to_string(endpoint->port);
+}
+
+int run(const Options& options) {
+  auto logger = std::make_shared<spdlog::logger>("server", std::make_shared<spdlog::sinks::stderr_sink_mt>());
+  logger->set_pattern("%Y-%m-%dT%H:%M:%S.%e %l: %v");
+  logger->set_level(options.verbose ? spdlog::level::debug : spdlog::level::info);
+  spdlog::set_default_logger(logger);
+
+  ServerConfig config;
+  if (auto gathered = gather(options, config); !gathered) return report(gathered.error(), true);
+  if (auto made = make_directory(config.server.data_directory, 0700); !made) return report(made.error());
+  if (auto made = make_parent(config.server.unix_socket, 0755); !made) return report(made.error());
+  config.server.version = berth_version();
+  std::string listening;
+  config.server.on_ready = [&](const std::vector<std::string>& addresses) {
+    for (const std::string& address : addresses) {
+      spdlog::info("listening on {}", address);
+      if (address != config.server.unix_socket) listening = address;
+    }
+    std::cout << "berth server " << config.server.version << ": ready, data in " << config.server.data_directory << "\n"
+              << std::flush;
+  };
+  config.server.on_first_token = [&](const std::string& token) {
+    std::cout << "To join a node, run on it (the token is good for 24 hours; 'berth token create' makes others):\n"
+              << "  berth agent --join " << reachable(config, listening) << " --token " << token << "\n"
+              << std::flush;
+  };
+  server::Server server(config.server);
+  const auto ended = server.run();
+  return ended.ok() ? 0 : report(ended.error());
+}
+
+}  // namespace
+
+void add_server_command(CLI::App& app, Context& context) {
+  CLI::App* command = add_command(app, "server", "run the server of a cluster", kDescription, kExamples);
+  auto options = std::make_shared<Options>();
+  command->add_option("--config", options->config, "a YAML file with settings (docs/server.md); options win over it")
+      ->type_name("FILE");
+  command
+      ->add_option("--data", options->data,
+                   "where the journal and the authority are (default: " + default_data_directory() + ")")
+      ->type_name("DIR");
+  command->add_option("--socket", options->socket, "the Unix socket for commands (default: " + default_socket() + ")")
+      ->type_name("PATH");
+  command
+      ->add_option("--listen", options->listen,
+                   std::string("where nodes connect, or none (default: ") + kDefaultListen + ")")
+      ->type_name("HOST:PORT");
+  command->add_option("--advertise", options->advertise, "the address in the join line, if it differs")
+      ->type_name("HOST:PORT");
+  command->add_option("--node-lost-after", options->lost_after, "a node that is away for longer is lost (default: 30s)")
+      ->type_name("TIME");
+  command->add_option("--heartbeat", options->heartbeat, "how often nodes say that they are there (default: 5s)")
+      ->type_name("TIME");
+  command->add_flag("-v,--verbose", options->verbose, "log more");
+  on_run(command, context, [options] { return run(*options); });
+}
+
+}  // namespace berth::tools

@@ -1,0 +1,20 @@
+// The server's configuration: options of the command line, and a YAML file with the same names. One table of keys:
+// unknown ones and wrong types are refused with file, line and what is accepted.
+#pragma once
+
+#include <string>
+
+#include "api/server/server.h"
+#include "state/result.h"
+
+namespace berth::tools {
+
+struct ServerConfig {
+  server::ServerOptions server;
+  std::string advertise;  // what the join line names instead of the address that listens
+};
+
+// Reads `path` into the config; what the file does not name stays.
+state::Status read_server_config(const std::string& path, ServerConfig& config);
+
+}  // namespace berth::tools
