@@ -16,12 +16,12 @@
 
 namespace berth::agent {
 
-// What the outside says of a pod's process (the shim's records, see agent/shim/record.h).
+// What the outside says of a pod's process (the shim's record, see agent/shim/record.h).
 struct ShimStarted {
   state::PodRef ref;
   state::TimeUs started_at = 0;
 };
-struct ShimEnded {  // the shim's exit record
+struct ShimEnded {  // the shim's record of its end
   state::PodRef ref;
   state::TimeUs started_at = 0, ended_at = 0;
   int exit_code = -1;

@@ -10,6 +10,7 @@ state::Status Layout::make() const {
   if (auto made = make_directories(root_, 0711); !made) return made;
   if (auto made = make_directory(jobs(), 0711); !made) return made;
   if (auto made = make_directory(pods(), 0700); !made) return made;
+  if (auto made = make_directory(bundles(), 0700); !made) return made;
   return make_directory(images(), 0700);
 }
 

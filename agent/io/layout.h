@@ -3,10 +3,10 @@
 //   agent.lock  instance  boot            one agent at a time; who it is; the boot it last ran in
 //   node.key  node.crt  authority.crt     its certificate, mode 0600
 //   shim-<hash>                           the shim's program
-//   pods/<job>.<element>.<attempt>/       made before a pod's shim starts, removed after ForgetPods
-//       order                             a StartPods of one pod, as on the wire
-//       stop                              what it is being stopped for
-//       input lock started exit           between agent and shim, see agent/shim/record.h
+//   pods/<job>.<element>.<attempt>        a pod's one file (agent/shim/record.h): made before its shim starts, removed
+//   after
+//                                         ForgetPods; an attempt that has one is never started again
+//   bundles/<job>.<element>.<attempt>/    containers: config.json, the changes to the image, the runtime's state
 //   jobs/<job>/<index>.out                default output, the user's, mode 0600; removed after ForgetJobs
 //   images/<digest>/rootfs                unpacked images
 #pragma once
@@ -28,6 +28,8 @@ class Layout {
   const std::string& root() const { return root_; }
   std::string file(std::string_view name) const { return root_ + "/" + std::string(name); }
   std::string pods() const { return root_ + "/pods"; }
+  std::string bundles() const { return root_ + "/bundles"; }
+  std::string bundle(const state::PodRef& ref) const { return bundles() + "/" + pod_name(ref); }
   std::string jobs() const { return root_ + "/jobs"; }
   std::string images() const { return root_ + "/images"; }
   std::string pod(const state::PodRef& ref) const { return pods() + "/" + pod_name(ref); }

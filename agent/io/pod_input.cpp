@@ -108,28 +108,6 @@ std::string escaped(std::string_view path) {
   return text;
 }
 
-std::map<std::string, std::string, std::less<>> parse_record(const std::string& path) {
-  std::map<std::string, std::string, std::less<>> fields;
-  const auto text = read_file(path, 64U << 10);
-  if (!text || !text->ends_with("\nend\n")) return fields;
-  std::size_t at = 0;
-  while (at < text->size()) {
-    const std::size_t end = text->find('\n', at);
-    const std::string_view line = std::string_view(*text).substr(at, end - at);
-    const std::size_t space = line.find(' ');
-    if (space != std::string_view::npos) fields.emplace(line.substr(0, space), line.substr(space + 1));
-    at = end + 1;
-  }
-  return fields;
-}
-
-std::int64_t number_in(const std::map<std::string, std::string, std::less<>>& fields, std::string_view name) {
-  std::int64_t number = 0;
-  const auto at = fields.find(name);
-  if (at != fields.end()) std::from_chars(at->second.data(), at->second.data() + at->second.size(), number);
-  return number;
-}
-
 }  // namespace
 
 void InputBuilder::add(shim::Tag tag, std::string_view text) {
@@ -214,6 +192,7 @@ void add_container(InputBuilder& input, const PodContext& context, const Runtime
   words.insert(words.end(), {place.directory, "--pid-file", pid_file, id});
   for (const std::string& word : words) input.add(shim::kArg, word);
   input.add(shim::kEnv, "PATH=" + std::string(kDefaultPath));
+  input.add(shim::kBundle, place.directory);
   input.add(shim::kPidFile, pid_file);
   input.add(shim::kRuntimeLog, log);
   input.add(shim::kOverlay, escaped(place.lower));
@@ -252,33 +231,9 @@ Result<ContainerInput> container_input(const PodRequest& request, const Runtime&
   spec.umask = launch.umask;
   spec.file_limit = request.context.file_limit;
   const PodRef ref{{request.order.job, request.pod.element}, request.pod.attempt};
-  add_container(input, request.context, runtime, {request.context.layout->pod(ref), pod_name(request), image.rootfs},
+  add_container(input, request.context, runtime, {request.context.layout->bundle(ref), pod_name(request), image.rootfs},
                 request.order.resources, spec);
   return ContainerInput{input.bytes(), container_config(spec)};
-}
-
-std::optional<ExitRecord> read_exit_record(const std::string& directory) {
-  const auto fields = parse_record(directory + "/" + shim::kExitFile);
-  if (fields.empty()) return std::nullopt;
-  ExitRecord record;
-  record.started_at = number_in(fields, "started_us");
-  record.ended_at = number_in(fields, "ended_us");
-  record.exit_code = static_cast<int>(number_in(fields, "exit"));
-  record.signal = static_cast<int>(number_in(fields, "signal"));
-  record.oom_killed = number_in(fields, "oom") > 0;
-  record.mem_peak_mib = static_cast<std::uint32_t>((number_in(fields, "peak") + (1 << 20) - 1) >> 20);
-  const auto failure = fields.find("failure");
-  if (failure != fields.end()) record.failure = failure->second;
-  constexpr std::string_view kRuntimeSays = "cannot start the container: ";
-  if (record.failure.starts_with(kRuntimeSays)) {
-    record.failure =
-        std::string(kRuntimeSays) + plain_runtime_error(std::string_view(record.failure).substr(kRuntimeSays.size()));
-  }
-  return record;
-}
-
-TimeUs read_started_record(const std::string& directory) {
-  return number_in(parse_record(directory + "/" + shim::kStartedFile), "started_us");
 }
 
 }  // namespace berth::agent

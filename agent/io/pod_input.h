@@ -70,16 +70,4 @@ void add_container(InputBuilder& input, const PodContext& context, const Runtime
 // The group that runc makes beside ours; "" for crun, which is told to make none.
 std::string inner_group(const PodContext& context, std::string_view name);
 
-// The shim's exit record.
-struct ExitRecord {
-  state::TimeUs started_at = 0, ended_at = 0;
-  int exit_code = -1;
-  int signal = 0;
-  bool oom_killed = false;
-  std::uint32_t mem_peak_mib = 0;
-  std::string failure;
-};
-std::optional<ExitRecord> read_exit_record(const std::string& directory);  // nullopt: absent or not whole
-state::TimeUs read_started_record(const std::string& directory);           // 0: absent
-
 }  // namespace berth::agent

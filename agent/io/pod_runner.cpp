@@ -9,7 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "agent/io/order_file.h"
+#include "agent/io/pod_file.h"
 
 namespace berth::agent {
 
@@ -120,31 +120,33 @@ void PodRunner::pump() {
 void PodRunner::start_one(Starting& starting) {
   const PodRef ref = starting.action.ref;
   const std::uint64_t id = next_launch_id_++;
-  if (const Status wrote = write_pod(starting, id); !wrote) return fail(ref, wrote.error().message);
-  auto shim = launcher_.spawn(context_.layout->pod(ref), [this, ref] { on_exit(ref); });
+  auto pod_file = write_pod(starting, id);
+  if (!pod_file) return fail(ref, pod_file.error().message);
+  auto shim = launcher_.spawn(std::move(*pod_file), [this, ref] { on_exit(ref); });
   if (!shim) return fail(ref, "cannot start the pod: " + shim.error().message);
   live_[ref] = Live{std::move(*shim), id, false};
   launches_.emplace(id, ref);
 }
 
-Status PodRunner::write_pod(Starting& starting, std::uint64_t launch_id) {
+Result<Fd> PodRunner::write_pod(Starting& starting, std::uint64_t launch_id) {
   const LaunchPod& action = starting.action;
-  const std::string directory = context_.layout->pod(action.ref);
-  if (mkdir(directory.c_str(), 0700) != 0) return system_error("make the pod's directory", directory, errno);
-  if (auto wrote = write_order(directory, *action.order, action.pod); !wrote) return wrote;
+  const Layout& layout = *context_.layout;
   const PodRequest request{context_, *action.order, action.pod, *starting.launch, launch_id};
   std::string input;
   if (starting.image) {
     auto container = container_input(request, starting.runtime, *starting.image);
     if (!container) return container.error();
-    if (auto wrote = write_file(directory + "/config.json", container->config_json); !wrote) return wrote;
+    const std::string bundle = layout.bundle(action.ref);
+    remove_tree(bundle);  // of an agent that died before it wrote the pod's file
+    if (auto made = make_directory(bundle, 0700); !made) return made.error();
+    if (auto wrote = write_file(bundle + "/config.json", container->config_json); !wrote) return wrote.error();
     input = std::move(container->input);
   } else {
     auto process = process_input(request);
     if (!process) return process.error();
     input = std::move(*process);
   }
-  return write_file(directory + "/" + shim::kInputFile, input);
+  return create_pod_file(layout.pod(action.ref), input, encode_order(*action.order, action.pod));
 }
 
 // ---- what becomes of them -------------------------------------------------------------------------------------------
@@ -165,9 +167,10 @@ void PodRunner::on_exit(const PodRef& ref) {
   live_.erase(at);
   unstarted_.erase(ref);
   if (!queue_.empty() && !std::exchange(pump_posted_, true)) loop_.post([this] { pump(); });
-  if (auto record = read_exit_record(context_.layout->pod(ref))) {
-    return tell(ShimEnded{ref, record->started_at, record->ended_at, record->exit_code, record->signal,
-                          record->oom_killed, record->mem_peak_mib, std::move(record->failure)});
+  auto facts = read_pod_facts(context_.layout->pod(ref));
+  if (facts && facts->end) {
+    facts->end->ref = ref;
+    return tell(std::move(*facts->end));
   }
   spdlog::warn("pod {}: its shim died", Layout::pod_name(ref));
   const std::string name = Layout::pod_name(ref);
@@ -188,7 +191,7 @@ void PodRunner::signal(const SignalPod& action) {
   ShimLauncher::send_signal(*at->second.shim, action.signal == SIGKILL ? shim::kKillSignal : shim::kStopSignal);
 }
 
-void PodRunner::discard(const DiscardPod& action) { remove_tree(context_.layout->pod(action.ref)); }
+void PodRunner::discard(const DiscardPod& action) { forget_files(action.ref); }
 
 // ---- after a restart ------------------------------------------------------------------------------------------------
 void PodRunner::adopt_all(NodeCore& core, bool same_boot) {
@@ -199,6 +202,10 @@ void PodRunner::adopt_all(NodeCore& core, bool same_boot) {
     if (const auto ref = Layout::parse_pod_name(entry.path().filename().string())) found.push_back(*ref);
   }
   for (const PodRef& ref : found) adopt_one(core, ref, same_boot, keep);
+  for (const auto& entry : std::filesystem::directory_iterator(context_.layout->bundles(), error)) {
+    const std::string name = entry.path().filename().string();
+    if (access((context_.layout->pods() + "/" + name).c_str(), F_OK) != 0) remove_tree(entry.path());
+  }
   for (const std::string& name : context_.cgroups->names()) {
     if (keep.contains(name)) continue;
     context_.cgroups->kill(name);
@@ -209,38 +216,43 @@ void PodRunner::adopt_all(NodeCore& core, bool same_boot) {
 }
 
 void PodRunner::adopt_one(NodeCore& core, const PodRef& ref, bool same_boot, std::set<std::string>& keep) {
-  const std::string directory = context_.layout->pod(ref);
-  const auto order = read_order(directory);
-  const bool whole = order && order->job == ref.pod.job && order->pods.size() == 1;
-  const auto adopt = [&](TimeUs started_at) { core.adopt(*order, order->pods[0], started_at, read_stop(directory)); };
+  const std::string path = context_.layout->pod(ref);
+  const auto order = read_pod_order(path);
+  const bool whole = order && order->job == ref.pod.job;
+  auto facts = read_pod_facts(path);
+  if (!facts || !whole) return forget_files(ref);
   std::unique_ptr<WatchedProcess> shim;
-  auto record = read_exit_record(directory);
-  if (!record && same_boot && whole) {
-    shim = launcher_.adopt(directory, [this, ref] { on_exit(ref); });
-    if (!shim) record = read_exit_record(directory);  // it may have ended just now
+  if (!facts->end && same_boot) {
+    shim = launcher_.adopt(path, [this, ref] { on_exit(ref); });
+    facts = read_pod_facts(path);  // it may have started, or ended, just now
+    if (!facts) return;
   }
+  // Its shim was never started, so nothing ran, and the server will send it again.
+  if (!shim && facts->shim_pid == 0) return forget_files(ref);
+  core.adopt(*order, order->pods[0], facts->started_at, facts->stop);
   if (shim) {
     keep.insert(Layout::pod_name(ref));
-    const TimeUs started_at = read_started_record(directory);
-    adopt(started_at);
-    if (started_at == 0) unstarted_.insert(ref);
-    live_[ref] = Live{std::move(shim), 0, started_at != 0};
-  } else if (record && whole) {
-    adopt(record->started_at);
-    tell(ShimEnded{ref, record->started_at, record->ended_at, record->exit_code, record->signal, record->oom_killed,
-                   record->mem_peak_mib, std::move(record->failure)});
-  } else if (whole && ShimLauncher::was_started(directory)) {
-    adopt(read_started_record(directory));
-    tell(ShimVanished{ref, !same_boot});
+    if (facts->started_at == 0) unstarted_.insert(ref);
+    live_[ref] = Live{std::move(shim), 0, facts->started_at != 0};
+  } else if (facts->end) {
+    facts->end->ref = ref;
+    tell(std::move(*facts->end));
   } else {
-    remove_tree(directory);  // its shim was never started: nothing ran, and the server will send it again
+    tell(ShimVanished{ref, !same_boot});
   }
+}
+
+void PodRunner::forget_files(const PodRef& ref) {
+  unlink(context_.layout->pod(ref).c_str());
+  const std::string bundle = context_.layout->bundle(ref);
+  if (rmdir(bundle.c_str()) != 0 && errno != ENOENT) remove_tree(bundle);
 }
 
 // A shim that another agent started tells that one. Its record says it too.
 void PodRunner::poll_adopted() {
   for (auto at = unstarted_.begin(); at != unstarted_.end();) {
-    const TimeUs started_at = read_started_record(context_.layout->pod(*at));
+    const auto facts = read_pod_facts(context_.layout->pod(*at));
+    const TimeUs started_at = facts ? facts->started_at : 0;
     if (started_at == 0) {
       ++at;
       continue;

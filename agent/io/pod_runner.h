@@ -49,11 +49,12 @@ class PodRunner {
   };
 
   void adopt_one(NodeCore& core, const state::PodRef& ref, bool same_boot, std::set<std::string>& keep);
+  void forget_files(const state::PodRef& ref);
   void enqueue(Starting starting);
   void prepare_container(Starting starting);
   void pump();
   void start_one(Starting& starting);
-  state::Status write_pod(Starting& starting, std::uint64_t launch_id);
+  state::Result<Fd> write_pod(Starting& starting, std::uint64_t launch_id);
   void on_started(std::uint64_t launch_id, std::int64_t started_us);
   void on_exit(const state::PodRef& ref);
   void poll_adopted();

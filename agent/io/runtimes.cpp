@@ -5,6 +5,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "agent/io/pod_file.h"
+
 namespace berth::agent {
 
 using state::Error;
@@ -108,8 +110,9 @@ Status Runtimes::start(Probe& probe) {
   const std::string name = std::string("probe-") + name_of(probe.runtime.kind);
   add_container(input, context_, probe.runtime, {directory, name, directory + "/image"}, {}, spec);
   if (auto wrote = write_file(directory + "/config.json", container_config(spec)); !wrote) return wrote;
-  if (auto wrote = write_file(directory + "/" + shim::kInputFile, input.bytes()); !wrote) return wrote;
-  auto process = launcher_.spawn(directory, [this, &probe] { finish(probe); });
+  auto pod_file = create_pod_file(directory + "/pod", input.bytes(), "");
+  if (!pod_file) return pod_file.error();
+  auto process = launcher_.spawn(std::move(*pod_file), [this, &probe] { finish(probe); });
   if (!process) return process.error();
   probe.process = std::move(*process);
   probe.timeout = loop_.after_ms(kProbeTimeoutMs, [&probe] {
@@ -120,7 +123,8 @@ Status Runtimes::start(Probe& probe) {
 }
 
 void Runtimes::finish(Probe& probe) {
-  const auto record = read_exit_record(probe.directory);
+  const auto facts = read_pod_facts(probe.directory + "/pod");
+  const auto record = facts ? facts->end : std::nullopt;
   const std::string name = name_of(probe.runtime.kind);
   Result<Runtime> result = probe.runtime;
   if (probe.timed_out) {

@@ -1,7 +1,6 @@
 #include "agent/io/shim_launcher.h"
 
 #include <cerrno>
-#include <charconv>
 #include <csignal>
 #include <cstdio>
 #include <cstring>
@@ -14,6 +13,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "agent/io/pod_file.h"
 #include "agent/shim/record.h"
 
 extern char** environ;
@@ -111,19 +111,16 @@ Status ShimLauncher::watch(WatchedProcess& process, ExitHandler on_exit) {
   return Unit{};
 }
 
-Result<std::unique_ptr<WatchedProcess>> ShimLauncher::spawn(const std::string& directory, ExitHandler on_exit) {
-  const std::string lock_path = directory + "/" + shim::kLockFile;
-  const Fd lock = out_of_the_way(Fd(open(lock_path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600)));
-  // Taken here and inherited: at no moment is a starting shim's lock free.
-  if (!lock || flock(lock.get(), LOCK_EX | LOCK_NB) != 0) return system_error("lock", lock_path, errno);
+Result<std::unique_ptr<WatchedProcess>> ShimLauncher::spawn(Fd pod_file, ExitHandler on_exit) {
+  const Fd pod = out_of_the_way(std::move(pod_file));
   SpawnSetup setup;
   posix_spawn_file_actions_addopen(&setup.actions, 0, "/dev/null", O_RDWR, 0);
   posix_spawn_file_actions_adddup2(&setup.actions, 0, 1);
   posix_spawn_file_actions_adddup2(&setup.actions, 0, 2);
-  posix_spawn_file_actions_adddup2(&setup.actions, lock.get(), shim::kLockFd);
+  posix_spawn_file_actions_adddup2(&setup.actions, pod.get(), shim::kPodFd);
   posix_spawn_file_actions_adddup2(&setup.actions, notify_write_.get(), shim::kNotifyFd);
   posix_spawn_file_actions_addclosefrom_np(&setup.actions, shim::kNotifyFd + 1);
-  char* argv[] = {program_.data(), const_cast<char*>(directory.c_str()), nullptr};
+  char* argv[] = {program_.data(), nullptr};
   char* env[] = {nullptr};
   auto process = std::make_unique<WatchedProcess>();
   const int error = posix_spawn(&process->pid, program_.c_str(), &setup.actions, &setup.attributes, argv, env);
@@ -142,37 +139,28 @@ bool is_locked(int fd) {
   return false;
 }
 
-pid_t read_pid(const std::string& directory) {
-  const auto text = read_file(directory + "/" + shim::kLockFile, 64);
-  pid_t pid = 0;
-  if (text) std::from_chars(text->data(), text->data() + text->size(), pid);
-  return pid;
-}
-
 }  // namespace
 
-std::unique_ptr<WatchedProcess> ShimLauncher::adopt(const std::string& directory, ExitHandler on_exit) {
-  const Fd lock(open((directory + "/" + shim::kLockFile).c_str(), O_RDWR | O_CLOEXEC));
-  if (!lock) return nullptr;
+std::unique_ptr<WatchedProcess> ShimLauncher::adopt(const std::string& path, ExitHandler on_exit) {
+  const Fd file(open(path.c_str(), O_RDWR | O_CLOEXEC));
+  if (!file) return nullptr;
   // A shim that has only just been started writes its process id as the first thing it does.
-  for (int round = 0; round < 1000 && is_locked(lock.get()); ++round) {
-    const pid_t pid = read_pid(directory);
-    if (pid <= 0) {
+  for (int round = 0; round < 1000 && is_locked(file.get()); ++round) {
+    const auto facts = read_pod_facts(path);
+    if (!facts || facts->shim_pid <= 0) {
       usleep(1000);
       continue;
     }
     auto process = std::make_unique<WatchedProcess>();
-    process->pid = pid;
-    process->pidfd = open_pidfd(pid);
+    process->pid = facts->shim_pid;
+    process->pidfd = open_pidfd(process->pid);
     // The lock is still held after the descriptor was opened, so the id was the shim's all the time.
-    if (!process->pidfd || !is_locked(lock.get())) return nullptr;
+    if (!process->pidfd || !is_locked(file.get())) return nullptr;
     if (!watch(*process, std::move(on_exit))) return nullptr;
     return process;
   }
   return nullptr;
 }
-
-bool ShimLauncher::was_started(const std::string& directory) { return read_pid(directory) > 0; }
 
 void ShimLauncher::send_signal(const WatchedProcess& process, int signal) {
   syscall(SYS_pidfd_send_signal, process.pidfd.get(), signal, nullptr, 0);

@@ -37,12 +37,10 @@ class ShimLauncher {
   const std::string& program_path() const { return program_; }
   void on_started(StartedHandler handler) { on_started_ = std::move(handler); }
 
-  // Starts a shim in a directory that holds its input. `on_exit` is called once, when it is gone.
-  state::Result<std::unique_ptr<WatchedProcess>> spawn(const std::string& directory, ExitHandler on_exit);
-  // Takes up a shim that another agent started: nullptr if none lives there.
-  std::unique_ptr<WatchedProcess> adopt(const std::string& directory, ExitHandler on_exit);
-  // True if a shim was ever started in this directory (living or not).
-  static bool was_started(const std::string& directory);
+  // Starts a shim on a pod's file, fresh from create_pod_file(). `on_exit` is called once, when it is gone.
+  state::Result<std::unique_ptr<WatchedProcess>> spawn(Fd pod_file, ExitHandler on_exit);
+  // Takes up a shim that another agent started on this file: nullptr if none lives.
+  std::unique_ptr<WatchedProcess> adopt(const std::string& path, ExitHandler on_exit);
   static void send_signal(const WatchedProcess& process, int signal);
   // Starts another program, with output into a file; `on_exit` gets its wait status.
   state::Result<std::unique_ptr<WatchedProcess>> run(const std::vector<std::string>& argv, const std::string& output,

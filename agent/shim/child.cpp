@@ -150,7 +150,7 @@ void reset_signals() {
 
 [[noreturn]] void child_main(const Input& input, const ChildPlan& plan) {
   setsid();
-  close(kLockFd);  // the lock is the shim's life, not the pod's
+  close(kPodFd);  // the lock is the shim's life, not the pod's
   close(kNotifyFd);
   join_groups(input, plan);
   umask(static_cast<mode_t>(input.number(kUmask, 022)));
@@ -164,7 +164,8 @@ void reset_signals() {
     if (chdir(directory) != 0) give_up(plan, "cannot enter directory", directory, errno);
   }
   reset_signals();
-  // Without groups nobody could find the pod again if the shim were killed. (After the change of user, which clears it.)
+  // Without groups nobody could find the pod again if the shim were killed. (After the change of user, which clears
+  // it.)
   if (!input.has(kKillGroup)) prctl(PR_SET_PDEATHSIG, SIGKILL);
   sigset_t none;
   sigemptyset(&none);

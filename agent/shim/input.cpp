@@ -1,7 +1,6 @@
 #include "agent/shim/input.h"
 
 #include <cstring>
-#include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -11,23 +10,23 @@
 namespace berth::shim {
 
 bool Input::load() {
-  const int fd = open(kInputFile, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-  if (fd < 0) return false;
   struct stat about {};
-  if (fstat(fd, &about) != 0 || about.st_size <= 0) {
-    close(fd);
-    return false;
-  }
+  if (fstat(kPodFd, &about) != 0 || about.st_size <= static_cast<off_t>(kInputAt)) return false;
   const auto size = static_cast<std::size_t>(about.st_size);
-  void* mapped = mmap(nullptr, size, PROT_READ, MAP_PRIVATE, fd, 0);
-  close(fd);
+  void* mapped = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_SHARED, kPodFd, 0);
   if (mapped == MAP_FAILED) return false;
-  bytes_ = static_cast<const char*>(mapped);
-  end_ = bytes_ + size;
-  if (end_[-1] != 0) return false;
-  for (const char* at = bytes_; at != end_; at = next(at)) {
+  auto* record = static_cast<PodRecord*>(mapped);
+  if (record->magic != kRecordMagic) return false;
+  record_ = record;
+  if (record->input_size == 0 || record->input_size > size - kInputAt) return false;
+  const char* bytes = static_cast<const char*>(mapped) + kInputAt;
+  const char* end = bytes + record->input_size;
+  if (end[-1] != 0) return false;
+  for (const char* at = bytes; at != end; at = next(at)) {
     if (*at == 0) return false;
   }
+  bytes_ = bytes;
+  end_ = end;
   return true;
 }
 

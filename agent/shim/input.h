@@ -1,4 +1,4 @@
-// The shim's orders, as the agent left them in `input`: pointers into a private mapping of the file.
+// The shim's orders and its record: pointers into a mapping of the pod's file.
 #pragma once
 
 #include <cstddef>
@@ -11,8 +11,9 @@ namespace berth::shim {
 // All texts of one tag, in order. Items of a tag are found by a walk: no tables, no allocation.
 class Input {
  public:
-  // False if the file cannot be read or is not a sequence of items.
+  // False if the file cannot be mapped or is not what it should be; record() is there if it could be mapped.
   bool load();
+  PodRecord* record() const { return record_; }
   const char* first(Tag tag) const;  // nullptr if there is none
   bool has(Tag tag) const { return first(tag) != nullptr; }
   std::int64_t number(Tag tag, std::int64_t otherwise) const;
@@ -29,6 +30,7 @@ class Input {
 
  private:
   static const char* next(const char* item);
+  PodRecord* record_ = nullptr;
   const char* bytes_ = nullptr;
   const char* end_ = nullptr;
 };

@@ -1,25 +1,42 @@
-// What agent and shim write for each other in a pod's directory. The agent writes `input` and then starts the shim
-// there; the shim answers with `started` and `exit`, each written aside and renamed, so that they are whole or absent.
+// What agent and shim write for each other: one file a pod, because making and removing files is what starting
+// thousands of pods costs most. It begins with a PodRecord; the shim's input follows at kInputAt, and then the agent's
+// own copy of the start order. The agent writes the file, takes a flock on it and passes the descriptor on; the shim
+// keeps the lock as long as it lives and writes its id there before it starts anything: a lock that is free with an id
+// in the record means that the shim is gone. The record is written in place, in pages that have their room on disk from
+// the beginning, so that a disk that fills up swallows no end.
 //
-// `input` is a sequence of items, each a tag character, a text and a NUL. `started` and `exit` are lines "key value".
-// The shim holds a flock on `lock` as long as it lives (the agent takes it and passes it on), and writes its process id
-// there before it starts anything: a lock that is free with an id in it means that the shim is gone.
-//
-// Descriptors that the shim is started with: kLockFd is `lock`, kNotifyFd a pipe to the agent that takes StartNotice.
+// The input is a sequence of items, each a tag character, a text and a NUL.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 
 namespace berth::shim {
 
-inline constexpr const char* kInputFile = "input";
-inline constexpr const char* kLockFile = "lock";
-inline constexpr const char* kStartedFile = "started";
-inline constexpr const char* kExitFile = "exit";
-inline constexpr const char* kExitFileAside = "exit.new";
+// Descriptors that the shim is started with.
+inline constexpr int kPodFd = 3;     // the pod's file, locked
+inline constexpr int kNotifyFd = 4;  // a pipe to the agent that takes StartNotice
 
-inline constexpr int kLockFd = 3;
-inline constexpr int kNotifyFd = 4;
+inline constexpr std::uint64_t kRecordMagic = 0x31646f7068747262ULL;  // "brthpod1"
+inline constexpr std::size_t kInputAt = 4096;
+
+struct PodRecord {
+  // the agent's, before the shim starts
+  std::uint64_t magic = kRecordMagic;
+  std::uint32_t input_size = 0, order_size = 0;
+  // the agent's, later: why and since when it is being stopped; 0 is not
+  std::int64_t stopped_us = 0;
+  std::uint32_t stop_state = 0;
+  // the shim's
+  std::int32_t shim_pid = 0;
+  std::int64_t started_us = 0;
+  std::int64_t ended_us = 0;
+  std::int32_t exit_code = -1, signal = 0;
+  std::int64_t oom_kills = 0, peak_bytes = 0;
+  std::uint32_t ended = 0;  // set last: what is above and below is then whole
+  char failure[2048] = {};
+};
+static_assert(sizeof(PodRecord) <= kInputAt);
 
 // Written to the pipe in one piece when the pod's process runs.
 struct StartNotice {
@@ -58,7 +75,8 @@ enum Tag : char {
   kPeak = 'P',         // file with the peak of memory in bytes
   kOomCount = 'X',     // file with a line "oom_kill N"; all such files are added up
   // containers
-  kOverlay = 'l',     // lower directory (escaped for mount options): mounts an overlay at `rootfs`
+  kBundle = 'B',      // its directory; the shim works there
+  kOverlay = 'l',     // lower directory (escaped for mount options): mounts an overlay at the bundle's `rootfs`
   kHideMount = 'H',   // unmounted in the container's private view of mounts
   kPidFile = 'r',     // the runtime's command detaches and leaves the container's process id here
   kRuntimeLog = 'L',  // where the runtime writes its errors

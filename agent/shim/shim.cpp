@@ -28,57 +28,41 @@ namespace berth::shim {
 namespace {
 
 struct End {
-  std::int64_t started_us = 0, ended_us = 0;
+  std::int64_t ended_us = 0;
   int status = 0;  // as wait() gives it
   bool ran = false;
   Text failure;
 };
 
-// Room for the exit record is taken at the start, so that a disk that fills up later cannot swallow it.
-int reserve_exit_record() {
-  const int fd = open(kExitFileAside, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-  if (fd >= 0 && posix_fallocate(fd, 0, 4096) != 0) {
-    close(fd);
-    return -1;
-  }
-  return fd;
-}
-
-void write_exit_record(int fd, const Input& input, const End& end) {
-  std::int64_t peak = memory_peak_bytes(input);
-  if (peak == 0) {
+// In place, and the mark that it is whole last.
+void write_end(const Input& input, const End& end) {
+  PodRecord* record = input.record();
+  if (record == nullptr) return;
+  record->peak_bytes = memory_peak_bytes(input);
+  if (record->peak_bytes == 0) {
     rusage used{};
-    if (getrusage(RUSAGE_CHILDREN, &used) == 0) peak = std::int64_t{used.ru_maxrss} * 1024;
+    if (getrusage(RUSAGE_CHILDREN, &used) == 0) record->peak_bytes = std::int64_t{used.ru_maxrss} * 1024;
   }
-  Text text;
-  text.add("started_us ").add(end.started_us).add("\nended_us ").add(end.ended_us);
-  text.add("\nexit ").add(std::int64_t{end.ran && WIFEXITED(end.status) ? WEXITSTATUS(end.status) : -1});
-  text.add("\nsignal ").add(std::int64_t{end.ran && WIFSIGNALED(end.status) ? WTERMSIG(end.status) : 0});
-  text.add("\noom ").add(oom_kills(input)).add("\npeak ").add(peak);
-  text.add("\nfailure ");
-  for (const char* at = end.failure.c_str(); *at != 0; ++at) {
-    // A file's name may hold anything; a record is lines.
+  record->oom_kills = oom_kills(input);
+  record->ended_us = end.ended_us;
+  record->exit_code = end.ran && WIFEXITED(end.status) ? WEXITSTATUS(end.status) : -1;
+  record->signal = end.ran && WIFSIGNALED(end.status) ? WTERMSIG(end.status) : 0;
+  std::size_t size = 0;
+  for (const char* at = end.failure.c_str(); *at != 0 && size + 1 < sizeof record->failure; ++at) {
+    // A file's name may hold anything; what people read is one line.
     const bool plain = static_cast<unsigned char>(*at) >= ' ' && *at != 127;
-    text.add(plain ? at : "?", 1);
+    record->failure[size++] = plain ? *at : '?';
   }
-  text.add("\nend\n");
-  if (fd < 0) fd = open(kExitFileAside, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-  [[maybe_unused]] const ssize_t wrote = pwrite(fd, text.data(), text.size(), 0);
-  [[maybe_unused]] const int cut = ftruncate(fd, static_cast<off_t>(text.size()));
-  close(fd);
-  rename(kExitFileAside, kExitFile);
+  __atomic_store_n(&record->ended, 1, __ATOMIC_RELEASE);
 }
 
 void tell_started(const Input& input, std::int64_t started_us) {
+  __atomic_store_n(&input.record()->started_us, started_us, __ATOMIC_RELEASE);
   StartNotice notice;
   notice.launch_id = static_cast<std::uint64_t>(input.number(kLaunchId, 0));
   notice.started_us = started_us;
   [[maybe_unused]] const ssize_t told = write(kNotifyFd, &notice, sizeof notice);  // EPIPE: the agent is gone
   close(kNotifyFd);
-  Text text;
-  text.add("started_us ").add(started_us).add("\nend\n");
-  write_file("started.new", O_CREAT | O_TRUNC, text.data(), text.size());
-  rename("started.new", kStartedFile);
 }
 
 bool mount_overlay(const Input& input, Text& failure) {
@@ -133,8 +117,15 @@ class Shim {
 };
 
 bool Shim::prepare(End& end) {
-  if (!input_.load() || !input_.has(kArg)) {
+  const bool whole = input_.load() && input_.has(kArg);
+  // Before anything is started: from here on this pod has been tried.
+  if (input_.record() != nullptr) __atomic_store_n(&input_.record()->shim_pid, getpid(), __ATOMIC_RELEASE);
+  if (!whole) {
     end.failure.add("the pod's orders cannot be read");
+    return false;
+  }
+  if (const char* bundle = input_.first(kBundle); bundle != nullptr && chdir(bundle) != 0) {
+    end.failure.add("cannot enter directory '").add(bundle).add("'").add_error(errno);
     return false;
   }
   return make_groups(input_, end.failure) && set_up_mounts(input_, end.failure);
@@ -237,8 +228,7 @@ void Shim::start(End& end) {
   }
   close(pipe_fds[0]);
   if (!end.failure.empty()) return;
-  end.started_us = now_us();
-  tell_started(input_, end.started_us);
+  tell_started(input_, now_us());
 }
 
 // After the exit record, because nobody needs to wait for it.
@@ -269,7 +259,7 @@ int Shim::run() {
   prctl(PR_SET_NAME, "berth-shim");
   prctl(PR_SET_CHILD_SUBREAPER, 1);
   syscall(SYS_close_range, kNotifyFd + 1, ~0U, 0);
-  fcntl(kLockFd, F_SETFD, FD_CLOEXEC);
+  fcntl(kPodFd, F_SETFD, FD_CLOEXEC);
   fcntl(kNotifyFd, F_SETFD, FD_CLOEXEC);
   signal(SIGPIPE, SIG_IGN);
   sigset_t watched;
@@ -280,17 +270,12 @@ int Shim::run() {
   sigprocmask(SIG_BLOCK, &watched, nullptr);
   signal_fd_ = signalfd(-1, &watched, SFD_CLOEXEC);
 
-  Text pid;
-  pid.add(std::int64_t{getpid()}).add("\n");
-  [[maybe_unused]] const ssize_t wrote = pwrite(kLockFd, pid.data(), pid.size(), 0);
-
-  const int record = reserve_exit_record();
   End end;
   if (prepare(end)) start(end);
   if (end.failure.empty()) wait_for_end(end);
   end.ended_us = now_us();
   kill_the_rest();
-  write_exit_record(record, input_, end);
+  write_end(input_, end);
   clean_up();
   return 0;
 }
@@ -301,8 +286,8 @@ int Shim::run() {
 
 int main(int argc, char** argv) {
   if (argc == 2 && std::strcmp(argv[1], "--probe") == 0) return berth::shim::kProbeExitCode;
-  // Started by the agent in a pod's directory; started by anybody else, there is nothing to do.
-  if (argc != 2 || chdir(argv[1]) != 0) return 2;
+  // Started by the agent with a pod's file; started by anybody else, there is nothing to do.
+  if (argc != 1 || fcntl(berth::shim::kPodFd, F_GETFD) < 0 || chdir("/") != 0) return 2;
   berth::shim::Shim shim;
   return shim.run();
 }

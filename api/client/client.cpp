@@ -1,11 +1,10 @@
 #include "api/client/client.h"
 
-#include <fcntl.h>
-#include <unistd.h>
-
 #include <cerrno>
 #include <cstring>
 #include <deque>
+#include <fcntl.h>
+#include <unistd.h>
 
 #include "api/wire/blocking.h"
 
@@ -60,8 +59,9 @@ Error unreachable(const Endpoint& endpoint, Error error) {
   const std::string server = "the server at " + endpoint.to_string();
   if (error.code == ErrorCode::kUnavailable && error.message == "timeout") error.message = "no answer in time";
   if (error.code == ErrorCode::kUnavailable) {
-    error.message = "cannot reach " + server + ": " + error.message +
-                    (endpoint.is_unix ? " (is 'berth server' or 'berth dev' running?)" : " (is 'berth server' running there?)");
+    error.message =
+        "cannot reach " + server + ": " + error.message +
+        (endpoint.is_unix ? " (is 'berth server' or 'berth dev' running?)" : " (is 'berth server' running there?)");
   } else {
     error.message = "cannot use " + server + ": " + error.message;
   }

@@ -1,5 +1,9 @@
 #include "api/wire/blocking.h"
 
+#include <algorithm>
+#include <cerrno>
+#include <climits>
+#include <cstring>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -7,13 +11,8 @@
 #include <poll.h>
 #include <sys/socket.h>
 #include <sys/un.h>
-#include <unistd.h>
-
-#include <algorithm>
-#include <cerrno>
-#include <climits>
-#include <cstring>
 #include <thread>
+#include <unistd.h>
 
 #include "api/wire/tls_internal.h"
 
@@ -127,11 +126,13 @@ Result<int> connect_tcp(const Endpoint& endpoint, const Deadline& deadline) {
   return last;
 }
 
-// ---- a BIO that never raises SIGPIPE: a closed server must not kill a command -----------------------------------------
+// ---- a BIO that never raises SIGPIPE: a closed server must not kill a command
+// -----------------------------------------
 
 int bio_write(BIO* bio, const char* data, int size) {
   BIO_clear_retry_flags(bio);
-  const ssize_t sent = ::send(*static_cast<int*>(BIO_get_data(bio)), data, static_cast<std::size_t>(size), MSG_NOSIGNAL);
+  const ssize_t sent =
+      ::send(*static_cast<int*>(BIO_get_data(bio)), data, static_cast<std::size_t>(size), MSG_NOSIGNAL);
   if (sent < 0 && (errno == EAGAIN || errno == EINTR)) BIO_set_retry_write(bio);
   return static_cast<int>(sent);
 }
@@ -317,7 +318,8 @@ Status BlockingStream::send(std::string_view frame, const Deadline& deadline) {
     frame.remove_prefix(*sent);
     if (*sent != 0) continue;
     const bool listen = input_.size() - taken_ < kUnreadBytesMax;
-    if (!wait_for(fd(), static_cast<short>(events | (listen ? POLLIN : 0)), deadline)) return unavailable("no answer in time");
+    if (!wait_for(fd(), static_cast<short>(events | (listen ? POLLIN : 0)), deadline))
+      return unavailable("no answer in time");
     // An end while reading is not the end of the story: the write that follows meets it as well.
     if (listen) (void)fill(Deadline::after_ms(0));
   }
@@ -361,7 +363,8 @@ Result<Message> BlockingStream::receive(const Deadline& deadline) {
     std::uint32_t size = 0;
     if (input_.size() - taken_ >= kHead) std::memcpy(&size, input_.data() + taken_, kHead);
     if (size > kMaxFrameBytes) {
-      return Error{ErrorCode::kProtocol, "", "a frame of " + std::to_string(size) + " bytes: this is not a berth server", 0};
+      return Error{ErrorCode::kProtocol, "",
+                   "a frame of " + std::to_string(size) + " bytes: this is not a berth server", 0};
     }
     if (Status more = fill(deadline); !more) return more.error();
   }

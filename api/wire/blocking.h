@@ -1,5 +1,6 @@
-// A blocking connection of frames over a plain descriptor, with or without TLS, for programs that ask one thing and end: the
-// command line and enrolment. No Asio, so that it starts at once. One thread. Every wait is bounded by a deadline.
+// A blocking connection of frames over a plain descriptor, with or without TLS, for programs that ask one thing and
+// end: the command line and enrolment. No Asio, so that it starts at once. One thread. Every wait is bounded by a
+// deadline.
 #pragma once
 
 #include <chrono>
@@ -37,7 +38,8 @@ class BlockingStream {
 
   // Sends all of it. Reads meanwhile what arrives, so that two sides that both write never wait for each other.
   state::Status send(std::string_view frame, const Deadline& deadline);
-  // The next frame decoded. kUnavailable "timeout" if the deadline came first: nothing is lost, and it may be called again.
+  // The next frame decoded. kUnavailable "timeout" if the deadline came first: nothing is lost, and it may be called
+  // again.
   state::Result<Message> receive(const Deadline& deadline);
   int fd() const;
 

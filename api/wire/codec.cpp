@@ -74,8 +74,8 @@ bool decode_first_words(Reader& in, fbs::Body type, const void* table, Body& out
   }
 }
 
-// A builder for each thread, so that a frame costs no allocation but its own. One that a rare big frame has made grow is
-// given back.
+// A builder for each thread, so that a frame costs no allocation but its own. One that a rare big frame has made grow
+// is given back.
 struct FrameBuilder {
   static constexpr std::size_t kKeepBytes = 4U << 20;
   Builder builder{16 * 1024};
@@ -121,7 +121,8 @@ std::string encode_frame(const Message& message) {
 }
 
 state::Result<Message> decode_message(std::span<const std::byte> bytes) {
-  // FlatBuffers wants its eights aligned, and frames lie in a stream as they come: a copy costs little beside the decoding.
+  // FlatBuffers wants its eights aligned, and frames lie in a stream as they come: a copy costs little beside the
+  // decoding.
   constexpr std::size_t kAlign = 8;
   const auto* data = reinterpret_cast<const std::uint8_t*>(bytes.data());
   if (bytes.size() > kMaxFrameBytes || reinterpret_cast<std::uintptr_t>(data) % kAlign == 0) {

@@ -8,8 +8,9 @@ namespace {
 
 fbs::PodEnd pod_end(const state::PodEnd& end) {
   const state::PodOutcome& o = end.outcome;
-  return {pod_ref(end.ref), o.started_at, o.ended_at, o.node.value, o.mem_peak_mib, o.exit_code, o.attempt,
-          static_cast<std::uint8_t>(o.state), o.signal, end.requeue, !end.message.empty()};
+  return {pod_ref(end.ref), o.started_at, o.ended_at,          o.node.value,
+          o.mem_peak_mib,   o.exit_code,  o.attempt,           static_cast<std::uint8_t>(o.state),
+          o.signal,         end.requeue,  !end.message.empty()};
 }
 
 state::PodEnd pod_end(Reader& in, const fbs::PodEnd& end) {
@@ -32,9 +33,9 @@ fb::Offset<fbs::StartOrder> start_order(Builder& b, const state::StartOrder& ord
   const auto owner = state::convert::owner(b, order.owner);
   const auto launch = bytes(b, order.launch);
   const auto peers = texts(b, order.peers);
-  fbs::PodToStart* out = nullptr;
-  const auto pods = b.CreateUninitializedVectorOfStructs(order.pods.size(), &out);
-  for (const state::PodToStart& pod : order.pods) *out++ = {pod.gpu_mask, pod.element, pod.index, pod.attempt};
+  const auto pods = structs<fbs::PodToStart>(b, order.pods, [](const state::PodToStart& pod) {
+    return fbs::PodToStart(pod.gpu_mask, pod.element, pod.index, pod.attempt);
+  });
   const fbs::Resources request = resources(order.resources);
   return fbs::CreateStartOrder(b, order.job.value, name, owner, static_cast<std::uint8_t>(order.kind), &request,
                                order.time_limit_ms, launch, peers, pods);
@@ -61,20 +62,17 @@ state::StartOrder start_order(Reader& in, const fbs::StartOrder& t) {
 // ---- encode ---------------------------------------------------------------------------------------------------------
 
 Encoded encode(Builder& b, const state::AgentHello& m) {
-  fbs::AgentPod* out = nullptr;
-  const auto pods = b.CreateUninitializedVectorOfStructs(m.pods.size(), &out);
-  for (const state::AgentPod& pod : m.pods) *out++ = {pod_ref(pod.ref), pod.gpu_mask, pod.started_at, pod.running};
+  const auto pods = structs<fbs::AgentPod>(b, m.pods, [](const state::AgentPod& pod) {
+    return fbs::AgentPod(pod_ref(pod.ref), pod.gpu_mask, pod.started_at, pod.running);
+  });
   const auto info = node_info(b, m.info);
   return {fbs::Body::AgentHello, fbs::CreateAgentHello(b, info, pods).Union()};
 }
 
 Encoded encode(Builder& b, const state::AgentStatus& m) {
-  fbs::PodStart* start = nullptr;
-  const auto starts = b.CreateUninitializedVectorOfStructs(m.starts.size(), &start);
-  for (const state::PodStart& s : m.starts) *start++ = {pod_ref(s.ref), s.started_at};
-  fbs::PodEnd* end = nullptr;
-  const auto ends = b.CreateUninitializedVectorOfStructs(m.ends.size(), &end);
-  for (const state::PodEnd& e : m.ends) *end++ = pod_end(e);
+  const auto starts = structs<fbs::PodStart>(
+      b, m.starts, [](const state::PodStart& s) { return fbs::PodStart(pod_ref(s.ref), s.started_at); });
+  const auto ends = structs<fbs::PodEnd>(b, m.ends, [](const state::PodEnd& e) { return pod_end(e); });
   static thread_local std::vector<fb::Offset<fb::String>> texts;
   texts.clear();
   for (const state::PodEnd& e : m.ends) {
@@ -108,16 +106,14 @@ Encoded encode(Builder& b, const state::StartPods& m) {
 }
 
 Encoded encode(Builder& b, const state::StopPods& m) {
-  fbs::PodStop* out = nullptr;
-  const auto stops = b.CreateUninitializedVectorOfStructs(m.stops.size(), &out);
-  for (const state::PodStop& s : m.stops) *out++ = {pod_ref(s.ref), static_cast<std::uint8_t>(s.stop_state)};
+  const auto stops = structs<fbs::PodStop>(b, m.stops, [](const state::PodStop& s) {
+    return fbs::PodStop(pod_ref(s.ref), static_cast<std::uint8_t>(s.stop_state));
+  });
   return {fbs::Body::StopPods, fbs::CreateStopPods(b, stops).Union()};
 }
 
 Encoded encode(Builder& b, const state::ForgetPods& m) {
-  fbs::PodRef* out = nullptr;
-  const auto pods = b.CreateUninitializedVectorOfStructs(m.pods.size(), &out);
-  for (const state::PodRef& ref : m.pods) *out++ = pod_ref(ref);
+  const auto pods = structs<fbs::PodRef>(b, m.pods, [](const state::PodRef& ref) { return pod_ref(ref); });
   return {fbs::Body::ForgetPods, fbs::CreateForgetPods(b, pods).Union()};
 }
 
@@ -150,8 +146,9 @@ state::AgentHello get(Reader& in, const fbs::AgentHello& t) {
 
 state::AgentStatus get(Reader& in, const fbs::AgentStatus& t) {
   state::AgentStatus out;
-  out.starts = in.structs<state::PodStart>(
-      t.starts(), [](const fbs::PodStart& s) { return state::PodStart{pod_ref(s.ref()), s.started_at()}; });
+  out.starts = in.structs<state::PodStart>(t.starts(), [](const fbs::PodStart& s) {
+    return state::PodStart{pod_ref(s.ref()), s.started_at()};
+  });
   const fb::uoffset_t texts = t.messages() == nullptr ? 0 : t.messages()->size();
   fb::uoffset_t next = 0;
   out.ends = in.structs<state::PodEnd>(t.ends(), [&](const fbs::PodEnd& e) {
@@ -178,7 +175,8 @@ state::LogReply get(Reader& in, const fbs::LogReply& t) {
 }
 
 state::StartPods get(Reader& in, const fbs::StartPods& t) {
-  return {in.list<state::StartOrder>(t.orders(), [&in](const fbs::StartOrder* order) { return start_order(in, *order); })};
+  return {
+      in.list<state::StartOrder>(t.orders(), [&in](const fbs::StartOrder* order) { return start_order(in, *order); })};
 }
 
 state::StopPods get(Reader& in, const fbs::StopPods& t) {
@@ -218,23 +216,40 @@ const T& as(const void* table) {
 
 bool decode_agent(Reader& in, fbs::Body type, const void* table, Body& out) {
   switch (type) {
-    case fbs::Body::AgentHello: out = get(in, as<fbs::AgentHello>(table)); return true;
-    case fbs::Body::AgentStatus: out = get(in, as<fbs::AgentStatus>(table)); return true;
-    case fbs::Body::AgentHeartbeat: out = state::AgentHeartbeat{}; return true;
-    case fbs::Body::LogReply: out = get(in, as<fbs::LogReply>(table)); return true;
+    case fbs::Body::AgentHello:
+      out = get(in, as<fbs::AgentHello>(table));
+      return true;
+    case fbs::Body::AgentStatus:
+      out = get(in, as<fbs::AgentStatus>(table));
+      return true;
+    case fbs::Body::AgentHeartbeat:
+      out = state::AgentHeartbeat{};
+      return true;
+    case fbs::Body::LogReply:
+      out = get(in, as<fbs::LogReply>(table));
+      return true;
     case fbs::Body::AgentWelcome: {
       const auto& t = as<fbs::AgentWelcome>(table);
       out = state::AgentWelcome{state::NodeId{t.node()}, t.heartbeat_ms()};
       return true;
     }
-    case fbs::Body::StartPods: out = get(in, as<fbs::StartPods>(table)); return true;
-    case fbs::Body::StopPods: out = get(in, as<fbs::StopPods>(table)); return true;
-    case fbs::Body::ForgetPods: out = get(in, as<fbs::ForgetPods>(table)); return true;
+    case fbs::Body::StartPods:
+      out = get(in, as<fbs::StartPods>(table));
+      return true;
+    case fbs::Body::StopPods:
+      out = get(in, as<fbs::StopPods>(table));
+      return true;
+    case fbs::Body::ForgetPods:
+      out = get(in, as<fbs::ForgetPods>(table));
+      return true;
     case fbs::Body::ForgetJobs:
       out = state::ForgetJobs{job_ids(in, as<fbs::ForgetJobs>(table).jobs())};
       return true;
-    case fbs::Body::ReadLog: out = get(in, as<fbs::ReadLog>(table)); return true;
-    default: return false;
+    case fbs::Body::ReadLog:
+      out = get(in, as<fbs::ReadLog>(table));
+      return true;
+    default:
+      return false;
   }
 }
 

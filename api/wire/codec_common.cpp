@@ -96,8 +96,8 @@ fb::Offset<fbs::ReadLogRequest> read_log(Builder& b, const state::ReadLogRequest
 }
 
 state::ReadLogRequest read_log(const fbs::ReadLogRequest& table) {
-  return {state::JobId{table.job()}, table.index(),     table.error_stream(),
-          table.offset(),            table.max_bytes(), table.wait_ms()};
+  return {state::JobId{table.job()}, table.index(),  table.error_stream(), table.offset(),
+          table.max_bytes(),         table.wait_ms()};
 }
 
 namespace {

@@ -1,5 +1,6 @@
-// Inside of the codec: what its files share. Encoders append one table to a builder and say which member of the union it
-// is; decoders read a table that the verifier has passed, through a Reader that keeps what they copy within the frame's size.
+// Inside of the codec: what its files share. Encoders append one table to a builder and say which member of the union
+// it is; decoders read a table that the verifier has passed, through a Reader that keeps what they copy within the
+// frame's size.
 #pragma once
 
 #include <cstdint>
@@ -19,8 +20,8 @@ using Encoded = std::pair<fbs::Body, fb::Offset<void>>;
 using Bytes = fb::Vector<std::uint8_t>;
 using Strings = fb::Vector<fb::Offset<fb::String>>;
 
-// Offsets in a buffer may share what they point to, so that a small hostile frame could unfold into terabytes. Our encoder
-// never shares, so all that is copied out of an honest frame fits in the frame: more than that is refused.
+// Offsets in a buffer may share what they point to, so that a small hostile frame could unfold into terabytes. Our
+// encoder never shares, so all that is copied out of an honest frame fits in the frame: more than that is refused.
 class Reader {
  public:
   explicit Reader(std::size_t frame_bytes) : left_(frame_bytes) {}
@@ -55,7 +56,9 @@ class Reader {
     if (value > static_cast<std::uint8_t>(last)) refuse();
     return static_cast<E>(good_ ? value : 0);
   }
-  state::PodState pod_state(std::uint8_t value) { return one_of(value, static_cast<state::PodState>(state::kPodStates - 1)); }
+  state::PodState pod_state(std::uint8_t value) {
+    return one_of(value, static_cast<state::PodState>(state::kPodStates - 1));
+  }
   // A list of items of any kind, each made by `make` from what the vector holds; a table takes at least `table_bytes`.
   template <class Out, class T, class Make>
   std::vector<Out> list(const fb::Vector<T>* items, Make make, std::size_t table_bytes = 0) {
@@ -82,16 +85,23 @@ class Reader {
   bool good_ = true;
 };
 
-// What the smallest encoded JobSpec takes beside the reference to it: a first word, references to its request and launch,
-// a first word and a length there.
+// What the smallest encoded JobSpec takes beside the reference to it: a first word, references to its request and
+// launch, a first word and a length there.
 inline constexpr std::size_t kJobSpecBytesMin = 20;
 
-// ---- codec_common.cpp: parts that several messages have ---------------------------------------------------------------
+// ---- codec_common.cpp: parts that several messages have
+// ---------------------------------------------------------------
 inline fb::Offset<fb::String> text(Builder& b, std::string_view s) {
   return s.empty() ? fb::Offset<fb::String>() : b.CreateString(s.data(), s.size());
 }
 inline fb::Offset<Bytes> bytes(Builder& b, std::string_view s) {
   return s.empty() ? fb::Offset<Bytes>() : b.CreateVector(reinterpret_cast<const std::uint8_t*>(s.data()), s.size());
+}
+// Structs made from `items` by `make`. (The builder's CreateUninitializedVectorOfStructs aligns to the size of the
+// struct, which for sizes that are no powers of two breaks the alignment of all that follows.)
+template <class S, class Item, class Make>
+fb::Offset<fb::Vector<const S*>> structs(Builder& b, const std::vector<Item>& items, Make make) {
+  return b.CreateVectorOfStructs<S>(items.size(), [&](std::size_t i, S* out) { *out = make(items[i]); });
 }
 fb::Offset<Strings> texts(Builder& b, const std::vector<std::string>& list);
 fb::Offset<fb::Vector<std::uint64_t>> job_ids(Builder& b, const std::vector<state::JobId>& ids);
@@ -100,7 +110,9 @@ std::vector<state::JobId> job_ids(Reader& in, const fb::Vector<std::uint64_t>* i
 std::vector<state::PodState> pod_states(Reader& in, const Bytes* states);
 
 inline fbs::PodRef pod_ref(const state::PodRef& ref) { return {ref.pod.job.value, ref.pod.element, ref.attempt}; }
-inline state::PodRef pod_ref(const fbs::PodRef& ref) { return {{state::JobId{ref.job()}, ref.element()}, ref.attempt()}; }
+inline state::PodRef pod_ref(const fbs::PodRef& ref) {
+  return {{state::JobId{ref.job()}, ref.element()}, ref.attempt()};
+}
 inline fbs::Resources resources(const state::Resources& r) { return {r.mem_mib, r.cpu_milli, r.gpus}; }
 inline state::Resources resources(const fbs::Resources* r) {
   return r == nullptr ? state::Resources{} : state::Resources{r->cpu_milli(), r->mem_mib(), r->gpus()};
@@ -119,8 +131,9 @@ state::ReadLogRequest read_log(const fbs::ReadLogRequest& table);
 state::JobSpec job_spec(Reader& in, const spec::JobSpec* table);
 state::Owner owner(Reader& in, const spec::Owner* table);
 
-// ---- one file for each direction ----------------------------------------------------------------------------------------
-// The decoders are given a table of the kind that `type` names, and return false if it is not one of theirs.
+// ---- one file for each direction
+// ---------------------------------------------------------------------------------------- The decoders are given a
+// table of the kind that `type` names, and return false if it is not one of theirs.
 Encoded encode_request(Builder& b, const state::ClientRequest& request);
 bool decode_request(Reader& in, fbs::Body type, const void* table, Body& out);
 Encoded encode_reply(Builder& b, const state::ServerReply& reply);
@@ -138,8 +151,9 @@ Encoded encode(Builder& b, const state::ForgetJobs& message);
 Encoded encode(Builder& b, const state::ReadLog& message);
 bool decode_agent(Reader& in, fbs::Body type, const void* table, Body& out);
 
-// ---- codec_verify.cpp ------------------------------------------------------------------------------------------------
-// True if `bytes` (8-aligned) is a sound Message: everything in bounds, and no more work to read than its size allows.
+// ---- codec_verify.cpp
+// ------------------------------------------------------------------------------------------------ True if `bytes`
+// (8-aligned) is a sound Message: everything in bounds, and no more work to read than its size allows.
 bool verify(const std::uint8_t* bytes, std::size_t size);
 
 }  // namespace berth::wire::codec

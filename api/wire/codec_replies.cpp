@@ -32,15 +32,16 @@ fb::Offset<fbs::JobRow> job_row(Builder& b, const state::JobRow& r) {
 fb::Offset<fbs::PodRow> pod_row(Builder& b, const state::PodRow& r) {
   const auto node = text(b, r.node);
   const auto message = text(b, r.message);
-  return fbs::CreatePodRow(b, r.element, r.index, static_cast<std::uint8_t>(r.state), r.attempt, node, r.exit_code, r.signal,
-                           r.mem_peak_mib, r.started_at, r.ended_at, message);
+  return fbs::CreatePodRow(b, r.element, r.index, static_cast<std::uint8_t>(r.state), r.attempt, node, r.exit_code,
+                           r.signal, r.mem_peak_mib, r.started_at, r.ended_at, message);
 }
 
 fb::Offset<fbs::NodeRow> node_row(Builder& b, const state::NodeRow& r) {
   const auto info = node_info(b, r.info);
   const auto reason = text(b, r.reason);
   const fbs::Resources used = resources(r.used);
-  return fbs::CreateNodeRow(b, r.id.value, info, static_cast<std::uint8_t>(r.state), r.connected, reason, &used, r.pods);
+  return fbs::CreateNodeRow(b, r.id.value, info, static_cast<std::uint8_t>(r.state), r.connected, reason, &used,
+                            r.pods);
 }
 
 fb::Offset<fbs::Token> token(Builder& b, const state::Token& t) {
@@ -82,7 +83,8 @@ Encoded put(Builder& b, const state::JobDetail& r) {
 Encoded put(Builder& b, const state::Explanation& r) {
   const auto summary = text(b, r.summary);
   const auto lines = texts(b, r.lines);
-  return {fbs::Body::Explanation, fbs::CreateExplanation(b, static_cast<std::uint8_t>(r.state), summary, lines).Union()};
+  return {fbs::Body::Explanation,
+          fbs::CreateExplanation(b, static_cast<std::uint8_t>(r.state), summary, lines).Union()};
 }
 Encoded put(Builder& b, const state::JobProgress& r) {
   const fbs::JobCounts by_state = counts(r.counts);
@@ -223,16 +225,25 @@ bool page(Reader& in, fbs::Body type, const void* table, state::ServerReply& out
       out = state::TokenPage{in.list<state::Token>(as<fbs::TokenPage>(table).tokens(),
                                                    [&in](const fbs::Token* row) { return token(in, *row); })};
       return true;
-    default: return false;
+    default:
+      return false;
   }
 }
 
 bool get(Reader& in, fbs::Body type, const void* table, state::ServerReply& out) {
   switch (type) {
-    case fbs::Body::Ok: out = state::Ok{}; return true;
-    case fbs::Body::Error: out = error(in, as<fbs::Error>(table)); return true;
-    case fbs::Body::SubmitReply: out = state::SubmitReply{job_ids(in, as<fbs::SubmitReply>(table).jobs())}; return true;
-    case fbs::Body::JobDetail: out = job_detail(in, as<fbs::JobDetail>(table)); return true;
+    case fbs::Body::Ok:
+      out = state::Ok{};
+      return true;
+    case fbs::Body::Error:
+      out = error(in, as<fbs::Error>(table));
+      return true;
+    case fbs::Body::SubmitReply:
+      out = state::SubmitReply{job_ids(in, as<fbs::SubmitReply>(table).jobs())};
+      return true;
+    case fbs::Body::JobDetail:
+      out = job_detail(in, as<fbs::JobDetail>(table));
+      return true;
     case fbs::Body::Explanation: {
       const auto& t = as<fbs::Explanation>(table);
       out = state::Explanation{in.pod_state(t.state()), in.text(t.summary()), in.texts(t.lines())};
@@ -248,9 +259,14 @@ bool get(Reader& in, fbs::Body type, const void* table, state::ServerReply& out)
       out = state::TokenCreated{in.text(t.token()), t.expires_at()};
       return true;
     }
-    case fbs::Body::ServerInfo: out = server_info(in, as<fbs::ServerInfo>(table)); return true;
-    case fbs::Body::LogChunk: out = log_chunk(in, as<fbs::LogChunk>(table)); return true;
-    default: return page(in, type, table, out);
+    case fbs::Body::ServerInfo:
+      out = server_info(in, as<fbs::ServerInfo>(table));
+      return true;
+    case fbs::Body::LogChunk:
+      out = log_chunk(in, as<fbs::LogChunk>(table));
+      return true;
+    default:
+      return page(in, type, table, out);
   }
 }
 

@@ -17,9 +17,9 @@ Encoded put(Builder& b, const state::SubmitRequest& r) {
 Encoded put(Builder& b, const state::CancelRequest& r) {
   fb::Offset<fb::Vector<const spec::IndexRange*>> indexes;
   if (r.indexes) {
-    spec::IndexRange* out = nullptr;
-    indexes = b.CreateUninitializedVectorOfStructs(r.indexes->ranges().size(), &out);
-    for (const state::IndexRange& range : r.indexes->ranges()) *out++ = {range.first, range.last, range.step};
+    indexes = structs<spec::IndexRange>(b, r.indexes->ranges(), [](const state::IndexRange& range) {
+      return spec::IndexRange(range.first, range.last, range.step);
+    });
   }
   return {fbs::Body::CancelRequest, fbs::CreateCancelRequest(b, r.job.value, indexes).Union()};
 }
@@ -29,9 +29,9 @@ Encoded put(Builder& b, const state::ListJobsRequest& r) {
   const auto name = text(b, r.filter.name);
   const auto queue = text(b, r.filter.queue);
   const auto states = pod_states(b, r.filter.states);
-  return {fbs::Body::ListJobsRequest, fbs::CreateListJobsRequest(b, jobs, r.filter.uid, name, queue, states, r.filter.ended,
-                                                                 r.after.value, r.limit)
-                                          .Union()};
+  return {fbs::Body::ListJobsRequest,
+          fbs::CreateListJobsRequest(b, jobs, r.filter.uid, name, queue, states, r.filter.ended, r.after.value, r.limit)
+              .Union()};
 }
 
 Encoded put(Builder& b, const state::ListPodsRequest& r) {
@@ -92,16 +92,14 @@ Encoded put(Builder& b, const state::ServerInfoRequest&) {
   return {fbs::Body::ServerInfoRequest, fbs::CreateServerInfoRequest(b).Union()};
 }
 
-Encoded put(Builder& b, const state::ReadLogRequest& r) {
-  return {fbs::Body::ReadLogRequest, read_log(b, r).Union()};
-}
+Encoded put(Builder& b, const state::ReadLogRequest& r) { return {fbs::Body::ReadLogRequest, read_log(b, r).Union()}; }
 
 // ---- decode ---------------------------------------------------------------------------------------------------------
 
 state::SubmitRequest get(Reader& in, const fbs::SubmitRequest& t) {
   state::SubmitRequest out;
-  out.jobs = in.list<state::JobSpec>(t.jobs(), [&in](const spec::JobSpec* job) { return job_spec(in, job); },
-                                     kJobSpecBytesMin);
+  out.jobs = in.list<state::JobSpec>(
+      t.jobs(), [&in](const spec::JobSpec* job) { return job_spec(in, job); }, kJobSpecBytesMin);
   out.submit_key = t.submit_key();
   out.dry_run = t.dry_run();
   return out;
@@ -123,7 +121,7 @@ state::CancelRequest get(Reader& in, const fbs::CancelRequest& t) {
 
 state::ListJobsRequest get(Reader& in, const fbs::ListJobsRequest& t) {
   state::ListJobsRequest out;
-  out.filter = {job_ids(in, t.jobs()),   t.uid(),  in.text(t.name()), in.text(t.queue()),
+  out.filter = {job_ids(in, t.jobs()),      t.uid(),  in.text(t.name()), in.text(t.queue()),
                 pod_states(in, t.states()), t.ended()};
   out.after = state::JobId{t.after()};
   out.limit = t.limit();
@@ -155,34 +153,47 @@ const T& as(const void* table) {
 state::ClientRequest get(Reader& in, fbs::Body type, const void* table, bool& known) {
   using state::JobId;
   switch (type) {
-    case fbs::Body::SubmitRequest: return get(in, as<fbs::SubmitRequest>(table));
-    case fbs::Body::CancelRequest: return get(in, as<fbs::CancelRequest>(table));
-    case fbs::Body::ListJobsRequest: return get(in, as<fbs::ListJobsRequest>(table));
-    case fbs::Body::ListPodsRequest: return get(in, as<fbs::ListPodsRequest>(table));
+    case fbs::Body::SubmitRequest:
+      return get(in, as<fbs::SubmitRequest>(table));
+    case fbs::Body::CancelRequest:
+      return get(in, as<fbs::CancelRequest>(table));
+    case fbs::Body::ListJobsRequest:
+      return get(in, as<fbs::ListJobsRequest>(table));
+    case fbs::Body::ListPodsRequest:
+      return get(in, as<fbs::ListPodsRequest>(table));
     case fbs::Body::ListNodesRequest: {
       const auto& t = as<fbs::ListNodesRequest>(table);
       return state::ListNodesRequest{state::NodeId{t.after()}, t.limit()};
     }
-    case fbs::Body::ShowJobRequest: return state::ShowJobRequest{JobId{as<fbs::ShowJobRequest>(table).job()}};
+    case fbs::Body::ShowJobRequest:
+      return state::ShowJobRequest{JobId{as<fbs::ShowJobRequest>(table).job()}};
     case fbs::Body::ExplainRequest: {
       const auto& t = as<fbs::ExplainRequest>(table);
       return state::ExplainRequest{JobId{t.job()}, t.index()};
     }
     case fbs::Body::WatchJobsRequest:
       return state::WatchJobsRequest{job_ids(in, as<fbs::WatchJobsRequest>(table).jobs())};
-    case fbs::Body::NodeActionRequest: return get(in, as<fbs::NodeActionRequest>(table));
+    case fbs::Body::NodeActionRequest:
+      return get(in, as<fbs::NodeActionRequest>(table));
     case fbs::Body::QueueActionRequest: {
       const auto& t = as<fbs::QueueActionRequest>(table);
       return state::QueueActionRequest{t.remove(), queue(in, t.queue())};
     }
-    case fbs::Body::ListQueuesRequest: return state::ListQueuesRequest{};
-    case fbs::Body::TokenCreateRequest: return get(in, as<fbs::TokenCreateRequest>(table));
-    case fbs::Body::TokenListRequest: return state::TokenListRequest{};
+    case fbs::Body::ListQueuesRequest:
+      return state::ListQueuesRequest{};
+    case fbs::Body::TokenCreateRequest:
+      return get(in, as<fbs::TokenCreateRequest>(table));
+    case fbs::Body::TokenListRequest:
+      return state::TokenListRequest{};
     case fbs::Body::TokenRevokeRequest:
       return state::TokenRevokeRequest{in.text(as<fbs::TokenRevokeRequest>(table).id())};
-    case fbs::Body::ServerInfoRequest: return state::ServerInfoRequest{};
-    case fbs::Body::ReadLogRequest: return read_log(as<fbs::ReadLogRequest>(table));
-    default: known = false; return state::ServerInfoRequest{};
+    case fbs::Body::ServerInfoRequest:
+      return state::ServerInfoRequest{};
+    case fbs::Body::ReadLogRequest:
+      return read_log(as<fbs::ReadLogRequest>(table));
+    default:
+      known = false;
+      return state::ServerInfoRequest{};
   }
 }
 

@@ -1,6 +1,7 @@
-// Is a frame a sound Message? FlatBuffers' verifier checks every offset, but visits what is shared once for each reference:
-// eight million references to one list of eight million strings would keep it busy for days. So lists of strings below
-// lists of tables are counted first, and the number of tables is bounded by what an honest frame of that size can hold.
+// Is a frame a sound Message? FlatBuffers' verifier checks every offset, but visits what is shared once for each
+// reference: eight million references to one list of eight million strings would keep it busy for days. So lists of
+// strings below lists of tables are counted first, and the number of tables is bounded by what an honest frame of that
+// size can hold.
 #include "api/wire/codec_internal.h"
 
 namespace berth::wire::codec {
@@ -65,9 +66,12 @@ Nested nested_in(fbs::Body type) {
   switch (type) {
     case fbs::Body::SubmitRequest:
       return {fbs::SubmitRequest::VT_JOBS, spec::JobSpec::VT_REQUEST, spec::Request::VT_FEATURES};
-    case fbs::Body::NodePage: return {fbs::NodePage::VT_ROWS, fbs::NodeRow::VT_INFO, fbs::NodeInfo::VT_FEATURES};
-    case fbs::Body::StartPods: return {fbs::StartPods::VT_ORDERS, 0, fbs::StartOrder::VT_PEERS};
-    default: return {};
+    case fbs::Body::NodePage:
+      return {fbs::NodePage::VT_ROWS, fbs::NodeRow::VT_INFO, fbs::NodeInfo::VT_FEATURES};
+    case fbs::Body::StartPods:
+      return {fbs::StartPods::VT_ORDERS, 0, fbs::StartOrder::VT_PEERS};
+    default:
+      return {};
   }
 }
 

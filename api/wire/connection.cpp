@@ -4,213 +4,27 @@
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/local/stream_protocol.hpp>
 #include <boost/asio/post.hpp>
-#include <boost/asio/ssl.hpp>
 #include <boost/asio/steady_timer.hpp>
-#include <boost/asio/write.hpp>
 #include <cstring>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "api/wire/channel.h"
 #include "api/wire/loop_impl.h"
-#include "api/wire/message.h"
-#include "api/wire/tls_internal.h"
 
 namespace berth::wire {
 
 namespace asio = boost::asio;
 using asio::ip::tcp;
 using boost::system::error_code;
-using UnixSocket = asio::local::stream_protocol::socket;
-using TlsStream = asio::ssl::stream<tcp::socket>;
 using state::Error;
 using state::ErrorCode;
 
 namespace {
 
-constexpr std::size_t kReadStep = 4096;  // what an idle connection keeps
-constexpr std::size_t kReadStepBusy = 64 * 1024;
-constexpr std::size_t kBuffersPerWrite = 64;
 constexpr std::int64_t kHandshakeMs = 10'000;
-
-Error unavailable(std::string message) { return Error{ErrorCode::kUnavailable, "", std::move(message), 0}; }
-
-// The socket's life, shared by its pending operations. The user holds a Handle; when that goes, this closes.
-template <class Stream>
-class Channel : public std::enable_shared_from_this<Channel<Stream>> {
- public:
-  Channel(Stream stream, PeerIdentity peer) : stream_(std::move(stream)), peer_(std::move(peer)) {}
-
-  void start(Connection::Handlers handlers) {
-    handlers_ = std::move(handlers);
-    read();
-  }
-
-  void send(std::string frame) {
-    if (closed_ || closing_) return;
-    queued_bytes_ += frame.size();
-    queue_.push_back(std::move(frame));
-    if (flush_posted_ || !writing_.empty()) return;
-    // Not at once: what else is sent in this turn of the loop goes out with it.
-    flush_posted_ = true;
-    asio::post(stream_.get_executor(), [self = this->shared_from_this()] {
-      self->flush_posted_ = false;
-      self->flush();
-    });
-  }
-
-  void close_after_send() {
-    closing_ = true;
-    if (queue_.empty() && writing_.empty()) close();
-  }
-
-  void pause_reading(bool paused) {
-    paused_ = paused;
-    if (!paused_ && !reading_ && !closed_) {
-      // Later: the caller may be within on_frame.
-      asio::post(stream_.get_executor(), [self = this->shared_from_this()] {
-        if (self->reading_ || self->closed_ || self->paused_) return;
-        self->take_frames();
-        if (!self->reading_ && !self->closed_ && !self->paused_) self->read();
-      });
-    }
-  }
-
-  void close() {
-    if (closed_) return;
-    closed_ = true;
-    error_code ignored;
-    stream_.lowest_layer().close(ignored);
-    // The handlers may be running: let them return before they go.
-    asio::post(stream_.get_executor(), [self = this->shared_from_this()] { self->handlers_ = {}; });
-  }
-
-  std::size_t queued_bytes() const { return queued_bytes_; }
-  void set_max_frame(std::size_t bytes) { max_frame_ = bytes; }
-  const PeerIdentity& peer() const { return peer_; }
-
- private:
-  void fail(Error error) {
-    if (closed_) return;
-    const bool tell = !closing_;
-    const auto on_close = handlers_.on_close;
-    close();
-    if (tell && on_close) on_close(error);
-  }
-
-  void read() {
-    if (closed_ || paused_ || reading_) return;
-    const std::size_t step = busy_ ? kReadStepBusy : kReadStep;
-    if (input_.size() - filled_ < step) input_.resize(std::max(filled_ + step, wanted_));
-    reading_ = true;
-    stream_.async_read_some(asio::buffer(input_.data() + filled_, input_.size() - filled_),
-                            [self = this->shared_from_this()](const error_code& error, std::size_t count) {
-                              self->reading_ = false;
-                              self->on_read(error, count);
-                            });
-  }
-
-  void on_read(const error_code& error, std::size_t count) {
-    if (closed_) return;
-    if (error) {
-      const bool ended = error == asio::error::eof || error == asio::ssl::error::stream_truncated;
-      return fail(unavailable(ended ? "the connection was closed" : "the connection broke: " + error.message()));
-    }
-    busy_ = count >= kReadStep / 2;
-    filled_ += count;
-    take_frames();
-    read();
-  }
-
-  void take_frames() {
-    std::size_t at = 0;
-    wanted_ = 0;
-    while (!closed_ && !paused_ && filled_ - at >= 4) {
-      std::uint32_t size = 0;
-      for (int i = 3; i >= 0; --i)
-        size = size << 8 | static_cast<unsigned char>(input_[at + static_cast<std::size_t>(i)]);
-      if (size == 0 || size > max_frame_) {
-        return fail(Error{ErrorCode::kProtocol, "",
-                          "a frame of " + std::to_string(size) + " bytes; accepted: 1 to " + std::to_string(max_frame_),
-                          0});
-      }
-      if (filled_ - at - 4 < size) {
-        wanted_ = size + 4;
-        break;
-      }
-      const auto* frame = reinterpret_cast<const std::byte*>(input_.data() + at + 4);
-      at += 4 + size;
-      handlers_.on_frame({frame, size});
-    }
-    if (at != 0) {
-      std::memmove(input_.data(), input_.data() + at, filled_ - at);
-      filled_ -= at;
-      if (filled_ == 0 && wanted_ == 0 && !busy_ && input_.size() > kReadStep) {
-        input_.resize(kReadStep);
-        input_.shrink_to_fit();
-      }
-    }
-  }
-
-  void flush() {
-    if (closed_ || !writing_.empty() || queue_.empty()) return;
-    writing_.swap(queue_);
-    std::vector<asio::const_buffer> buffers;
-    if constexpr (std::is_same_v<Stream, TlsStream>) {
-      // One record instead of one for every small frame.
-      std::string all;
-      for (const std::string& frame : writing_) all += frame;
-      writing_.clear();
-      writing_.push_back(std::move(all));
-    }
-    buffers.reserve(std::min(writing_.size(), kBuffersPerWrite));
-    for (const std::string& frame : writing_) buffers.emplace_back(frame.data(), frame.size());
-    asio::async_write(stream_, buffers, [self = this->shared_from_this()](const error_code& error, std::size_t) {
-      self->on_written(error);
-    });
-  }
-
-  void on_written(const error_code& error) {
-    if (closed_) return;
-    if (error) return fail(unavailable("the connection broke: " + error.message()));
-    for (const std::string& frame : writing_) queued_bytes_ -= frame.size();
-    writing_.clear();
-    if (!queue_.empty()) return flush();
-    if (closing_) return close();
-    if (handlers_.on_drained) handlers_.on_drained();
-  }
-
-  Stream stream_;
-  PeerIdentity peer_;
-  Connection::Handlers handlers_;
-  std::vector<char> input_;
-  std::size_t filled_ = 0;
-  std::size_t wanted_ = 0;
-  std::size_t max_frame_ = kMaxFrameBytes;
-  std::vector<std::string> queue_, writing_;
-  std::size_t queued_bytes_ = 0;
-  bool reading_ = false, paused_ = false, busy_ = false;
-  bool flush_posted_ = false, closing_ = false, closed_ = false;
-};
-
-template <class Stream>
-class Handle : public Connection {
- public:
-  Handle(Stream stream, PeerIdentity peer)
-      : channel_(std::make_shared<Channel<Stream>>(std::move(stream), std::move(peer))) {}
-  ~Handle() override { channel_->close(); }
-  void start(Handlers handlers) override { channel_->start(std::move(handlers)); }
-  void send(std::string frame) override { channel_->send(std::move(frame)); }
-  std::size_t queued_bytes() const override { return channel_->queued_bytes(); }
-  void set_max_frame(std::size_t bytes) override { channel_->set_max_frame(bytes); }
-  void close_after_send() override { channel_->close_after_send(); }
-  void pause_reading(bool paused) override { channel_->pause_reading(paused); }
-  const PeerIdentity& peer() const override { return channel_->peer(); }
-
- private:
-  std::shared_ptr<Channel<Stream>> channel_;
-};
 
 PeerIdentity unix_peer(UnixSocket& socket) {
   PeerIdentity peer;
@@ -282,18 +96,23 @@ class UnixListener : public Listener {
     accepting_ = std::make_shared<Accepting<asio::local::stream_protocol::acceptor>>(
         std::move(acceptor), [on_accept = std::move(on_accept)](UnixSocket socket) {
           PeerIdentity peer = unix_peer(socket);
-          on_accept(std::make_shared<Handle<UnixSocket>>(std::move(socket), std::move(peer)));
+          on_accept(std::make_shared<Handle<UnixSocket>>(std::move(socket), std::move(peer), true));
         });
+    if (::stat(path_.c_str(), &own_) != 0) own_ = {};
     accepting_->next();
   }
   ~UnixListener() override {
     accepting_->close();
-    ::unlink(path_.c_str());
+    struct stat now {};
+    // Another server may have taken the path meanwhile: its socket stays.
+    const bool same = ::stat(path_.c_str(), &now) == 0 && now.st_ino == own_.st_ino && now.st_dev == own_.st_dev;
+    if (same) ::unlink(path_.c_str());
   }
   std::string address() const override { return path_; }
 
  private:
   std::string path_;
+  struct stat own_ {};
   std::shared_ptr<Accepting<asio::local::stream_protocol::acceptor>> accepting_;
 };
 
@@ -332,7 +151,7 @@ class TlsListener : public Listener {
                       [context, on_accept](const error_code& error, Handshake& h) {
                         if (error) return;  // not one of ours: nothing to say to it
                         PeerIdentity peer = tls_peer(h.stream);
-                        on_accept(std::make_shared<Handle<TlsStream>>(std::move(h.stream), std::move(peer)));
+                        on_accept(std::make_shared<Handle<TlsStream>>(std::move(h.stream), std::move(peer), true));
                       });
         });
     accepting_->next();
@@ -357,10 +176,12 @@ sockaddr_un address_of(const std::string& path) {
   return address;
 }
 
+// Not blocking: one whose queue of connections is full lives as well.
 bool answers(const std::string& path) {
-  const int fd = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  const int fd = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
   const sockaddr_un address = address_of(path);
-  const bool connected = ::connect(fd, reinterpret_cast<const sockaddr*>(&address), sizeof(address)) == 0;
+  const bool connected =
+      ::connect(fd, reinterpret_cast<const sockaddr*>(&address), sizeof(address)) == 0 || errno == EAGAIN;
   ::close(fd);
   return connected;
 }
@@ -371,6 +192,12 @@ state::Result<std::unique_ptr<Listener>> listen_unix(Loop& loop, const std::stri
   const auto failed = [&] {
     return Error{ErrorCode::kUnavailable, "socket", "cannot listen on " + path + ": " + std::strerror(errno), 0};
   };
+  if (path.size() >= sizeof(sockaddr_un::sun_path)) {
+    return Error{ErrorCode::kInvalid, "socket",
+                 "the path " + path + " is too long for a socket; accepted: at most " +
+                     std::to_string(sizeof(sockaddr_un::sun_path) - 1) + " bytes",
+                 0};
+  }
   struct stat info {};
   if (::stat(path.c_str(), &info) == 0) {
     if (!S_ISSOCK(info.st_mode)) return Error{ErrorCode::kConflict, "socket", path + " exists and is not a socket", 0};
@@ -412,16 +239,46 @@ state::Result<std::unique_ptr<Listener>> listen_tls(Loop& loop, const std::strin
 
 namespace {
 
-void connect_unix(Loop& loop, const Endpoint& endpoint, ConnectHandler on_done) {
-  auto socket = std::make_shared<UnixSocket>(loop.impl().io);
-  socket->async_connect(
-      asio::local::stream_protocol::endpoint(endpoint.path),
-      [socket, endpoint, on_done = std::move(on_done)](const error_code& error) {
-        if (error) return on_done(unavailable("cannot reach the server at " + endpoint.path + ": " + error.message()));
-        PeerIdentity peer = unix_peer(*socket);
-        on_done(std::shared_ptr<Connection>(std::make_shared<Handle<UnixSocket>>(std::move(*socket), std::move(peer))));
-      });
-}
+// A Unix socket connects at once or not at all, but where the server's queue of connections is full the kernel asks to
+// come again. (Asio takes that for a connection on its way, and then calls it made.)
+struct UnixAttempt : std::enable_shared_from_this<UnixAttempt> {
+  UnixAttempt(Loop& loop, const Endpoint& to, std::int64_t bound_ms, ConnectHandler done)
+      : io(loop.impl().io),
+        path(to.path),
+        timer(io),
+        deadline(std::chrono::steady_clock::now() + std::chrono::milliseconds(bound_ms)),
+        on_done(std::move(done)) {}
+
+  void attempt() {
+    const int fd = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    const sockaddr_un address = address_of(path);
+    if (fd >= 0 && ::connect(fd, reinterpret_cast<const sockaddr*>(&address), sizeof(address)) == 0) {
+      UnixSocket socket(io);
+      error_code error;
+      socket.assign(asio::local::stream_protocol(), fd, error);
+      if (error) ::close(fd);
+      if (error) return fail(error.message());
+      PeerIdentity peer = unix_peer(socket);
+      return on_done(
+          std::shared_ptr<Connection>(std::make_shared<Handle<UnixSocket>>(std::move(socket), std::move(peer), false)));
+    }
+    const int why = errno;
+    if (fd >= 0) ::close(fd);
+    if (why != EAGAIN) return fail(std::strerror(why));
+    if (std::chrono::steady_clock::now() >= deadline) return fail("no answer in time");
+    timer.expires_after(std::chrono::milliseconds(5));
+    timer.async_wait([self = shared_from_this()](const error_code& error) {
+      if (!error) self->attempt();
+    });
+  }
+  void fail(const std::string& why) { on_done(unavailable("cannot reach the server at " + path + ": " + why)); }
+
+  asio::io_context& io;
+  std::string path;
+  asio::steady_timer timer;
+  std::chrono::steady_clock::time_point deadline;
+  ConnectHandler on_done;
+};
 
 // One attempt: resolve, connect, shake hands, within one bound of time.
 struct TlsAttempt : std::enable_shared_from_this<TlsAttempt> {
@@ -432,14 +289,15 @@ struct TlsAttempt : std::enable_shared_from_this<TlsAttempt> {
         resolver(loop.impl().io),
         socket(loop.impl().io),
         timer(loop.impl().io),
-        timeout_ms(bound_ms),
+        deadline(std::chrono::steady_clock::now() + std::chrono::milliseconds(bound_ms)),
         on_done(std::move(done)) {}
 
   void start() {
-    timer.expires_after(std::chrono::milliseconds(timeout_ms));
+    timer.expires_at(deadline);
     timer.async_wait([self = shared_from_this()](const error_code& error) {
       if (error) return;
       error_code ignored;
+      self->late = true;
       self->resolver.cancel();
       self->socket.close(ignored);
     });
@@ -455,25 +313,33 @@ struct TlsAttempt : std::enable_shared_from_this<TlsAttempt> {
     socket.close(ignored);
     socket.async_connect(at->endpoint(), [self = shared_from_this(), all, at](const error_code& error) mutable {
       if (!error) return self->shake_hands();
-      if (++at == all.end()) return self->fail(error);
+      if (self->late || ++at == all.end()) return self->fail(error);
       self->try_next(all, at);
     });
   }
   void shake_hands() {
     timer.cancel();
+    const auto left = std::chrono::ceil<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now());
     std::make_shared<Handshake>(std::move(socket), *context)
-        ->start(asio::ssl::stream_base::client, timeout_ms,
+        ->start(asio::ssl::stream_base::client, std::max<std::int64_t>(left.count(), 1),
                 [self = shared_from_this()](const error_code& error, Handshake& h) {
-                  if (error) return self->fail(error);
+                  if (error) return self->fail(error, SSL_get_verify_result(h.stream.native_handle()));
                   PeerIdentity peer = tls_peer(h.stream);
                   self->on_done(std::shared_ptr<Connection>(
-                      std::make_shared<Handle<TlsStream>>(std::move(h.stream), std::move(peer))));
+                      std::make_shared<Handle<TlsStream>>(std::move(h.stream), std::move(peer), false)));
                 });
   }
-  void fail(const error_code& error) {
+  void fail(const error_code& error, long verified = X509_V_OK) {
     timer.cancel();
-    const std::string why = error == asio::error::operation_aborted ? "no answer in time" : error.message();
-    on_done(unavailable("cannot reach the server at " + endpoint.to_string() + ": " + why));
+    const std::string server = "the server at " + endpoint.to_string();
+    if (verified != X509_V_OK) {
+      return on_done(Error{ErrorCode::kDenied, "",
+                           "the certificate of " + server + " is not of the authority we trust (" +
+                               X509_verify_cert_error_string(verified) + ")",
+                           0});
+    }
+    const bool out_of_time = late || error == asio::error::operation_aborted;
+    on_done(unavailable("cannot reach " + server + ": " + (out_of_time ? "no answer in time" : error.message())));
   }
 
   Endpoint endpoint;
@@ -482,7 +348,8 @@ struct TlsAttempt : std::enable_shared_from_this<TlsAttempt> {
   tcp::resolver resolver;
   tcp::socket socket;
   asio::steady_timer timer;
-  std::int64_t timeout_ms;
+  std::chrono::steady_clock::time_point deadline;
+  bool late = false;
   ConnectHandler on_done;
 };
 
@@ -490,11 +357,15 @@ struct TlsAttempt : std::enable_shared_from_this<TlsAttempt> {
 
 void connect(Loop& loop, const Endpoint& endpoint, std::shared_ptr<TlsContext> tls, std::int64_t timeout_ms,
              ConnectHandler on_done) {
-  if (endpoint.is_unix) return connect_unix(loop, endpoint, std::move(on_done));
-  if (!tls)
+  if (endpoint.is_unix) {
+    auto attempt = std::make_shared<UnixAttempt>(loop, endpoint, timeout_ms, std::move(on_done));
+    return loop.post([attempt] { attempt->attempt(); });
+  }
+  if (!tls) {
     return loop.post([on_done = std::move(on_done)] {
       on_done(unavailable("this node has no certificate yet: it has to join first"));
     });
+  }
   std::make_shared<TlsAttempt>(loop, endpoint, std::move(tls), timeout_ms, std::move(on_done))->start();
 }
 

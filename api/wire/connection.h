@@ -41,13 +41,13 @@ class Connection {
     std::function<void(const state::Error&)> on_close;         // once; never after close()
     std::function<void()> on_drained;                          // optional: the send queue became empty
   };
-  virtual ~Connection() = default;  // closes
+  virtual ~Connection() = default;  // closes; after close_after_send what is queued still goes out
   virtual void start(Handlers handlers) = 0;
   virtual void send(std::string frame) = 0;            // queues; frames sent in one turn of the loop share a write
   virtual std::size_t queued_bytes() const = 0;        // for back-pressure
-  virtual void set_max_frame(std::size_t bytes) = 0;   // a longer frame closes with kProtocol
+  virtual void set_max_frame(std::size_t bytes) = 0;   // a longer frame closes with kProtocol, and its sender is told
   virtual void close_after_send() = 0;                 // flush what is queued, then close (on_close is not called)
-  virtual void pause_reading(bool paused) = 0;
+  virtual void pause_reading(bool paused) = 0;  // while paused, the end of the other side is not noticed
   virtual const PeerIdentity& peer() const = 0;
 };
 

@@ -50,7 +50,8 @@ Result<Enrolment> enrol(const std::string& endpoint, const std::string& token, c
   };
   auto stream = BlockingStream::open(*where, *tls, deadline);
   if (!stream) return in_context(stream.error());
-  if (const auto welcome = shake_hands(**stream, PeerRole::kJoin, deadline); !welcome) return in_context(welcome.error());
+  if (const auto welcome = shake_hands(**stream, PeerRole::kJoin, deadline); !welcome)
+    return in_context(welcome.error());
   const JoinRequest request{parsed->id, parsed->secret, node_name, own->csr_pem};
   if (const auto sent = (*stream)->send(encode_frame({1, request}), deadline); !sent) return in_context(sent.error());
   const auto answer = (*stream)->receive(deadline);

@@ -21,7 +21,21 @@ void Loop::run() {
   impl_->io.run();
 }
 void Loop::stop() { impl_->io.stop(); }
-void Loop::post(std::function<void()> task) { asio::post(impl_->io, std::move(task)); }
+void Loop::post(std::function<void()> task) {
+  {
+    const std::lock_guard lock(impl_->mutex);
+    impl_->posted.push_back(std::move(task));
+    if (impl_->posted.size() > 1) return;  // the loop has been woken for the first of them
+  }
+  asio::post(impl_->io, [impl = impl_.get()] {
+    {
+      const std::lock_guard lock(impl->mutex);
+      impl->running.swap(impl->posted);
+    }
+    for (auto& task : impl->running) task();
+    impl->running.clear();
+  });
+}
 
 // The handles own the Asio object and the callback; what Asio holds is a weak reference, so that a destroyed handle
 // never calls, even if its completion was already queued.

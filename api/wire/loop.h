@@ -1,5 +1,6 @@
 // Loop: one thread's event loop over Boost.Asio, hidden so that few files compile it. Everything but post() and stop()
 // may be called only on the loop's thread (or before run()). Callbacks run on the loop's thread.
+// What was made on a loop (connections, listeners, timers, watches) has to go before the loop does.
 #pragma once
 
 #include <cstdint>
@@ -23,7 +24,8 @@ class Loop {
   class Timer;
   std::shared_ptr<Timer> after_ms(std::int64_t delay_ms, std::function<void()> task);
 
-  // Calls `ready` whenever `fd` is readable (level-triggered) until the handle is destroyed. The fd stays the caller's.
+  // Calls `ready` whenever `fd` is readable (level-triggered) until the handle is destroyed. The fd stays the caller's, and
+  // becomes non-blocking. A pidfd is readable once its process has ended.
   class Watch;
   std::shared_ptr<Watch> watch_readable(int fd, std::function<void()> ready);
 

@@ -66,6 +66,7 @@ Result<std::string> read_file(const std::string& path) {
 // Whole or not at all: a crash in the middle leaves no half file under the name.
 Status write_file(const std::string& path, const std::string& text, mode_t mode) {
   const std::string temporary = path + ".new";
+  ::unlink(temporary.c_str());  // of a crash, with whatever mode it had
   const int fd = ::open(temporary.c_str(), O_CREAT | O_WRONLY | O_TRUNC | O_CLOEXEC, mode);
   if (fd < 0) return internal("cannot write " + path + ": " + std::strerror(errno));
   const bool good = ::write(fd, text.data(), text.size()) == static_cast<ssize_t>(text.size()) && ::fsync(fd) == 0;
@@ -103,7 +104,8 @@ CertPtr make_certificate(EVP_PKEY* key, std::string_view common_name, std::int64
   X509_time_adj_ex(X509_getm_notAfter(certificate.get()), static_cast<int>(days), 0, nullptr);
   X509_set_pubkey(certificate.get(), key);
   X509_NAME* name = X509_get_subject_name(certificate.get());
-  X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_UTF8, reinterpret_cast<const unsigned char*>(common_name.data()),
+  // The type by itself, not MBSTRING_UTF8: that would refuse names of more than 64 bytes, and a node may have 255.
+  X509_NAME_add_entry_by_txt(name, "CN", V_ASN1_UTF8STRING, reinterpret_cast<const unsigned char*>(common_name.data()),
                              static_cast<int>(common_name.size()), -1, 0);
   X509* signer = issuer == nullptr ? certificate.get() : issuer;
   X509_set_issuer_name(certificate.get(), X509_get_subject_name(signer));
@@ -232,7 +234,7 @@ Result<KeyAndRequest> make_key_and_request(std::string_view common_name) {
   const KeyPtr key(EVP_EC_gen("P-256"));
   const RequestPtr request(X509_REQ_new());
   if (!key || !request) return internal("cannot make a key: " + last_tls_error());
-  X509_NAME_add_entry_by_txt(X509_REQ_get_subject_name(request.get()), "CN", MBSTRING_UTF8,
+  X509_NAME_add_entry_by_txt(X509_REQ_get_subject_name(request.get()), "CN", V_ASN1_UTF8STRING,
                              reinterpret_cast<const unsigned char*>(common_name.data()),
                              static_cast<int>(common_name.size()), -1, 0);
   X509_REQ_set_pubkey(request.get(), key.get());

@@ -35,10 +35,9 @@ int check_fingerprint(X509_STORE_CTX* store, void* argument) {
   const auto* expected = static_cast<const TlsContext*>(argument);
   STACK_OF(X509)* chain = X509_STORE_CTX_get0_untrusted(store);
   const int count = chain == nullptr ? 0 : sk_X509_num(chain);
-  if (count < 2) return 0;
-  X509* server = sk_X509_value(chain, 0);
-  X509* authority = sk_X509_value(chain, count - 1);
-  const bool good = fingerprint_of(authority) == expected->fingerprint &&
+  X509* server = count < 2 ? nullptr : sk_X509_value(chain, 0);
+  X509* authority = count < 2 ? nullptr : sk_X509_value(chain, count - 1);
+  const bool good = server != nullptr && fingerprint_of(authority) == expected->fingerprint &&
                     X509_verify(server, X509_get0_pubkey(authority)) == 1 &&
                     X509_check_purpose(server, X509_PURPOSE_SSL_SERVER, 0) == 1;
   if (!good) X509_STORE_CTX_set_error(store, X509_V_ERR_APPLICATION_VERIFICATION);

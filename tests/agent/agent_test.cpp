@@ -4,7 +4,7 @@
 #include <filesystem>
 #include <gmock/gmock.h>
 
-#include "fake_server.h"
+#include "running_agent.h"
 
 namespace berth::agent {
 namespace {
@@ -14,62 +14,6 @@ using state::PodState;
 using testing::HasSubstr;
 using testing::StartsWith;
 
-AgentOptions options_for(const std::string& socket, const std::string& data) {
-  AgentOptions options;
-  options.server = socket;
-  options.data_directory = data;
-  options.node_name = "testnode";
-  return options;
-}
-
-// An agent on a thread of this process.
-class AgentThread {
- public:
-  explicit AgentThread(AgentOptions options)
-      : agent_(std::move(options)), thread_([this] {
-          const auto ended = agent_.run();
-          EXPECT_TRUE(ended) << ended.error().message;
-        }) {}
-  ~AgentThread() {
-    agent_.request_stop();
-    thread_.join();
-  }
-  AgentThread(const AgentThread&) = delete;
-  AgentThread& operator=(const AgentThread&) = delete;
-
- private:
-  Agent agent_;
-  std::thread thread_;
-};
-
-// An agent in a process of its own, to be killed.
-class AgentProcess {
- public:
-  AgentProcess(const std::string& socket, const std::string& data) {
-    std::string server = "BERTH_TEST_AGENT_SERVER=" + socket;
-    std::string directory = "BERTH_TEST_AGENT_DATA=" + data;
-    std::string path = "PATH=" + std::string(std::getenv("PATH"));
-    char* env[] = {server.data(), directory.data(), path.data(), nullptr};
-    char* argv[] = {
-        const_cast<char*>("agent"), const_cast<char*>("--gtest_filter=AgentProcess.DISABLED_IsRunByOtherTests"),
-        const_cast<char*>("--gtest_also_run_disabled_tests"), const_cast<char*>("--gtest_brief=1"), nullptr};
-    EXPECT_EQ(posix_spawn(&pid_, "/proc/self/exe", nullptr, nullptr, argv, env), 0);
-  }
-  ~AgentProcess() { kill_it(); }
-  AgentProcess(const AgentProcess&) = delete;
-  AgentProcess& operator=(const AgentProcess&) = delete;
-  pid_t pid() const { return pid_; }
-  void kill_it() {
-    if (pid_ <= 0) return;
-    kill(pid_, SIGKILL);
-    waitpid(pid_, nullptr, 0);
-    pid_ = -1;
-  }
-
- private:
-  pid_t pid_ = -1;
-};
-
 TEST(AgentProcess, DISABLED_IsRunByOtherTests) {
   const char* server = std::getenv("BERTH_TEST_AGENT_SERVER");
   const char* data = std::getenv("BERTH_TEST_AGENT_DATA");
@@ -77,33 +21,6 @@ TEST(AgentProcess, DISABLED_IsRunByOtherTests) {
   Agent agent(options_for(server, data));
   EXPECT_TRUE(agent.run());
 }
-
-class AgentTest : public testing::Test {
- protected:
-  // Whatever a test leaves running ends with it.
-  ~AgentTest() override {
-    std::error_code error;
-    for (const auto& entry : std::filesystem::directory_iterator(data() + "/pods", error)) {
-      const pid_t shim = static_cast<pid_t>(std::atoi(contents(entry.path().string() + "/lock").c_str()));
-      if (shim > 0 && contents("/proc/" + std::to_string(shim) + "/comm") == "berth-shim\n")
-        kill(shim, shim::kKillSignal);
-    }
-    const std::string instance = contents(data() + "/instance").substr(0, 8);
-    if (instance.empty()) return;
-    const Cgroups cgroups = Cgroups::detect({.instance = instance});
-    eventually([&] { return cgroups.names().empty(); }, 5000);
-    cgroups.remove_parents();
-  }
-  std::string data() const { return directory_ / "data"; }
-  std::string pod_directory(const state::PodRef& ref) const { return data() + "/pods/" + Layout::pod_name(ref); }
-  AgentOptions options() const { return options_for(server_.socket(), data()); }
-  std::string output(std::uint64_t job, std::uint32_t index = 0) const {
-    return contents(data() + "/jobs/" + std::to_string(job) + "/" + std::to_string(index) + ".out");
-  }
-
-  TemporaryDirectory directory_;
-  FakeServer server_{directory_ / "server.sock"};
-};
 
 TEST_F(AgentTest, SaysWhatTheNodeHasAndBeats) {
   AgentOptions offer = options();
@@ -147,8 +64,8 @@ TEST_F(AgentTest, RunsPodsAndTellsTheirStartsEndsAndOutput) {
     EXPECT_EQ(output(7, e), "index " + std::to_string(e) + " of 7\n");
   }
   server_.send(state::ForgetPods{{pod_ref(7, 0), pod_ref(7, 1)}});
-  EXPECT_TRUE(eventually([&] { return access(pod_directory(pod_ref(7, 1)).c_str(), F_OK) != 0; }));
-  EXPECT_EQ(access(pod_directory(pod_ref(7, 2)).c_str(), F_OK), 0) << "its end is not durable yet";
+  EXPECT_TRUE(eventually([&] { return access(pod_file(pod_ref(7, 1)).c_str(), F_OK) != 0; }));
+  EXPECT_EQ(access(pod_file(pod_ref(7, 2)).c_str(), F_OK), 0) << "its end is not durable yet";
   server_.send(state::ForgetJobs{{state::JobId{7}}});
   EXPECT_TRUE(eventually([&] { return access((data() + "/jobs/7").c_str(), F_OK) != 0; }));
 }
@@ -237,7 +154,7 @@ TEST_F(AgentTest, TellsAnEndAgainUntilItIsForgotten) {
   ASSERT_EQ(server_.last_hello().pods.size(), 1U);
   EXPECT_FALSE(server_.last_hello().pods[0].running);
   server_.send(state::ForgetPods{{pod_ref(15)}});
-  ASSERT_TRUE(eventually([&] { return access(pod_directory(pod_ref(15)).c_str(), F_OK) != 0; }));
+  ASSERT_TRUE(eventually([&] { return access(pod_file(pod_ref(15)).c_str(), F_OK) != 0; }));
   server_.drop_connection();
   ASSERT_TRUE(server_.wait_hellos(3));
   EXPECT_TRUE(server_.last_hello().pods.empty());
@@ -258,7 +175,7 @@ TEST_F(AgentTest, PodsOutliveAKilledAgentAndTheNextOneTakesThemOver) {
   first.kill_it();
   server_.clear();
   ASSERT_TRUE(write_file(go + ".short", ""));
-  ASSERT_TRUE(eventually([&] { return read_exit_record(pod_directory(pod_ref(21))).has_value(); }));
+  ASSERT_TRUE(eventually([&] { return read_pod_facts(pod_file(pod_ref(21)))->end.has_value(); }));
 
   const AgentProcess second(server_.socket(), data());
   ASSERT_TRUE(server_.wait_hellos(2));
@@ -314,7 +231,7 @@ TEST_F(AgentTest, AStopSurvivesTheAgentThatWasTold) {
   server_.start(std::move(order));
   ASSERT_TRUE(eventually([&] { return output(23) == "ready\n"; }));
   server_.stop(pod_ref(23));
-  ASSERT_TRUE(eventually([&] { return access((pod_directory(pod_ref(23)) + "/stop").c_str(), F_OK) == 0; }));
+  ASSERT_TRUE(eventually([&] { return read_pod_facts(pod_file(pod_ref(23)))->stop.has_value(); }));
   first.kill_it();
   const AgentProcess second(server_.socket(), data());
   const state::PodEnd end = server_.wait_end(pod_ref(23));
@@ -328,7 +245,7 @@ TEST_F(AgentTest, AShimThatIsKilledTakesItsPodWithIt) {
   server_.start(script_order(24, "echo $$; exec sleep 1000"));
   ASSERT_TRUE(server_.wait_started(pod_ref(24)));
   const pid_t pod = pid_in(data() + "/jobs/24/0.out");
-  kill(static_cast<pid_t>(std::atoi(contents(pod_directory(pod_ref(24)) + "/lock").c_str())), SIGKILL);
+  kill(read_pod_facts(pod_file(pod_ref(24)))->shim_pid, SIGKILL);
   const state::PodEnd end = server_.wait_end(pod_ref(24));
   EXPECT_EQ(end.outcome.state, PodState::kFailed);
   EXPECT_EQ(end.message, "the pod's shim died");
@@ -341,10 +258,12 @@ TEST_F(AgentTest, PodsOfAnEarlierBootWereLostWithIt) {
   server_.start(script_order(25, "exec sleep 1000"));
   ASSERT_TRUE(server_.wait_started(pod_ref(25)));
   first.kill_it();
-  kill(static_cast<pid_t>(std::atoi(contents(pod_directory(pod_ref(25)) + "/lock").c_str())), shim::kKillSignal);
-  const std::string record = pod_directory(pod_ref(25)) + "/exit";
-  ASSERT_TRUE(eventually([&] { return access(record.c_str(), F_OK) == 0; }));
-  unlink(record.c_str());  // a machine that loses power writes none
+  kill(read_pod_facts(pod_file(pod_ref(25)))->shim_pid, shim::kKillSignal);
+  ASSERT_TRUE(eventually([&] { return read_pod_facts(pod_file(pod_ref(25)))->end.has_value(); }));
+  // A machine that loses power writes no end.
+  const Fd file(open(pod_file(pod_ref(25)).c_str(), O_RDWR | O_CLOEXEC));
+  const std::uint32_t no = 0;
+  ASSERT_EQ(pwrite(file.get(), &no, sizeof no, offsetof(shim::PodRecord, ended)), 4);
   ASSERT_TRUE(write_file(data() + "/boot", "another boot\n"));
   const AgentProcess second(server_.socket(), data());
   const state::PodEnd end = server_.wait_end(pod_ref(25));
@@ -352,9 +271,10 @@ TEST_F(AgentTest, PodsOfAnEarlierBootWereLostWithIt) {
   EXPECT_EQ(end.message, "the node rebooted");
 }
 
-TEST_F(AgentTest, ADirectoryWhoseShimNeverStartedIsNotAPod) {
-  ASSERT_TRUE(make_directories(pod_directory(pod_ref(26)), 0700));
-  ASSERT_TRUE(write_file(pod_directory(pod_ref(26)) + "/order", "half"));
+TEST_F(AgentTest, AFileWhoseShimNeverStartedIsNotAPod) {
+  ASSERT_TRUE(Layout(data()).make());
+  ASSERT_TRUE(create_pod_file(pod_file(pod_ref(26)), "Atrue", encode_order(script_order(26, ""), {0, 0, 1, 0})));
+  ASSERT_TRUE(write_file(pod_file(pod_ref(27)), "half"));
   const AgentThread agent(options());
   ASSERT_TRUE(server_.wait_hellos(1));
   EXPECT_TRUE(server_.last_hello().pods.empty());

@@ -19,6 +19,7 @@
 
 #include "agent/io/cgroup.h"
 #include "agent/io/files.h"
+#include "agent/io/pod_file.h"
 #include "agent/io/pod_input.h"
 #include "agent/io/shim_launcher.h"
 
@@ -65,7 +66,6 @@ class ShimRun {
     program_ = directory_ / "shim";
     EXPECT_TRUE(write_file(program_, shim_program(), 0755));
     EXPECT_EQ(pipe2(notify_, O_CLOEXEC), 0);
-    EXPECT_TRUE(make_directory(pod(), 0700));
   }
   ~ShimRun() {
     if (pid_ > 0) {
@@ -91,19 +91,18 @@ class ShimRun {
   void start(bool with_output = true) {
     if (with_output) input_.add(shim::kOutputOwn, output());
     input_.add(shim::kLaunchId, 77);
-    ASSERT_TRUE(write_file(pod() + "/input", input_.bytes()));
-    const int lock = open((pod() + "/lock").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    const auto file = create_pod_file(pod(), input_.bytes(), "");
+    ASSERT_TRUE(file) << file.error().message;
+    const Fd lock(fcntl(file->get(), F_DUPFD_CLOEXEC, 105));
     posix_spawn_file_actions_t actions;
     posix_spawn_file_actions_init(&actions);
     posix_spawn_file_actions_adddup2(&actions, notify_[1], 104);
-    posix_spawn_file_actions_adddup2(&actions, lock, shim::kLockFd);
+    posix_spawn_file_actions_adddup2(&actions, lock.get(), shim::kPodFd);
     posix_spawn_file_actions_adddup2(&actions, 104, shim::kNotifyFd);
-    std::string directory = pod();
-    char* argv[] = {program_.data(), directory.data(), nullptr};
+    char* argv[] = {program_.data(), nullptr};
     char* env[] = {nullptr};
     ASSERT_EQ(posix_spawn(&pid_, program_.c_str(), &actions, nullptr, argv, env), 0);
     posix_spawn_file_actions_destroy(&actions);
-    close(lock);
   }
   // Waits for the notice that the pod runs.
   bool wait_started() {
@@ -112,13 +111,14 @@ class ShimRun {
     return poll(&waiting, 1, 20'000) == 1 && read(notify_[0], &notice, sizeof notice) == sizeof notice &&
            notice.launch_id == 77 && notice.started_us > 0;
   }
-  // Waits for the shim itself to end; its exit record.
-  std::optional<ExitRecord> wait() {
+  // Waits for the shim itself to end; its record.
+  std::optional<ShimEnded> wait() {
     int status = 0;
     if (waitpid(pid_, &status, 0) != pid_) return std::nullopt;
     pid_ = -1;
     EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0) << "the shim itself ended badly: " << status;
-    return read_exit_record(pod());
+    const auto facts = read_pod_facts(pod());
+    return facts ? facts->end : std::nullopt;
   }
   pid_t pid() const { return pid_; }
 

@@ -1,5 +1,5 @@
-// Random histories: after every batch the invariants hold, the batch survives its encoding, and a replica that only sees
-// bytes is the same cluster.
+// Random histories: after every batch the invariants hold, the batch survives its encoding, and a replica that only
+// sees bytes is the same cluster.
 #include <gtest/gtest.h>
 
 #include "state/cluster.h"
@@ -57,7 +57,8 @@ TEST(RandomHistories, AClusterFromASnapshotGoesOnLikeTheOriginal) {
     }
     EXPECT_EQ(loaded->hash(), cluster.hash()) << "seed " << seed;
     for (const auto& [id, job] : cluster.jobs()) {
-      EXPECT_EQ(loaded->job_by_submit_key(job->submit_key) == nullptr, cluster.job_by_submit_key(job->submit_key) == nullptr);
+      EXPECT_EQ(loaded->job_by_submit_key(job->submit_key) == nullptr,
+                cluster.job_by_submit_key(job->submit_key) == nullptr);
     }
   }
 }
@@ -81,7 +82,8 @@ TEST(RandomHistories, DamagedBatchesAndSnapshotsAreRefusedOrMeanSomethingNeverAC
     std::string bytes = encode_batch(random.next(cluster));
     for (int i = 0; i < 40; ++i) {
       std::string bad = bytes.substr(0, i % 4 == 0 ? dice() % (bytes.size() + 1) : bytes.size());
-      for (int flips = 0; flips < 1 + i % 3 && !bad.empty(); ++flips) bad[dice() % bad.size()] ^= static_cast<char>(1 << dice() % 8);
+      for (int flips = 0; flips < 1 + i % 3 && !bad.empty(); ++flips)
+        bad[dice() % bad.size()] ^= static_cast<char>(1 << dice() % 8);
       const auto decoded = decode_batch(bytes_of(bad));
       if (decoded) encode_batch(*decoded);
     }

@@ -1,7 +1,6 @@
 #include "state/store/crc32c.h"
 
 #include <gtest/gtest.h>
-
 #include <string>
 
 #include "tests/state/dice.h"

@@ -1,5 +1,5 @@
-// Random batches that follow from a cluster's state: every kind of event, with the sizes and corners that a real core makes.
-// A seed gives the same batches again.
+// Random batches that follow from a cluster's state: every kind of event, with the sizes and corners that a real core
+// makes. A seed gives the same batches again.
 #pragma once
 
 #include <algorithm>
@@ -189,7 +189,8 @@ inline bool RandomBatches::node(const Cluster& cluster, Event& event) {
   const auto& nodes = cluster.nodes();
   if (nodes.size() < 3 || chance(20)) {
     const NodeId id{cluster.last_node_id().value + 1 + below(2)};
-    event = NodeJoined{id, {"node-" + std::to_string(id.value), word(8), word(8), "1", "none", {below(64'000), 1024, 8}, {word(4)}}};
+    event = NodeJoined{
+        id, {"node-" + std::to_string(id.value), word(8), word(8), "1", "none", {below(64'000), 1024, 8}, {word(4)}}};
     return true;
   }
   auto it = nodes.begin();
@@ -201,20 +202,29 @@ inline bool RandomBatches::node(const Cluster& cluster, Event& event) {
       event = NodeJoined{it->first, std::move(info)};
       return true;
     }
-    case 1: event = NodeStateChanged{it->first, static_cast<NodeState>(below(3)), word(12)}; return true;
-    default: event = NodeRemoved{it->first}; return cluster.pods_of(it->first).empty();
+    case 1:
+      event = NodeStateChanged{it->first, static_cast<NodeState>(below(3)), word(12)};
+      return true;
+    default:
+      event = NodeRemoved{it->first};
+      return cluster.pods_of(it->first).empty();
   }
 }
 
 inline bool RandomBatches::admin(const Cluster& cluster, Event& event) {
   switch (below(4)) {
-    case 0: event = QueueSet{{"q" + std::to_string(below(5)), static_cast<std::int32_t>(below(100)), below(1000)}}; return true;
+    case 0:
+      event = QueueSet{{"q" + std::to_string(below(5)), static_cast<std::int32_t>(below(100)), below(1000)}};
+      return true;
     case 1: {
       if (cluster.queues().size() == 1) return false;
       event = QueueRemoved{cluster.queues().rbegin()->first};
       return cluster.queues().rbegin()->first != "default";
     }
-    case 2: event = TokenAdded{{"t" + std::to_string(below(9)), word(64), static_cast<TokenRole>(below(2)), word(5), now_, 0}}; return true;
+    case 2:
+      event =
+          TokenAdded{{"t" + std::to_string(below(9)), word(64), static_cast<TokenRole>(below(2)), word(5), now_, 0}};
+      return true;
     default: {
       if (cluster.tokens().empty()) return false;
       event = TokenRemoved{cluster.tokens().begin()->first};

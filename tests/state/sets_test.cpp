@@ -1,6 +1,5 @@
 // IndexSet and IntervalSet against sets of single numbers.
 #include <gtest/gtest.h>
-
 #include <set>
 
 #include "state/index_set.h"
@@ -18,9 +17,18 @@ std::set<std::uint32_t> numbers(const IndexSet& set) {
 
 TEST(IndexSet, AcceptsWhatUsersWriteAndSaysItInOneWay) {
   const std::pair<const char*, const char*> cases[] = {
-      {"0", "0"},           {"1-1000", "1-1000"},     {"0-99:2", "0-98:2"},   {"7-9,1,3", "1,3,7-9"},
-      {"1,2,3", "1-3"},     {"5-5", "5"},             {"3-4:7", "3"},         {"1-3,4-6", "1-6"},
-      {"10-20:5,21", "10-20:5,21"}, {"4000000000", "4000000000"}, {"2,1", "1-2"}, {"007", "7"},
+      {"0", "0"},
+      {"1-1000", "1-1000"},
+      {"0-99:2", "0-98:2"},
+      {"7-9,1,3", "1,3,7-9"},
+      {"1,2,3", "1-3"},
+      {"5-5", "5"},
+      {"3-4:7", "3"},
+      {"1-3,4-6", "1-6"},
+      {"10-20:5,21", "10-20:5,21"},
+      {"4000000000", "4000000000"},
+      {"2,1", "1-2"},
+      {"007", "7"},
   };
   for (const auto& [text, canonical] : cases) {
     const auto set = IndexSet::parse(text, "array");
@@ -31,8 +39,31 @@ TEST(IndexSet, AcceptsWhatUsersWriteAndSaysItInOneWay) {
 }
 
 TEST(IndexSet, RefusesInOneLineThatNamesTheFieldAndThePart) {
-  for (const char* text : {"", ",", "1,", ",1", "a", "-1", "1-", "3-1", "1-2:", "1-2:0", "1:2", "1--2", "1 -2", " 1", "1 ", "0x1", "1.5",
-                           "4000000001", "99999999999999999999", "1-3,3", "1-9,4", "0-10:2,1-11:2", "1-10000001", "1\n2", "1-2:x"}) {
+  for (const char* text : {"",
+                           ",",
+                           "1,",
+                           ",1",
+                           "a",
+                           "-1",
+                           "1-",
+                           "3-1",
+                           "1-2:",
+                           "1-2:0",
+                           "1:2",
+                           "1--2",
+                           "1 -2",
+                           " 1",
+                           "1 ",
+                           "0x1",
+                           "1.5",
+                           "4000000001",
+                           "99999999999999999999",
+                           "1-3,3",
+                           "1-9,4",
+                           "0-10:2,1-11:2",
+                           "1-10000001",
+                           "1\n2",
+                           "1-2:x"}) {
     const auto set = IndexSet::parse(text, "array");
     ASSERT_FALSE(set) << text;
     EXPECT_EQ(set.error().code, ErrorCode::kInvalid);
@@ -62,7 +93,8 @@ TEST(IndexSet, HoldsTheSameNumbersAsAPlainSet) {
       const std::uint32_t first = random() % 200;
       const std::uint32_t last = first + random() % 40;
       const std::uint32_t step = 1 + random() % 5;
-      text += (text.empty() ? "" : ",") + std::to_string(first) + "-" + std::to_string(last) + ":" + std::to_string(step);
+      text +=
+          (text.empty() ? "" : ",") + std::to_string(first) + "-" + std::to_string(last) + ":" + std::to_string(step);
       for (std::uint32_t i = first; i <= last; i += step) repeated |= !plain.insert(i).second;
     }
     const auto set = IndexSet::parse(text, "array");
@@ -129,7 +161,9 @@ TEST(IntervalSet, HoldsTheSameNumbersAsAPlainSetInMaximalRuns) {
       bool first_run = true;
       for (const auto& [run, run_end] : set.intervals()) {
         ASSERT_LT(run, run_end);
-        if (!first_run) ASSERT_GT(run, last_end);  // neighbours would be one run
+        if (!first_run) {
+          ASSERT_GT(run, last_end);  // neighbours would be one run
+        }
         last_end = run_end;
         first_run = false;
       }

@@ -1,12 +1,11 @@
 // Faults of the disk, planted under the store: this program's own write, reserve and sync calls stand in for the C
 // library's and fail on demand for files of the journal.
+#include <atomic>
+#include <cerrno>
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sys/syscall.h>
 #include <unistd.h>
-
-#include <atomic>
-#include <cerrno>
 
 #include "tests/state/store_fixture.h"
 
@@ -14,8 +13,8 @@ namespace {
 
 struct Faults {
   std::atomic<int> write_error{0};
-  std::atomic<int> write_after{0};         // so many bytes of a failing write still get through
-  std::atomic<bool> short_writes{false};   // every write does one seventh of the work
+  std::atomic<int> write_after{0};        // so many bytes of a failing write still get through
+  std::atomic<bool> short_writes{false};  // every write does one seventh of the work
   std::atomic<int> reserve_error{0};
   std::atomic<int> sync_error{0};
   std::atomic<int> cut_error{0};
@@ -28,7 +27,8 @@ bool in_journal(int fd) {
   std::array<char, 512> target{};
   const std::string link = "/proc/self/fd/" + std::to_string(fd);
   const ssize_t length = ::readlink(link.c_str(), target.data(), target.size());
-  return length > 0 && std::string_view(target.data(), static_cast<std::size_t>(length)).find("/journal/") != std::string_view::npos;
+  return length > 0 &&
+         std::string_view(target.data(), static_cast<std::size_t>(length)).find("/journal/") != std::string_view::npos;
 }
 
 int fail(int error) {
@@ -54,7 +54,9 @@ ssize_t pwrite(int fd, const void* bytes, std::size_t count, off_t offset) {
   }
   return real_pwrite(fd, bytes, count, offset);
 }
-ssize_t pwrite64(int fd, const void* bytes, std::size_t count, off_t offset) { return pwrite(fd, bytes, count, offset); }
+ssize_t pwrite64(int fd, const void* bytes, std::size_t count, off_t offset) {
+  return pwrite(fd, bytes, count, offset);
+}
 
 int fdatasync(int fd) {
   if (in_journal(fd)) {
@@ -113,6 +115,7 @@ class StoreFaultsTest : public testing::StoreTest {
 };
 
 TEST_F(StoreFaultsTest, OneGroupIsOneWriteAndOneSync) {
+  options_.segment_bytes = 1 << 20;
   open();
   append(1, 1);
   faults.syncs = faults.writes = 0;
@@ -162,7 +165,8 @@ TEST_F(StoreFaultsTest, AWholeRecordThatWasWrittenBeforeTheDiskWasFullIsTakenBac
   append(1, 1);
   const std::vector<std::string> records{next(), next()};
   faults.write_error = ENOSPC;
-  faults.write_after = static_cast<int>(24 + (records[0].size() + 7) / 8 * 8);  // all of the first, nothing of the second
+  faults.write_after =
+      static_cast<int>(24 + (records[0].size() + 7) / 8 * 8);  // all of the first, nothing of the second
   ASSERT_FALSE(store_->append(2, records));
   EXPECT_EQ(index_after_crash(), 1U);
   heal();

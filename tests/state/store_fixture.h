@@ -1,11 +1,10 @@
 // A store in a directory of its own, with batches to put into it and a model of what it must hold.
 #pragma once
 
-#include <gtest/gtest.h>
-#include <stdlib.h>
-
 #include <filesystem>
 #include <fstream>
+#include <gtest/gtest.h>
+#include <stdlib.h>
 #include <string>
 #include <vector>
 
@@ -18,7 +17,7 @@ namespace berth::store::testing {
 class StoreTest : public ::testing::Test {
  protected:
   void SetUp() override {
-    std::string pattern = (std::filesystem::temp_directory_path() / "berth-store-XXXXXX").string();
+    std::string pattern = parent_ + "/berth-store-XXXXXX";
     ASSERT_NE(::mkdtemp(pattern.data()), nullptr);
     root_ = pattern;
     options_.directory = root_ + "/data";
@@ -63,7 +62,8 @@ class StoreTest : public ::testing::Test {
 
   std::vector<std::string> files(const std::string& part) const {
     std::vector<std::string> found;
-    for (const auto& entry : std::filesystem::directory_iterator(options_.directory + "/" + part)) found.push_back(entry.path().string());
+    for (const auto& entry : std::filesystem::directory_iterator(options_.directory + "/" + part))
+      found.push_back(entry.path().string());
     std::sort(found.begin(), found.end());
     return found;
   }
@@ -77,6 +77,7 @@ class StoreTest : public ::testing::Test {
     ASSERT_TRUE(out.good()) << path;
   }
 
+  std::string parent_ = std::filesystem::temp_directory_path().string();
   std::string root_;
   StoreOptions options_;
   std::unique_ptr<Store> store_;

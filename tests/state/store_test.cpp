@@ -1,10 +1,9 @@
 // The store as its users see it: what was appended is there again, one holder at a time, snapshots, bounded disk use.
 #include "state/store/store.h"
 
+#include <chrono>
 #include <gtest/gtest.h>
 #include <sys/stat.h>
-
-#include <chrono>
 #include <thread>
 
 #include "tests/state/store_fixture.h"
@@ -117,7 +116,8 @@ TEST_F(StoreTest, SnapshotsAreMadeBesideTheJournalAndOldSegmentsGo) {
   }
   EXPECT_EQ(store_->snapshot_error(), "");
   ASSERT_TRUE(eventually([&] { return files("snapshot").size() <= 2; }));
-  ASSERT_TRUE(eventually([&] { return files("journal").front().find("00000000000000000001.log") == std::string::npos; }));
+  ASSERT_TRUE(
+      eventually([&] { return files("journal").front().find("00000000000000000001.log") == std::string::npos; }));
   close();
   const std::uint64_t newest = std::stoull(std::filesystem::path(files("snapshot").back()).stem().string());
   open();
@@ -149,7 +149,8 @@ TEST_F(StoreTest, ADamagedSnapshotIsPassedOverForTheOneBeforeItAndReported) {
   write(snapshots[1], bytes);
   open();
   ASSERT_EQ(recovered_.warnings.size(), 1U);
-  EXPECT_NE(recovered_.warnings[0].find(snapshots[1] + " is damaged at offset"), std::string::npos) << recovered_.warnings[0];
+  EXPECT_NE(recovered_.warnings[0].find(snapshots[1] + " is damaged at offset"), std::string::npos)
+      << recovered_.warnings[0];
   expect_model();
   close();
   open();

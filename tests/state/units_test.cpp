@@ -1,9 +1,8 @@
 #include "state/units.h"
 
-#include <gtest/gtest.h>
-
 #include <cmath>
 #include <ctime>
+#include <gtest/gtest.h>
 #include <random>
 
 #include "state/records.h"
@@ -22,15 +21,17 @@ void refused(const Result<T>& result, const std::string& text) {
 }
 
 TEST(Cpus, AreReadExactly) {
-  const std::pair<const char*, std::uint32_t> cases[] = {{"2", 2000},   {"0.5", 500},  {"1500m", 1500}, {"0.001", 1},
-                                                         {"1m", 1},     {"1.25", 1250}, {"1000000", 1'000'000'000}, {"0.0001", 1}};
+  const std::pair<const char*, std::uint32_t> cases[] = {
+      {"2", 2000},  {"0.5", 500}, {"1500m", 1500}, {"0.001", 1}, {"1m", 1}, {"1.25", 1250}, {"1000000", 1'000'000'000},
+      {"0.0001", 1}};
   for (const auto& [text, milli] : cases) {
     const auto value = parse_cpu_milli(text, "field");
     ASSERT_TRUE(value) << text;
     EXPECT_EQ(*value, milli) << text;
   }
-  for (const char* text : {"", "0", "-1", "+1", "1.", ".5", "1e3", "0m", "1.5m", "1000000.001", "1000001", "2 ", "x", "1M", "1mm",
-                           "99999999999999999999", "1,5", "inf", "nan", "0.0"}) {
+  for (const char* text : {"",     "0",           "-1",      "+1", "1.", ".5", "1e3", "0m",
+                           "1.5m", "1000000.001", "1000001", "2 ", "x",  "1M", "1mm", "99999999999999999999",
+                           "1,5",  "inf",         "nan",     "0.0"}) {
     refused(parse_cpu_milli(text, "field"), text);
   }
 }
@@ -47,16 +48,17 @@ TEST(Cpus, SurviveBeingWrittenAndReadAgain) {
 
 TEST(Sizes, AreBinaryAndRoundedUp) {
   const std::pair<const char*, std::uint64_t> cases[] = {
-      {"512", 512},       {"512M", 512},     {"512Mi", 512}, {"512MiB", 512}, {"512MB", 512},       {"512m", 512},   {"2G", 2048},
-      {"1.5G", 1536},     {"1T", 1U << 20},  {"1K", 1},      {"1024K", 1},    {"1025K", 2},         {"0.5G", 512},   {"1P", 1U << 30},
-      {"1024T", 1U << 30}, {"0.1M", 1},      {"1.5", 2},     {"0.001G", 2},   {"1073741824", 1U << 30}};
+      {"512", 512},  {"512M", 512}, {"512Mi", 512}, {"512MiB", 512},         {"512MB", 512},
+      {"512m", 512}, {"2G", 2048},  {"1.5G", 1536}, {"1T", 1U << 20},        {"1K", 1},
+      {"1024K", 1},  {"1025K", 2},  {"0.5G", 512},  {"1P", 1U << 30},        {"1024T", 1U << 30},
+      {"0.1M", 1},   {"1.5", 2},    {"0.001G", 2},  {"1073741824", 1U << 30}};
   for (const auto& [text, mib] : cases) {
     const auto value = parse_mem_mib(text, "field");
     ASSERT_TRUE(value) << text;
     EXPECT_EQ(*value, mib) << text;
   }
-  for (const char* text : {"", "0", "0M", "-1", "1X", "1MX", "1Mib", "M", "1 G", "1.G", ".5G", "1e3", "2P", "1025T", "1073741825",
-                           "99999999999999999999G", "1GiBB", "1\n"}) {
+  for (const char* text : {"", "0", "0M", "-1", "1X", "1MX", "1Mib", "M", "1 G", "1.G", ".5G", "1e3", "2P", "1025T",
+                           "1073741825", "99999999999999999999G", "1GiBB", "1\n"}) {
     refused(parse_mem_mib(text, "field"), text);
   }
 }
@@ -88,18 +90,55 @@ TEST(Durations, AreReadInAllForms) {
   constexpr std::int64_t kHour = 60 * kMinute;
   constexpr std::int64_t kDay = 24 * kHour;
   const std::pair<const char*, std::int64_t> cases[] = {
-      {"90", 90 * kSecond},  {"90s", 90 * kSecond}, {"15m", 15 * kMinute}, {"2h", 2 * kHour}, {"1d", kDay}, {"1h30m", 90 * kMinute},
-      {"250ms", 250},        {"1m250ms", kMinute + 250}, {"1.5h", 90 * kMinute}, {"0.5", 500}, {"1d2h3m4s5ms", kDay + 2 * kHour + 3 * kMinute + 4 * kSecond + 5},
-      {"10:30", 10 * kMinute + 30 * kSecond}, {"1:02:03", kHour + 2 * kMinute + 3 * kSecond}, {"90:00", 90 * kMinute},
-      {"2-12", 2 * kDay + 12 * kHour}, {"1-00:30", kDay + 30 * kMinute}, {"1-02:03:04", kDay + 2 * kHour + 3 * kMinute + 4 * kSecond},
+      {"90", 90 * kSecond},
+      {"90s", 90 * kSecond},
+      {"15m", 15 * kMinute},
+      {"2h", 2 * kHour},
+      {"1d", kDay},
+      {"1h30m", 90 * kMinute},
+      {"250ms", 250},
+      {"1m250ms", kMinute + 250},
+      {"1.5h", 90 * kMinute},
+      {"0.5", 500},
+      {"1d2h3m4s5ms", kDay + 2 * kHour + 3 * kMinute + 4 * kSecond + 5},
+      {"10:30", 10 * kMinute + 30 * kSecond},
+      {"1:02:03", kHour + 2 * kMinute + 3 * kSecond},
+      {"90:00", 90 * kMinute},
+      {"2-12", 2 * kDay + 12 * kHour},
+      {"1-00:30", kDay + 30 * kMinute},
+      {"1-02:03:04", kDay + 2 * kHour + 3 * kMinute + 4 * kSecond},
       {"3650d", 3650 * kDay}};
   for (const auto& [text, ms] : cases) {
     const auto value = parse_duration_ms(text, "field");
     ASSERT_TRUE(value) << text;
     EXPECT_EQ(*value, ms) << text;
   }
-  for (const char* text : {"", "0", "0s", "00:00", "-1", "-5m", "1x", "1h1h", "1m1h", "1h30", "h", "1:", ":1", "1:2:3:4", "1-", "-1:00",
-                           "1-2:3:4:5", "1--2", "3651d", "0-0", "1e3", "1.s", "99999999999999999999", "1 h", "10:3x", "1ms1ms"}) {
+  for (const char* text : {"",
+                           "0",
+                           "0s",
+                           "00:00",
+                           "-1",
+                           "-5m",
+                           "1x",
+                           "1h1h",
+                           "1m1h",
+                           "1h30",
+                           "h",
+                           "1:",
+                           ":1",
+                           "1:2:3:4",
+                           "1-",
+                           "-1:00",
+                           "1-2:3:4:5",
+                           "1--2",
+                           "3651d",
+                           "0-0",
+                           "1e3",
+                           "1.s",
+                           "99999999999999999999",
+                           "1 h",
+                           "10:3x",
+                           "1ms1ms"}) {
     refused(parse_duration_ms(text, "field"), text);
   }
 }
@@ -117,7 +156,8 @@ TEST(Durations, AreShownInTwoUnits) {
 TEST(Integers, StayWithinTheirBounds) {
   EXPECT_EQ(*parse_integer("-1000", "field", -1000, 1000), -1000);
   EXPECT_EQ(*parse_integer("7", "field", 0, 9), 7);
-  for (const char* text : {"", "10", "-1", "7 ", " 7", "+7", "7.0", "99999999999999999999", "x"}) refused(parse_integer(text, "field", 0, 9), text);
+  for (const char* text : {"", "10", "-1", "7 ", " 7", "+7", "7.0", "99999999999999999999", "x"})
+    refused(parse_integer(text, "field", 0, 9), text);
 }
 
 TEST(Times, AgreeWithTheCLibrary) {

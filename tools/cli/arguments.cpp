@@ -1,6 +1,7 @@
 #include "tools/cli/arguments.h"
 
 #include <algorithm>
+#include <set>
 
 #include "tools/cli/text.h"
 
@@ -14,6 +15,12 @@ using state::Status;
 using state::Unit;
 
 std::string hint(const std::string& meant) { return meant.empty() ? "" : "; did you mean " + meant + "?"; }
+
+// What an option whose value may be left out takes from the next word: only what can be nothing else.
+bool is_number(const std::string& word) {
+  const std::size_t from = word.starts_with('-') ? 1 : 0;
+  return word.size() > from && word.find_first_not_of("0123456789", from) == std::string::npos;
+}
 
 class Checker {
  public:
@@ -67,10 +74,15 @@ class Checker {
     }
     if (name == "help") return ask_for_help();
     if (option->value.empty() && equals != std::string::npos) return invalid("", "--" + name + " takes no value");
+    if (option->optional && equals == std::string::npos && at_ < words_.size() && is_number(words_[at_])) {
+      out_.words.push_back(word + "=" + words_[at_++]);
+      return Unit{};
+    }
     if (option->value.empty() || option->optional) {
       out_.words.push_back(word);
       return Unit{};
     }
+    if (!option->repeats && !given_.insert(option->name).second) return invalid("", "--" + name + " is given twice");
     out_.words.push_back("--" + name);
     if (equals == std::string::npos) return value_of(*option, "--" + name);
     return value(*option, "--" + name, word.substr(equals + 1));
@@ -82,6 +94,9 @@ class Checker {
       const OptionEntry* option = out_.page->option(word[i]);
       if (option == nullptr) return invalid("", "unknown option " + printable(i == 1 ? word : spelled));
       if (option->name == "help") return ask_for_help();
+      if (!option->value.empty() && !option->repeats && !given_.insert(option->name).second) {
+        return invalid("", spelled + " is given twice");
+      }
       out_.words.push_back(spelled);
       if (option->value.empty() || option->optional) continue;
       return i + 1 < word.size() ? value(*option, spelled, word.substr(i + 1)) : value_of(*option, spelled);
@@ -162,6 +177,7 @@ class Checker {
 
   const std::vector<std::string>& words_;
   Arguments& out_;
+  std::set<std::string> given_;
   std::size_t at_ = 0;
   std::size_t positionals_ = 0;
   bool done_ = false;

@@ -38,7 +38,11 @@ bool is_flag(const CLI::Option& option) { return option.get_items_expected_max()
 OptionEntry entry_of(const CLI::Option& option) {
   OptionEntry entry;
   if (!option.get_snames().empty()) entry.letter = option.get_snames().front()[0];
-  if (!option.get_lnames().empty()) entry.name = option.get_lnames().front();
+  entry.other_names = option.get_lnames();
+  if (!entry.other_names.empty()) {
+    entry.name = entry.other_names.front();
+    entry.other_names.erase(entry.other_names.begin());
+  }
   const TypeName type = type_name_of(option);
   // A flag whose type has a name of its own takes a value, but only written as --flag=VALUE.
   entry.optional = is_flag(option) && !type.value.empty() && type.value != "BOOLEAN" && type.value != "N";
@@ -71,6 +75,7 @@ std::vector<OptionEntry> options_of(const CLI::App& app) {
 CommandPage page_of(const CLI::App& app, const std::string& above, const std::vector<OptionEntry>& common) {
   CommandPage page;
   page.name = app.get_name();
+  page.aliases = app.get_aliases();
   page.path = above.empty() ? page.name : above + " " + page.name;
   page.group = app.get_group();
   const std::string text = app.get_description();
@@ -148,10 +153,10 @@ void add_commands(std::string& out, const CommandPage& page, std::size_t width) 
 }  // namespace
 
 std::string OptionEntry::spelling() const {
-  std::string text = letter != 0 ? std::string("-") + letter : "    ";
-  if (!name.empty()) text += (letter != 0 ? ", --" : "--") + name;
-  if (value.empty()) return text;
-  return text + (optional ? "[=" + value + "]" : " " + value);
+  std::string shown = letter != 0 ? std::string("-") + letter : "    ";
+  if (!name.empty()) shown += (letter != 0 ? ", --" : "--") + name;
+  if (value.empty()) return shown;
+  return shown + (optional ? "[=" + value + "]" : " " + value);
 }
 
 std::string CommandPage::usage() const {
@@ -160,8 +165,8 @@ std::string CommandPage::usage() const {
   for (const PositionalEntry& positional : positionals) {
     const bool last = command_words && &positional == &positionals.back();
     if (last) return line + " [--] COMMAND [ARG...]";
-    const std::string name = positional.name + (positional.repeats ? "..." : "");
-    line += positional.required ? " " + name : " [" + name + "]";
+    const std::string shown = positional.name + (positional.repeats ? "..." : "");
+    line += positional.required ? " " + shown : " [" + shown + "]";
   }
   return line;
 }
@@ -169,7 +174,8 @@ std::string CommandPage::usage() const {
 const OptionEntry* CommandPage::option(std::string_view wanted) const {
   for (const auto* list : {&options, &common_options}) {
     for (const OptionEntry& entry : *list) {
-      if (entry.name == wanted) return &entry;
+      const auto& others = entry.other_names;
+      if (entry.name == wanted || std::find(others.begin(), others.end(), wanted) != others.end()) return &entry;
     }
   }
   return nullptr;
@@ -186,7 +192,8 @@ const OptionEntry* CommandPage::option(char wanted) const {
 
 const CommandPage* CommandPage::command(std::string_view wanted) const {
   for (const CommandPage& entry : commands) {
-    if (entry.name == wanted) return &entry;
+    if (entry.name == wanted || std::find(entry.aliases.begin(), entry.aliases.end(), wanted) != entry.aliases.end())
+      return &entry;
   }
   return nullptr;
 }

@@ -11,8 +11,9 @@
 namespace berth::tools {
 
 struct OptionEntry {
-  char letter = 0;        // of -x, 0 for none
-  std::string name;       // of --name, without dashes; "" for none
+  char letter = 0;   // of -x, 0 for none
+  std::string name;  // of --name, without dashes; "" for none
+  std::vector<std::string> other_names;
   std::string value;      // what it takes, "SIZE"; "" for a flag
   bool optional = false;  // the value may be left out, and is given as --name=VALUE
   bool repeats = false;
@@ -32,7 +33,8 @@ struct PositionalEntry {
 };
 
 struct CommandPage {
-  std::string name;   // "create"
+  std::string name;  // "create"
+  std::vector<std::string> aliases;
   std::string path;   // "berth token create"
   std::string group;  // of the list that it is in
   std::string summary;

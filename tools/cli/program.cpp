@@ -71,7 +71,6 @@ std::unique_ptr<CLI::App> make_app(Context& context) {
 
 int run_words(CLI::App& app, Context& context, std::vector<std::string> words) {
   const CommandPage root = describe(app);
-  if (words.empty()) return show_help(root);
   words = without_help_command(std::move(words));
   Arguments arguments;
   const state::Status good = check_arguments(root, words, arguments);

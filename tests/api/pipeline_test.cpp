@@ -1,0 +1,171 @@
+// The pipeline over a store that a test holds, fills and breaks: nothing leaves before it is durable.
+#include "api/server/pipeline.h"
+
+#include <future>
+#include <gtest/gtest.h>
+
+#include "state/event_codec.h"
+
+namespace berth::server {
+namespace {
+
+using namespace state;
+
+class FakeStore : public store::Store {
+ public:
+  Status append(std::uint64_t first_index, std::span<const std::string> records) override {
+    std::unique_lock lock(mutex);
+    ++attempts;
+    changed.notify_all();
+    changed.wait(lock, [this] { return !held; });
+    if (answer) return *answer;
+    EXPECT_EQ(first_index, last + 1);
+    last += records.size();
+    kept.insert(kept.end(), records.begin(), records.end());
+    return Unit{};
+  }
+  std::uint64_t last_index() const override { return last; }
+  std::uint64_t snapshot_index() const override { return 0; }
+
+  void set(bool hold, std::optional<Error> result) {
+    const std::lock_guard lock(mutex);
+    held = hold;
+    answer = std::move(result);
+    changed.notify_all();
+  }
+  void wait_for_attempts(int count) {
+    std::unique_lock lock(mutex);
+    changed.wait(lock, [&] { return attempts >= count; });
+  }
+
+  std::mutex mutex;
+  std::condition_variable changed;
+  bool held = false;
+  std::optional<Error> answer;
+  int attempts = 0;
+  std::uint64_t last = 0;
+  std::vector<std::string> kept;
+};
+
+class PipelineTest : public testing::Test {
+ protected:
+  PipelineTest()
+      : pipeline(std::make_unique<scheduler::Core>(scheduler::CoreOptions{}, Cluster{}, wall_clock_us()), fake, 8,
+                 {[this](Delivery d) {
+                    const std::lock_guard lock(mutex);
+                    for (auto& effect : d.effects) effects.push_back(std::move(effect));
+                    tokens += d.token_events.size();
+                    arrived.notify_all();
+                  },
+                  [this](Error error) { failed.set_value(error); }, [this] { stopped.set_value(); }}) {
+    pipeline.start();
+  }
+  scheduler::Command submit(std::uint64_t request) {
+    JobSpec spec;
+    spec.request.resources = {1000, 0, 0};
+    spec.launch = "x";
+    return scheduler::ClientCommand{{1, request}, {0, 0, "root", {}, true}, SubmitRequest{{spec}, 0, false}};
+  }
+  std::size_t effect_count() {
+    const std::lock_guard lock(mutex);
+    return effects.size();
+  }
+  void wait_for_effects(std::size_t count) {
+    std::unique_lock lock(mutex);
+    arrived.wait(lock, [&] { return effects.size() >= count; });
+  }
+
+  FakeStore fake;
+  std::mutex mutex;
+  std::condition_variable arrived;
+  std::vector<scheduler::Effect> effects;
+  std::size_t tokens = 0;
+  std::promise<Error> failed;
+  std::promise<void> stopped;
+  Pipeline pipeline;  // last: its threads use the rest
+};
+
+TEST_F(PipelineTest, AnswersOnlyWhatIsDurable) {
+  fake.set(true, std::nullopt);
+  ASSERT_TRUE(pipeline.push(submit(1)));
+  fake.wait_for_attempts(1);
+  EXPECT_EQ(effect_count(), 0U);
+  fake.set(false, std::nullopt);
+  wait_for_effects(1);
+  EXPECT_EQ(fake.kept.size(), 1U);
+}
+
+TEST_F(PipelineTest, WhatGathersWhileOneWriteIsOnItsWaySharesTheNext) {
+  fake.set(true, std::nullopt);
+  ASSERT_TRUE(pipeline.push(submit(1)));
+  fake.wait_for_attempts(1);
+  for (std::uint64_t i = 2; i <= 30; ++i) {
+    while (!pipeline.push(submit(i))) std::this_thread::yield();
+  }
+  fake.set(false, std::nullopt);
+  wait_for_effects(30);
+  EXPECT_LT(fake.attempts, 30);
+  std::uint64_t expected = 0;
+  for (const auto& effect : effects) EXPECT_EQ(std::get<scheduler::Reply>(effect).to.request, ++expected);
+}
+
+TEST_F(PipelineTest, AStuckDiskFillsTheQueueInsteadOfTheMemory) {
+  fake.set(true, std::nullopt);
+  std::uint64_t taken = 0;
+  for (int idle = 0; idle < 100;) {
+    if (pipeline.push(submit(taken + 1))) {
+      ++taken;
+      idle = 0;
+    } else {
+      ++idle;
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
+    ASSERT_LT(taken, 100'000U) << "it takes without end";
+  }
+  EXPECT_EQ(effect_count(), 0U);
+  fake.set(false, std::nullopt);
+  wait_for_effects(taken);  // everything that was taken is answered
+}
+
+TEST_F(PipelineTest, AFullDiskIsWaitedOutAndNothingIsLost) {
+  fake.set(false, Error{ErrorCode::kUnavailable, "", "no space", 0});
+  ASSERT_TRUE(pipeline.push(submit(1)));
+  fake.wait_for_attempts(2);
+  EXPECT_TRUE(pipeline.disk_full());
+  EXPECT_EQ(effect_count(), 0U);
+  fake.set(false, std::nullopt);
+  wait_for_effects(1);
+  EXPECT_FALSE(pipeline.disk_full());
+  EXPECT_EQ(fake.kept.size(), 1U);
+}
+
+TEST_F(PipelineTest, AnyOtherErrorEndsItWithoutAnAnswer) {
+  fake.set(false, Error{ErrorCode::kInternal, "", "fdatasync failed", 0});
+  ASSERT_TRUE(pipeline.push(submit(1)));
+  EXPECT_EQ(failed.get_future().get().message, "fdatasync failed");
+  EXPECT_EQ(effect_count(), 0U);
+}
+
+TEST_F(PipelineTest, StoppingFinishesWhatWasTaken) {
+  for (std::uint64_t i = 1; i <= 5; ++i) {
+    while (!pipeline.push(submit(i))) std::this_thread::yield();
+  }
+  pipeline.stop();
+  stopped.get_future().wait();
+  EXPECT_EQ(effect_count(), 5U);
+  auto batch = decode_batch(std::as_bytes(std::span(fake.kept.back())));
+  ASSERT_TRUE(batch.ok());
+}
+
+TEST_F(PipelineTest, TokenEventsComeWithTheDelivery) {
+  TokenCreateRequest request;
+  request.id = "a";
+  request.secret_hash = "h";
+  request.ttl_ms = 1000;
+  ASSERT_TRUE(pipeline.push(scheduler::ClientCommand{{1, 1}, {0, 0, "root", {}, true}, request}));
+  wait_for_effects(1);
+  EXPECT_EQ(tokens, 1U);
+}
+
+}  // namespace
+}  // namespace berth::server
