@@ -112,50 +112,52 @@ bool decode(const journal::JobSubmitted& t, JobSubmitted& e) {
 }
 bool decode(const journal::ElementsCancelled& t, ElementsCancelled& e) {
   e.job = JobId{t.job()};
-  each(t.elements(), [&](const journal::ElementRange& r) { e.elements.push_back({r.first(), r.end()}); });
-  return true;
+  return each(t.elements(), [&](const journal::ElementRange& r) {
+    e.elements.push_back({r.first(), r.end()});
+    return true;
+  });
 }
 bool decode(const journal::PodsBound& t, PodsBound& e) {
-  each(t.binds(), [&](const journal::Bind& x) {
+  return each(t.binds(), [&](const journal::Bind& x) {
     e.binds.push_back({to_pod_ref(x.ref()), NodeId{x.node()}, x.gpu_mask()});
+    return true;
   });
-  return true;
 }
 bool decode(const journal::PodsStarted& t, PodsStarted& e) {
-  each(t.starts(), [&](const journal::PodStart& x) { e.starts.push_back({to_pod_ref(x.ref()), x.started_at()}); });
-  return true;
+  return each(t.starts(), [&](const journal::PodStart& x) {
+    e.starts.push_back({to_pod_ref(x.ref()), x.started_at()});
+    return true;
+  });
 }
 bool decode(const journal::PodsStopping& t, PodsStopping& e) {
-  bool good = true;
-  each(t.stops(), [&](const journal::PodStop& x) {
-    good = good && convert::is_pod_state(x.stop_state());
-    if (good) e.stops.push_back({to_pod_ref(x.ref()), static_cast<PodState>(x.stop_state())});
+  return each(t.stops(), [&](const journal::PodStop& x) {
+    if (!convert::is_pod_state(x.stop_state())) return false;
+    e.stops.push_back({to_pod_ref(x.ref()), static_cast<PodState>(x.stop_state())});
+    return true;
   });
-  return good;
 }
 bool decode(const journal::PodsEnded& t, PodsEnded& e) {
   const std::vector<std::string> messages = convert::strings(t.messages());
-  bool good = true;
-  each(t.ends(), [&](const journal::PodEnd& x) {
+  return each(t.ends(), [&](const journal::PodEnd& x) {
     PodEnd end;
     end.ref = to_pod_ref(x.ref());
     end.requeue = x.requeue();
-    good = good && convert::to_outcome(x.outcome(), end.outcome) && x.message() <= messages.size();
-    if (!good) return;
+    if (!convert::to_outcome(x.outcome(), end.outcome) || x.message() > messages.size()) return false;
     if (x.message() != 0) end.message = messages[x.message() - 1U];
     end.outcome.message = 0;
     e.ends.push_back(std::move(end));
+    return true;
   });
-  return good;
 }
 bool decode(const journal::PodsAdopted& t, PodsAdopted& e) {
-  each(t.pods(), [&](const journal::Adopted& x) {
+  return each(t.pods(), [&](const journal::Adopted& x) {
     e.pods.push_back({to_pod_ref(x.ref()), NodeId{x.node()}, x.gpu_mask(), x.started_at()});
+    return true;
   });
-  return true;
 }
 bool decode(const journal::JobsForgotten& t, JobsForgotten& e) {
   if (t.jobs() == nullptr) return true;
+  if (!convert::is_aligned(t.jobs(), alignof(std::uint64_t))) return false;
   for (const std::uint64_t id : *t.jobs()) e.jobs.push_back(JobId{id});
   return true;
 }

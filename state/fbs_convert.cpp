@@ -68,7 +68,11 @@ bool to_job_spec(const spec::JobSpec* table, JobSpec& out) {
   if (const auto* ranges = table->elements(); ranges != nullptr) {
     std::vector<IndexRange> list;
     list.reserve(ranges->size());
-    for (const auto* r : *ranges) list.push_back({r->first(), r->last(), r->step()});
+    const auto take = [&](const spec::IndexRange& r) {
+      list.push_back({r.first(), r.last(), r.step()});
+      return true;
+    };
+    if (!each(ranges, take)) return false;
     auto set = IndexSet::from_ranges(std::move(list));
     if (!set || set->empty()) return false;
     out.elements = std::move(*set);

@@ -43,11 +43,31 @@ class Aligned {
   std::size_t size_;
 };
 
-// f(item) for every table or struct of a vector that may be absent.
-template <class List, class F>
-void each(const List* list, F&& f) {
-  if (list == nullptr) return;
-  for (const auto* item : *list) f(*item);
+// The verifier of FlatBuffers does not look at the alignment of what is in a vector: false if reading it in place would
+// be undefined.
+template <class T>
+bool is_aligned(const flatbuffers::Vector<T>* list, std::size_t alignment) {
+  return list == nullptr || list->size() == 0 || reinterpret_cast<std::uintptr_t>(list->Data()) % alignment == 0;
+}
+
+// f(item) for every struct or table of a vector that may be absent, until f returns false; false if one did, or if the
+// vector is misaligned.
+template <class T, class F>
+bool each(const flatbuffers::Vector<const T*>* list, F&& f) {
+  if (list == nullptr) return true;
+  if (!is_aligned(list, alignof(T))) return false;
+  for (const T* item : *list) {
+    if (!f(*item)) return false;
+  }
+  return true;
+}
+template <class T, class F>
+bool each(const flatbuffers::Vector<flatbuffers::Offset<T>>* list, F&& f) {
+  if (list == nullptr) return true;
+  for (const T* item : *list) {
+    if (!f(*item)) return false;
+  }
+  return true;
 }
 
 inline bool is_pod_state(std::uint8_t value) { return value < kPodStates; }

@@ -34,12 +34,11 @@ fb::Offset<fb::Vector<const journal::ElementRange*>> intervals(Builder& b, const
 }
 
 bool to_intervals(const fb::Vector<const journal::ElementRange*>* list, std::uint32_t size, IntervalSet& out) {
-  if (list == nullptr) return true;
-  for (const auto* r : *list) {
-    if (r->first() >= r->end() || r->end() > size) return false;
-    out.insert(r->first(), r->end());
-  }
-  return true;
+  return convert::each(list, [&](const journal::ElementRange& r) {
+    if (r.first() >= r.end() || r.end() > size) return false;
+    out.insert(r.first(), r.end());
+    return true;
+  });
 }
 
 fb::Offset<journal::Job> encode_job(Builder& b, const Job& job) {
@@ -74,22 +73,17 @@ bool decode_job(const journal::Job& table, Job& job) {
   if (!to_intervals(table.pending(), size, job.pending) || !to_intervals(table.cancelled(), size, job.cancelled))
     return false;
   job.messages = convert::strings(table.messages());
-  if (table.outcomes() != nullptr) {
-    for (const auto* ended : *table.outcomes()) {
-      PodOutcome outcome;
-      if (ended->element() >= size || !convert::to_outcome(ended->outcome(), outcome) || !is_final(outcome.state))
-        return false;
-      if (outcome.message != 0 && outcome.message >= job.messages.size()) return false;
-      job.outcomes.slot(ended->element()) = outcome;
-    }
-  }
-  if (table.attempts() != nullptr) {
-    for (const auto* used : *table.attempts()) {
-      if (used->element() >= size || used->used() == 0) return false;
-      job.attempts[used->element()] = used->used();
-    }
-  }
-  return true;
+  const bool ended = convert::each(table.outcomes(), [&](const journal::EndedElement& x) {
+    PodOutcome outcome;
+    if (x.element() >= size || !convert::to_outcome(x.outcome(), outcome) || !is_final(outcome.state)) return false;
+    if (outcome.message != 0 && outcome.message >= job.messages.size()) return false;
+    job.outcomes.slot(x.element()) = outcome;
+    return true;
+  });
+  return ended && convert::each(table.attempts(), [&](const journal::Attempt& x) {
+           job.attempts[x.element()] = x.used();
+           return x.element() < size && x.used() != 0;
+         });
 }
 
 void count_states(Job& job) {
@@ -232,19 +226,17 @@ bool SnapshotCodec::read_part(std::span<const std::byte> part, Cluster& cluster,
   if (table->at() != 0) cluster.applied_at_ = table->at();
   if (table->last_job_id() != 0) cluster.last_job_id_ = JobId{table->last_job_id()};
   if (table->last_node_id() != 0) cluster.last_node_id_ = NodeId{table->last_node_id()};
-  bool good = true;
-  convert::each(table->nodes(), [&](const journal::Node& entry) {
+  const bool nodes = convert::each(table->nodes(), [&](const journal::Node& entry) {
     Node node;
-    good = good && decode_node(entry, node) && node.id <= cluster.last_node_id_ &&
+    return decode_node(entry, node) && node.id <= cluster.last_node_id_ &&
            cluster.node_names_.emplace(node.info.name, node.id).second && cluster.nodes_.emplace(node.id, node).second;
   });
-  if (!good) return bad("a node");
-  convert::each(table->jobs(), [&](const journal::Job& entry) {
+  if (!nodes) return bad("a node");
+  const bool jobs = convert::each(table->jobs(), [&](const journal::Job& entry) {
     auto job = std::make_unique<Job>();
-    good = good && decode_job(entry, *job);
-    if (!good) return;
+    if (!decode_job(entry, *job)) return false;
     count_states(*job);
-    if (job->submit_key != 0) good = cluster.submit_keys_.emplace(job->submit_key, job->id).second;
+    if (job->submit_key != 0 && !cluster.submit_keys_.emplace(job->submit_key, job->id).second) return false;
     if (job->ended_at != 0) {
       cluster.ended_jobs_.emplace(job->ended_at, job->id);
       cluster.ended_pods_ += job->spec.elements.size();
@@ -252,29 +244,30 @@ bool SnapshotCodec::read_part(std::span<const std::byte> part, Cluster& cluster,
     const JobId id = job->id;
     const std::size_t before = cluster.jobs_.size();
     cluster.jobs_.emplace_hint(cluster.jobs_.end(), id, std::move(job));
-    good = good && cluster.jobs_.size() == before + 1;
+    return cluster.jobs_.size() == before + 1;
   });
-  if (!good) return bad("a job");
-  convert::each(table->pods(), [&](const journal::LivePod& entry) {
+  if (!jobs) return bad("a job");
+  const bool pods = convert::each(table->pods(), [&](const journal::LivePod& entry) {
     Pod pod;
     Job* job = cluster.job_to_change(JobId{entry.ref().job()});
-    good = good && job != nullptr && decode_pod(entry, pod);
-    if (!good) return;
+    if (job == nullptr || !decode_pod(entry, pod)) return false;
     ++job->counts.by_state[static_cast<std::size_t>(pod.state)];
     cluster.node_pods_[pod.node].insert(pod.ref.pod);
-    good = cluster.pods_.emplace(pod.ref.pod, pod).second;
+    return cluster.pods_.emplace(pod.ref.pod, pod).second;
   });
-  if (!good) return bad("a running pod");
+  if (!pods) return bad("a running pod");
   convert::each(table->queues(), [&](const journal::QueueSet& entry) {
     Queue queue = convert::to_queue(entry);
     cluster.queues_[queue.name] = queue;
+    return true;
   });
-  convert::each(table->tokens(), [&](const journal::TokenAdded& entry) {
+  const bool tokens = convert::each(table->tokens(), [&](const journal::TokenAdded& entry) {
     Token token;
-    good = good && convert::to_token(entry, token);
-    if (good) cluster.tokens_[token.id] = token;
+    if (!convert::to_token(entry, token)) return false;
+    cluster.tokens_[token.id] = token;
+    return true;
   });
-  return good || bad("a token");
+  return tokens || bad("a token");
 }
 
 Result<Cluster> SnapshotCodec::decode(std::span<const std::byte> bytes) {

@@ -68,6 +68,7 @@ class Accepting : public std::enable_shared_from_this<Accepting<Acceptor>> {
       if (!self->acceptor_.is_open()) return;
       if (!error) {
         self->on_socket_(std::move(socket));
+        self->take_waiting();
         return self->next();
       }
       self->retry_.expires_after(std::chrono::milliseconds(50));
@@ -84,6 +85,18 @@ class Accepting : public std::enable_shared_from_this<Accepting<Acceptor>> {
   Acceptor& acceptor() { return acceptor_; }
 
  private:
+  // Those that came in a crowd, without a turn of the loop for each.
+  void take_waiting() {
+    constexpr int kMost = 64;
+    error_code error;
+    acceptor_.non_blocking(true, error);
+    for (int i = 0; i < kMost && acceptor_.is_open(); ++i) {
+      Socket socket = acceptor_.accept(error);
+      if (error) return;  // none left, or something that the next async_accept meets too
+      on_socket_(std::move(socket));
+    }
+  }
+
   Acceptor acceptor_;
   asio::steady_timer retry_;
   std::function<void(Socket)> on_socket_;
@@ -266,13 +279,16 @@ struct UnixAttempt : std::enable_shared_from_this<UnixAttempt> {
     if (fd >= 0) ::close(fd);
     if (why != EAGAIN) return fail(std::strerror(why));
     if (std::chrono::steady_clock::now() >= deadline) return fail("no answer in time");
-    timer.expires_after(std::chrono::milliseconds(5));
+    pause = std::min(pause * 2, kPauseMost);
+    timer.expires_after(pause);
     timer.async_wait([self = shared_from_this()](const error_code& error) {
       if (!error) self->attempt();
     });
   }
   void fail(const std::string& why) { on_done(unavailable("cannot reach the server at " + path + ": " + why)); }
 
+  static constexpr std::chrono::milliseconds kPauseMost{160};
+  std::chrono::milliseconds pause{2};
   asio::io_context& io;
   std::string path;
   asio::steady_timer timer;

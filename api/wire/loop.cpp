@@ -32,7 +32,7 @@ void Loop::post(std::function<void()> task) {
       const std::lock_guard lock(impl->mutex);
       impl->running.swap(impl->posted);
     }
-    for (auto& task : impl->running) task();
+    for (auto& one : impl->running) one();
     impl->running.clear();
   });
 }

@@ -40,7 +40,7 @@ TABLE = [
     (("submit", "--gang", "2", "--array", "1-2", *RUN), USAGE, "array"),
     (("submit", "--priority", "5000", *RUN), USAGE, "priority"),
     (("submit", "--env", "NOVALUE=", "--env", "=x", *RUN), USAGE, "env"),
-    (("submit", "--requeue", "-2", *RUN), USAGE, "requeue"),
+    (("submit", "--requeue=-2", *RUN), USAGE, "requeue"),
     (("submit", "--queue", "nowhere", *RUN), REFUSED, "nowhere"),
     (("submit", "--cpus", "1000", *RUN), REFUSED, "cpu"),
     (("submit", "--mem", "900T", *RUN), REFUSED, "mem"),

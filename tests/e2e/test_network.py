@@ -56,7 +56,7 @@ class FourMachines(unittest.TestCase):
 
     def test_a_cable_that_is_pulled_loses_the_node_and_plugged_in_again_brings_it_back(self):
         book = self.cluster.path("ledger")
-        job = self.cluster.submit("--cpus", "2", "--requeue", "1", "--env", f"LEDGER={book}", "--", "sh", "-c",
+        job = self.cluster.submit("--cpus", "2", "--requeue=1", "--env", f"LEDGER={book}", "--", "sh", "-c",
                                   'echo "$BERTH_NODE" >> "$LEDGER"; sleep 300')
         self.cluster.wait_state(job, "running")
         first = self.cluster.pods(job)[0]["node"]

@@ -89,7 +89,7 @@ class Loss(unittest.TestCase):
         self.assertIn("n1", self.cluster.pods(job)[0]["message"] + self.cluster.job(job)["reason"])
 
     def test_with_requeue_the_pod_runs_again_elsewhere_and_the_first_copy_is_stopped_on_return(self):
-        job = self.start_pod("--requeue", "1")
+        job = self.start_pod("--requeue=1")
         self.cluster.add_agent(2)
         self.cluster.wait_nodes(2)
         self.lose(1)
@@ -104,7 +104,7 @@ class Loss(unittest.TestCase):
         self.assertEqual(self.runs(), [("n1", 1), ("n2", 2)])
 
     def test_a_requeued_pod_that_still_waits_is_adopted_when_its_node_returns(self):
-        job = self.start_pod("--requeue", "3", sleep="8")
+        job = self.start_pod("--requeue=3", sleep="8")
         self.lose(1)
         self.cluster.wait_state(job, "pending")
         self.cluster.agents[1].start()
@@ -125,7 +125,7 @@ class Loss(unittest.TestCase):
         self.assertEqual(self.runs(), [("n1", 1)])
 
     def test_requeues_are_counted_and_end(self):
-        job = self.start_pod("--requeue", "1")
+        job = self.start_pod("--requeue=1")
         self.lose(1)
         self.cluster.add_agent(2)
         wait_until("it runs again", lambda: len(self.runs()) == 2)
@@ -138,7 +138,7 @@ class Loss(unittest.TestCase):
         self.cluster = harness.Cluster(1, cpus=2, server=["--node-lost-after", "60s"])
         self.addCleanup(self.cluster.close)
         self.book = self.cluster.path("ledger")
-        job = self.start_pod("--requeue", "1", sleep="3")
+        job = self.start_pod("--requeue=1", sleep="3")
         self.cluster.agents[1].kill()
         wait_until("n1 is missed", lambda: not self.cluster.nodes()["n1"]["connected"])
         self.cluster.agents[1].start()

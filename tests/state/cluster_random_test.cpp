@@ -102,6 +102,20 @@ TEST(RandomHistories, DamagedBatchesAndSnapshotsAreRefusedOrMeanSomethingNeverAC
   }
 }
 
+TEST(Batches, WithEmptyListsBesideOddTextsDecode) {
+  for (std::size_t length = 0; length < 16; ++length) {
+    const Batch batch{
+        1,
+        2,
+        {QueueRemoved{std::string(length, 'q')}, PodsEnded{}, PodsBound{}, JobsForgotten{}, ElementsCancelled{},
+         PodsStarted{{{{{JobId{1}, 2}, 3}, 4}}}, PodsEnded{{PodEnd{}}}, PodsAdopted{}}};
+    const std::string bytes = encode_batch(batch);
+    const auto decoded = decode_batch(bytes_of(bytes));
+    ASSERT_TRUE(decoded) << length;
+    EXPECT_EQ(encode_batch(*decoded), bytes);
+  }
+}
+
 TEST(RandomHistories, BytesAtAnOddAddressDecodeToo) {
   testing::RandomBatches random(9);
   Cluster cluster;
