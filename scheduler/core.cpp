@@ -131,7 +131,7 @@ void Core::Impl::forget_old_jobs() {
     forgotten.jobs.push_back(id);
     job.outcomes.each(0, [&](std::uint32_t, const PodOutcome& outcome) {
       auto& jobs = by_node[outcome.node].jobs;
-      if (jobs.empty() || jobs.back() != id) jobs.push_back(id);
+      if (jobs.empty() || jobs.back() != job.id) jobs.push_back(job.id);
       return true;
     });
   }

@@ -113,7 +113,8 @@ void Core::Impl::on_request(ClientCommand& command, SubmitRequest& request) {
   if (request.jobs.size() > kJobsPerRequestMax) {
     return refuse(command.reply_to, ErrorCode::kTooLarge, "jobs", "at most 100,000 jobs fit into one request");
   }
-  if (const Job* first = cluster_.job_by_submit_key(request.submit_key); first != nullptr && !request.dry_run) {
+  const Job* first = request.dry_run ? nullptr : cluster_.job_by_submit_key(request.submit_key);
+  if (first != nullptr && first->owner.uid == command.caller.uid) {
     // A repetition: the ids of one request are consecutive.
     SubmitReply again;
     for (std::size_t i = 0; i < request.jobs.size(); ++i) again.jobs.push_back(JobId{first->id.value + i});

@@ -263,10 +263,12 @@ std::string Cgroups::runtime_path(std::string_view name, std::string_view inner)
 }
 
 void Cgroups::kill(std::string_view name) const {
-  if (used_.empty()) return;
-  const std::string path = group(used_.front(), name);
-  set_value(path + "/cgroup.kill", "1");
-  for (int round = 0; round < 20 && kill_group(path) != 0; ++round) usleep(500);
+  // In every hierarchy: an agent that was started again may be in another group of one of them.
+  for (const Hierarchy& h : used_) {
+    const std::string path = group(h, name);
+    set_value(path + "/cgroup.kill", "1");
+    for (int round = 0; round < 20 && kill_group(path) != 0; ++round) usleep(500);
+  }
 }
 
 void Cgroups::remove(std::string_view name, std::string_view inner) const {

@@ -72,7 +72,14 @@ Result<Fd> lock_data_directory(const Layout& layout) {
   const std::string path = layout.file("agent.lock");
   Fd lock(open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
   if (!lock) return system_error("open", path, errno);
-  if (flock(lock.get(), LOCK_EX | LOCK_NB) != 0) {
+  // An agent that was killed while it started a shim leaves its descriptors to that for the moment until exec closes
+  // them.
+  bool locked = false;
+  for (int round = 0; round < 100 && !locked; ++round) {
+    if (round != 0) usleep(10'000);
+    locked = flock(lock.get(), LOCK_EX | LOCK_NB) == 0;
+  }
+  if (!locked) {
     return Error{ErrorCode::kConflict, "--data",
                  "another agent (process " + read_line(path) + ") uses the data directory '" + layout.root() + "'", 0};
   }

@@ -126,7 +126,10 @@ Status sync_directory(const std::string& path) {
 
 Status rename_durably(const std::string& from, const std::string& to, const std::string& directory) {
   if (::rename(from.c_str(), to.c_str()) != 0) return io_error("rename to", to, errno);
-  return sync_directory(directory);
+  Status done = sync_directory(directory);
+  // Renamed, but perhaps not for long: nobody may take that for a failure that changed nothing.
+  if (!done) return Error{ErrorCode::kInternal, "", done.error().message, 0};
+  return done;
 }
 
 }  // namespace berth::store

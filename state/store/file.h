@@ -55,6 +55,7 @@ state::Result<Bytes> read_whole(const std::string& path);
 
 state::Status make_directory(const std::string& path);  // with its parents; mode 0700
 state::Status sync_directory(const std::string& path);
+// An error of code kUnavailable means that nothing was renamed.
 state::Status rename_durably(const std::string& from, const std::string& to, const std::string& directory);
 
 }  // namespace berth::store

@@ -62,6 +62,8 @@ Status load_snapshot(Listing& listing, RecoveredState& out) {
       out.snapshot_index = newest.index;
       break;
     }
+    // Nothing is wrong with it, and the release that can read it may come back: not to be put aside.
+    if (cluster.error().code == ErrorCode::kConflict) return cluster.error();
     refused.push_back(cluster.error().message);
     paths.push_back(newest.path);
     listing.snapshots.pop_back();

@@ -7,6 +7,7 @@
 #include <cstdio>
 #include <cstring>
 #include <fcntl.h>
+#include <filesystem>
 #include <sys/random.h>
 #include <unistd.h>
 
@@ -25,9 +26,7 @@ static_assert(std::endian::native == std::endian::little, "the journal's files a
 namespace {
 
 constexpr std::uint64_t kSegmentMagic = 0x4C4E524A42524542ULL;  // "BEBRJRNL"
-constexpr std::uint32_t kSegmentVersion = 1;
-// The checked part of a record's header: what comes behind `length` and `crc`, with the length mixed into the start.
-constexpr std::size_t kCheckedFrom = offsetof(RecordHeader, index);
+constexpr std::uint32_t kSegmentVersion = 2;                    // 2: records have a checksum of their header
 
 constexpr std::uint64_t padded(std::uint64_t bytes) { return (bytes + 7) / 8 * 8; }
 
@@ -40,10 +39,11 @@ std::uint32_t header_crc(const SegmentHeader& header) {
   return crc32c(bytes_of_value(header).first(offsetof(SegmentHeader, crc)));
 }
 
-std::uint32_t record_crc(std::uint32_t salt, const RecordHeader& header, std::span<const std::byte> payload) {
+// Never among the bytes of another checksum: a checksum over fields and then their own checksum is the same for all.
+std::uint32_t header_check(std::uint32_t salt, const RecordHeader& header) {
   std::uint32_t crc = crc32c(bytes_of_value(header.length), salt);
-  crc = crc32c(bytes_of_value(header).subspan(kCheckedFrom), crc);
-  return crc32c(payload, crc);
+  crc = crc32c(bytes_of_value(header.index), crc);
+  return crc32c(bytes_of_value(header.position), crc);
 }
 
 Error not_a_segment(const std::string& path, const std::string& why) {
@@ -85,18 +85,25 @@ Result<SegmentReader> SegmentReader::open(const std::string& path) {
 bool SegmentReader::record_at(std::uint64_t offset, RecordHeader& header) const {
   if (offset + sizeof(header) > bytes_.size) return false;
   std::memcpy(&header, bytes_.data.get() + offset, sizeof(header));
-  if (header.length == 0 || header.zero != 0 || header.length > kRecordBytesMax) return false;
+  if (header.length == 0 || header.length > kRecordBytesMax) return false;
+  if (header.check != header_check(header_.salt, header)) return false;
   if (offset + sizeof(header) + header.length > bytes_.size) return false;
-  return record_crc(header_.salt, header, bytes_.all().subspan(offset + sizeof(header), header.length)) == header.crc;
+  return crc32c(bytes_.all().subspan(offset + sizeof(header), header.length), header.check) == header.crc;
 }
 
 bool SegmentReader::next(Record& record) {
   RecordHeader header;
   if (!record_at(offset_, header) || header.index != next_index_) return false;
   record = {header.index, offset_, bytes_.all().subspan(offset_ + sizeof(header), header.length)};
+  if (header.position == 0) group_offset_ = offset_;
   offset_ += sizeof(header) + padded(header.length);
   ++next_index_;
   return true;
+}
+
+std::span<const std::byte> SegmentReader::group_bytes() const {
+  // The padding of the last record may lie behind the end of the file.
+  return bytes_.all().subspan(group_offset_, std::min<std::uint64_t>(offset_, bytes_.size) - group_offset_);
 }
 
 SegmentReader::Rest SegmentReader::rest() const {
@@ -162,15 +169,26 @@ Result<SegmentWriter> SegmentWriter::resume(const SegmentReader& reader, std::ui
   if (!size) return size.error();
   writer.reserved_ = std::max({bytes, reader.offset(), *size});
   const bool clean = reader.rest().tail == SegmentReader::Tail::kClean;
-  if (clean && *size >= writer.reserved_) return writer;
-  // Cut even where only zeros follow: a record shorter than its padding may end the file.
-  if (Status done = writer.file_.cut(writer.offset_); !done) return done.error();
-  // Without space to reserve, the segment takes no more: the next append asks for a new one and reports the full disk.
-  if (Status done = writer.file_.reserve(writer.reserved_); !done) {
+  if (!clean || *size < writer.reserved_) {
+    // Cut even where only zeros follow: a record shorter than its padding may end the file.
+    if (Status done = writer.file_.cut(writer.offset_); !done) return done.error();
+    // Without space to reserve, the segment takes no more: the next append asks for a new one and reports the full
+    // disk.
+    if (Status done = writer.file_.reserve(writer.reserved_); !done) {
+      if (done.error().code != ErrorCode::kUnavailable) return done.error();
+      writer.reserved_ = writer.offset_;
+    }
+  }
+  // Whoever wrote the last group may have died before its sync, or because of it: it was read from the page cache, and
+  // is on the disk only when it is written once more. After a failed sync the kernel takes its pages for clean.
+  // A file system that copies on writing may have no room for that; then the sync does what it can.
+  if (Status done = writer.file_.write_at(reader.group_offset(), reader.group_bytes()); !done) {
     if (done.error().code != ErrorCode::kUnavailable) return done.error();
     writer.reserved_ = writer.offset_;
   }
   if (Status done = writer.file_.sync_data(); !done) return done.error();
+  const std::string directory = std::filesystem::path(reader.path()).parent_path().string();
+  if (Status done = sync_directory(directory); !done) return done.error();
   return writer;
 }
 
@@ -189,7 +207,8 @@ Status SegmentWriter::append(std::uint64_t first_index, std::span<const std::str
     header.length = static_cast<std::uint32_t>(payload.size());
     header.index = first_index + i;
     header.position = static_cast<std::uint32_t>(i);
-    header.crc = record_crc(salt_, header, payload);
+    header.check = header_check(salt_, header);
+    header.crc = crc32c(payload, header.check);
     std::memcpy(at, &header, sizeof(header));
     std::memcpy(at + sizeof(header), payload.data(), payload.size());
     at += sizeof(header) + padded(payload.size());

@@ -3,10 +3,10 @@
 //   segment  SegmentHeader, records, zeros to the reserved size
 //   record   RecordHeader, payload, zeros to a multiple of eight
 //
-// A record's checksum starts from the segment's salt, a random number, so that nothing a user can have stored passes
-// for a record. Records of one append form a group; `position` counts within it. A later group is only ever begun when
-// the one before is durable: a valid record of a later group behind an invalid one therefore means damage, not a torn
-// write.
+// A record's checksums start from the segment's salt, a random number, so that nothing a user can have stored passes
+// for a record, or even for a record's header: a search through damaged bytes takes time linear in their number.
+// Records of one append form a group; `position` counts within it. A later group is only ever begun when the one before
+// is durable: a valid record of a later group behind an invalid one therefore means damage, not a torn write.
 #pragma once
 
 #include <cstddef>
@@ -32,10 +32,10 @@ static_assert(sizeof(SegmentHeader) == 32);
 
 struct RecordHeader {
   std::uint32_t length = 0;  // of the payload, never 0
-  std::uint32_t crc = 0;     // of the fields below and the payload
+  std::uint32_t crc = 0;     // goes on from `check`, over the payload
   std::uint64_t index = 0;
   std::uint32_t position = 0;
-  std::uint32_t zero = 0;
+  std::uint32_t check = 0;  // goes on from the salt, over length, index and position
 };
 static_assert(sizeof(RecordHeader) == 24);
 
@@ -60,6 +60,9 @@ class SegmentReader {
   bool next(Record& record);
   std::uint64_t next_index() const { return next_index_; }
   std::uint64_t offset() const { return offset_; }  // where the next record would begin
+  // The group that the last record belongs to, as far as it was read: all that may not be durable yet.
+  std::uint64_t group_offset() const { return group_offset_; }
+  std::span<const std::byte> group_bytes() const;
 
   // What lies behind the last valid record.
   enum class Tail {
@@ -80,6 +83,7 @@ class SegmentReader {
   Bytes bytes_;
   SegmentHeader header_;
   std::uint64_t offset_ = sizeof(SegmentHeader);
+  std::uint64_t group_offset_ = sizeof(SegmentHeader);
   std::uint64_t next_index_ = 0;
 };
 
@@ -89,7 +93,7 @@ class SegmentWriter {
   // Makes the file durable under its name, with `bytes` reserved. On an error nothing is left.
   static state::Result<SegmentWriter> create(const std::string& directory, std::uint64_t first_index,
                                              std::uint64_t bytes);
-  // Goes on behind the last valid record; cuts off what follows.
+  // Goes on behind the last valid record; cuts off what follows, and makes durable what stays.
   static state::Result<SegmentWriter> resume(const SegmentReader& reader, std::uint64_t bytes);
 
   // Bytes that the records would take.

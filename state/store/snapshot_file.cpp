@@ -124,7 +124,7 @@ Result<Cluster> read_snapshot(const std::string& path, std::uint64_t index) {
   if (trailer.length != length || trailer.zero != 0) return damaged(length, "it does not end like a snapshot");
   if (crc32c(bytes->all().first(length)) != trailer.crc) return damaged(length, "the checksum of the file is wrong");
   if (header.version != kSnapshotVersion) {
-    return Error{ErrorCode::kInternal, "",
+    return Error{ErrorCode::kConflict, "",
                  path + " has format " + std::to_string(header.version) + ", this release reads format " +
                      std::to_string(kSnapshotVersion),
                  0};

@@ -18,7 +18,8 @@ std::string snapshot_name(std::uint64_t index);  // "00000000000000000001.snap"
 state::Status write_snapshot(const std::string& directory, const state::Cluster& cluster,
                              const std::atomic<bool>& stop);
 
-// Refuses what is damaged, with one line that names file and offset.
+// Refuses what is damaged, with one line that names file and offset. An error of code kConflict is of a whole snapshot
+// in a format of another release.
 state::Result<state::Cluster> read_snapshot(const std::string& path, std::uint64_t index);
 
 }  // namespace berth::store

@@ -63,7 +63,7 @@ bool Snapshotter::is_due() const {
 
 void Snapshotter::run() {
   // On Linux the niceness belongs to the thread: whatever the machine is busy with comes before a snapshot.
-  ::setpriority(PRIO_PROCESS, static_cast<id_t>(::syscall(SYS_gettid)), 19);
+  ::setpriority(PRIO_PROCESS, static_cast<id_t>(::syscall(SYS_gettid)), 10);
   std::unique_lock lock(mutex_);
   while (true) {
     changed_.wait(lock, [this] { return stop_ || is_due(); });

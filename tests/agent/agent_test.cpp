@@ -19,7 +19,8 @@ TEST(AgentProcess, DISABLED_IsRunByOtherTests) {
   const char* data = std::getenv("BERTH_TEST_AGENT_DATA");
   if (server == nullptr || data == nullptr) GTEST_SKIP() << "is run by other tests";
   Agent agent(options_for(server, data));
-  EXPECT_TRUE(agent.run());
+  const auto ended = agent.run();
+  EXPECT_TRUE(ended) << ended.error().message;
 }
 
 TEST_F(AgentTest, SaysWhatTheNodeHasAndBeats) {

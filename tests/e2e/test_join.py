@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 import unittest
 
 import harness
@@ -76,8 +77,7 @@ class Join(unittest.TestCase):
 
     def test_an_expired_token_is_refused(self):
         token = self.cluster.token("--expires", "1s")
-        wait_until("it has expired", lambda: token.split("-")[2] not in self.cluster.run("token", "list").stdout or
-                   "expired" in self.cluster.run("token", "list").stdout, seconds=10, every=0.3)
+        time.sleep(1.2)
         self.assertIn("expired", self.refused(token))
 
     def test_a_revoked_token_is_refused(self):
@@ -89,7 +89,7 @@ class Join(unittest.TestCase):
 
     def test_rotation_makes_a_new_token_and_ends_the_others(self):
         old = self.cluster.token()
-        new = self.cluster.token("--replace")
+        new = harness.find_token(self.cluster.run("token", "rotate").stdout)
         self.assertIn("token", self.refused(old))
         self.join(new)
 
@@ -127,11 +127,11 @@ class RemoteUser(unittest.TestCase):
     def test_a_user_logs_in_with_a_token_and_submits_over_tls(self):
         cluster = Cluster(1, tls=True)
         self.addCleanup(cluster.close)
-        token = cluster.token("--user", "nobody")
+        token = cluster.token("--for-user", "nobody")
         home = cluster.path("remote")
         os.mkdir(home)
         remote = {"BERTH_SERVER": cluster.listen, "HOME": home}
-        cluster.run("login", "--server", cluster.listen, "--token", token, env=remote)
+        cluster.run("login", cluster.listen, "--token", token, env=remote)
         job = harness.find_id(cluster.run("submit", "--", "id", "-un", env=remote).stdout)
         self.assertEqual(cluster.run("wait", job, env=remote).returncode, 0)
         self.assertEqual(cluster.run("logs", job, env=remote).stdout, "nobody\n" if harness.is_root() else "")

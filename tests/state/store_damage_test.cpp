@@ -1,5 +1,7 @@
 // Torn tails are cut and reported, wherever the write stopped; damage to what was acknowledged is refused, wherever it
 // is.
+#include <array>
+#include <cstring>
 #include <gtest/gtest.h>
 #include <unistd.h>
 
@@ -207,6 +209,60 @@ TEST_F(StoreDamageTest, ARecordThatAUserPlantedInAPayloadIsNotTakenForOne) {
   open();
   EXPECT_EQ(store_->last_index(), 1U);
   EXPECT_GT(recovered_.torn_bytes, 0U);
+}
+
+TEST_F(StoreDamageTest, TheChecksumsOfARecordDependOnItsSegmentItsIndexAndItsPayload) {
+  const auto header_of = [this](const std::string& name, std::uint64_t index, const std::string& payload) {
+    std::filesystem::create_directory(root_ + "/" + name);
+    auto writer = SegmentWriter::create(root_ + "/" + name, index, 4 << 10);
+    EXPECT_TRUE(writer);
+    EXPECT_TRUE(writer->append(index, std::vector<std::string>{payload}));
+    RecordHeader header;
+    std::memcpy(&header, read(writer->path()).data() + sizeof(SegmentHeader), sizeof(header));
+    return header;
+  };
+  const RecordHeader one = header_of("one", 1, "payload");
+  const RecordHeader other_salt = header_of("two", 1, "payload");
+  EXPECT_NE(one.crc, other_salt.crc);
+  EXPECT_NE(one.check, other_salt.check);
+  // Within one segment, where the salt is the same.
+  auto writer = SegmentWriter::create(root_, 1, 4 << 10);
+  ASSERT_TRUE(writer->append(1, std::vector<std::string>{"payload", "payload", "paytoad"}));
+  const std::string bytes = read(writer->path());
+  std::array<RecordHeader, 3> headers;
+  for (std::size_t i = 0; i < headers.size(); ++i)
+    std::memcpy(&headers[i], bytes.data() + sizeof(SegmentHeader) + i * (sizeof(RecordHeader) + 8),
+                sizeof(RecordHeader));
+  EXPECT_NE(headers[0].crc, headers[1].crc);
+  EXPECT_NE(headers[0].check, headers[1].check);
+  EXPECT_NE(headers[1].crc, headers[2].crc);
+}
+
+TEST_F(StoreDamageTest, ATornGroupFullOfPlantedHeadersIsSearchedInNoTime) {
+  options_.segment_bytes = 32 << 20;
+  open();
+  append_noted(1);
+  // Headers that look right but for their checksums, each of a record as long as half of the payload: to sum up every
+  // one of them would take minutes.
+  std::string planted(8 << 20, '\0');
+  RecordHeader header;
+  header.length = static_cast<std::uint32_t>(planted.size() / 2);
+  header.index = 7;
+  for (std::size_t at = 0; at + sizeof(header) <= planted.size(); at += sizeof(header))
+    std::memcpy(planted.data() + at, &header, sizeof(header));
+  state::JobSubmitted job;
+  job.id = state::JobId{model_.last_job_id().value + 1};
+  job.spec.launch = planted;
+  const state::Batch batch{2, model_.applied_at(), {job}};
+  ASSERT_TRUE(store_->append(2, std::vector<std::string>{state::encode_batch(batch)}));
+  close();
+  const std::string path = files("journal").back();
+  std::string bytes = read(path);
+  bytes[offsets()[1] + 4] ^= 1;
+  write(path, bytes);
+  open();
+  EXPECT_EQ(store_->last_index(), 1U);
+  EXPECT_GT(recovered_.torn_bytes, planted.size() / 2);
 }
 
 TEST_F(StoreDamageTest, AJournalOfAnotherHistoryIsRefused) {

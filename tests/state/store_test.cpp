@@ -2,10 +2,12 @@
 #include "state/store/store.h"
 
 #include <chrono>
+#include <cstring>
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 #include <thread>
 
+#include "state/store/crc32c.h"
 #include "tests/state/store_fixture.h"
 
 namespace berth::store {
@@ -161,6 +163,27 @@ TEST_F(StoreTest, ADamagedSnapshotIsPassedOverForTheOneBeforeItAndReported) {
   bytes[bytes.size() / 2] ^= 0x10;
   write(snapshots[0], bytes);
   EXPECT_NE(refusal().find(snapshots[0] + " is damaged at offset"), std::string::npos) << refusal();
+}
+
+TEST_F(StoreTest, ASnapshotOfAnotherFormatIsRefusedAndLeftWhereItIs) {
+  options_.segment_bytes = 64 << 10;
+  options_.snapshot_after_bytes = 128 << 10;
+  open();
+  ASSERT_TRUE(eventually([&] {
+    append(5, 4);
+    return store_->snapshot_index() != 0;
+  }));
+  close();
+  // As a later release may have written it; whole, and nothing to be put aside as damaged.
+  const std::string path = files("snapshot").back();
+  std::string bytes = read(path);
+  bytes[8] = 77;
+  const std::size_t length = bytes.size() - 16;
+  const std::uint32_t crc = crc32c(std::as_bytes(std::span(bytes)).first(length));
+  std::memcpy(bytes.data() + length + 8, &crc, sizeof(crc));
+  write(path, bytes);
+  EXPECT_EQ(refusal(), path + " has format 77, this release reads format 1");
+  EXPECT_EQ(files("snapshot"), std::vector<std::string>{path});
 }
 
 TEST_F(StoreTest, MissingFilesAreRefusedByName) {

@@ -17,8 +17,8 @@ namespace {
 constexpr auto kAskEvery = std::chrono::milliseconds(5);
 constexpr auto kStallLimit = std::chrono::seconds(60);
 constexpr std::uint32_t kRowsAtOnce = 10'000;
-// The server forgets ended jobs past some two million pods: rows are read before that.
-constexpr std::size_t kUncheckedMax = 1'000'000;
+// The server forgets ended jobs past some 200,000 pods: rows are read long before that.
+constexpr std::uint64_t kEndedUncheckedMax = 40'000;
 constexpr std::int64_t kIdleWaitMs = 1'000;
 
 std::uint64_t mix(std::uint64_t x) {  // the finaliser of splitmix64
@@ -190,7 +190,7 @@ Status LoadRun::ask_server() {
   if (arrays() || now < ask_at_ || info_request_ != 0 || rows_request_ != 0) return Unit{};
   const bool totals_will_not_tell = all_acknowledged() && (idle_ || others_active_ != 0);
   ask_at_ = now + kAskEvery;
-  if (!unchecked_.empty() && (totals_will_not_tell || unchecked_.size() > kUncheckedMax)) {
+  if (!unchecked_.empty() && (totals_will_not_tell || jobs_surely_ended_ > result_.pods_ended + kEndedUncheckedMax)) {
     ListJobsRequest request;
     rows_asked_ = std::min<std::size_t>(kRowsAtOnce, unchecked_.size());
     request.filter.jobs.assign(unchecked_.begin(), unchecked_.begin() + static_cast<std::ptrdiff_t>(rows_asked_));
