@@ -68,8 +68,7 @@ class Figures:
         return {name: round(self.get(name), 4) for name in self.values}
 
     def print_table(self, name):
-        print(f"bench {name}: {platform.processor() or platform.machine()}, {os.cpu_count()} cores, "
-              f"{time.strftime('%Y-%m-%d', time.gmtime())}, load {os.getloadavg()[0]:.1f}")
+        print(f"bench {name}: {processor()}, {os.cpu_count()} cores, {time.strftime('%Y-%m-%d', time.gmtime())}")
         width = max((len(n) for n in self.values), default=0)
         for figure in self.values:
             spread = ""
@@ -87,6 +86,14 @@ class Figures:
             json.dump(self.flat(), out, indent=2)
             out.write("\n")
         print(f"  written to {os.path.relpath(path)}")
+
+
+def processor():
+    with open("/proc/cpuinfo", encoding="utf-8") as source:
+        for line in source:
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.machine()
 
 
 class Scratch:
@@ -151,7 +158,7 @@ class Cluster:
 
     def __enter__(self):
         try:
-            self.server = self.start("server", ["server", "--data", os.path.join(self.scratch, "data"), "--socket", self.socket])
+            self.server = self.start("server", ["server", "--data", os.path.join(self.scratch, "data"), "--socket", self.socket, "--listen", "none"])
             self.server.wait_for(lambda: os.path.exists(self.socket) and self.answers(), "the server's answer")
         except BaseException:
             self.__exit__()
@@ -173,7 +180,7 @@ class Cluster:
         return done.returncode == 0
 
     def run(self, *arguments, check=True):
-        done = subprocess.run([self.options.berth, *arguments, "--server", self.socket], capture_output=True, text=True, check=False)
+        done = subprocess.run([self.options.berth, "--server", self.socket, *arguments], capture_output=True, text=True, check=False)
         if check and done.returncode != 0:
             raise BenchError(f"berth {' '.join(arguments)} ended with {done.returncode}: {(done.stderr + done.stdout).strip()[-500:]}")
         return done.stdout
@@ -201,6 +208,17 @@ class Cluster:
             figures = json.load(source)
         outcome = [line.strip() for line in text.splitlines() if line.strip().startswith("outcome")]
         return figures, outcome[0] if outcome else ""
+
+    def thread_us(self, process):
+        """Processor time of each thread so far, by its name: unlike a rate, it does not depend on what else runs here."""
+        times = {}
+        tasks = f"/proc/{process.pid}/task"
+        for task in os.listdir(tasks):
+            with open(f"{tasks}/{task}/comm", encoding="utf-8") as source:
+                name = source.read().strip().removeprefix("berth-")
+            with open(f"{tasks}/{task}/schedstat", encoding="utf-8") as source:
+                times[name] = times.get(name, 0) + int(source.read().split()[0]) / 1000
+        return times
 
     def agent_totals(self, agents):
         """Stops the hollow agents and reads what they did."""

@@ -32,6 +32,7 @@ def main():
     arguments = parser.parse_args()
     options = harness.Options(arguments.build, arguments.short)
     figures = harness.Figures()
+    figures.add("load_average_before", os.getloadavg()[0])  # above 0: others shared the cores
     try:
         if not os.path.exists(options.berth) and arguments.name not in ("placement", "journal", "core", "codec"):
             raise harness.BenchError(f"{options.berth} is missing: build it first (./dev build)")

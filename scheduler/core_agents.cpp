@@ -197,6 +197,9 @@ void Core::Impl::decide_end(const Job& job, const Pod& pod, PodEnd& end) {
   outcome.attempt = static_cast<std::uint16_t>(end.ref.attempt);
   if (outcome.started_at == 0) outcome.started_at = pod.started_at;
   if (outcome.ended_at == 0) outcome.ended_at = now_;
+  if (outcome.state == PodState::kFailed && end.message.empty() && outcome.exit_code > 0) {
+    end.message = "exit code " + std::to_string(outcome.exit_code);
+  }
   const bool gang = job.spec.kind == JobKind::kGang;
   const bool lost = outcome.state == PodState::kNodeLost;
   if (pod.stopping) {

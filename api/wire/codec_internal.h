@@ -63,7 +63,8 @@ class Reader {
   template <class Out, class T, class Make>
   std::vector<Out> list(const fb::Vector<T>* items, Make make, std::size_t table_bytes = 0) {
     std::vector<Out> out;
-    if (items == nullptr || !take(items->size() * (sizeof(T) + table_bytes))) return out;
+    if (items == nullptr || !aligned(*items, alignof(T))) return out;
+    if (!take(items->size() * (sizeof(T) + table_bytes))) return out;
     out.reserve(items->size());
     for (const auto item : *items) {
       out.push_back(make(item));
@@ -74,13 +75,20 @@ class Reader {
   template <class Out, class S, class Make>
   std::vector<Out> structs(const fb::Vector<const S*>* items, Make make) {
     std::vector<Out> out;
-    if (items == nullptr || !take(items->size() * sizeof(S))) return out;
+    if (items == nullptr || !aligned(*items, alignof(S)) || !take(items->size() * sizeof(S))) return out;
     out.reserve(items->size());
     for (fb::uoffset_t i = 0; i < items->size() && good_; ++i) out.push_back(make(*items->Get(i)));
     return out;
   }
 
  private:
+  // The verifier looks at where a list's length lies, but not at where its items do. (An empty list may end anywhere.)
+  template <class T>
+  bool aligned(const fb::Vector<T>& items, std::size_t align) {
+    if (items.size() != 0 && reinterpret_cast<std::uintptr_t>(items.Data()) % align != 0) good_ = false;
+    return good_;
+  }
+
   std::size_t left_;
   bool good_ = true;
 };

@@ -30,8 +30,8 @@ struct PeerIdentity {
   enum class Kind { kUnix, kCertificate, kUnproven } kind = Kind::kUnproven;
   std::uint32_t uid = 0, gid = 0;  // kUnix: SO_PEERCRED
   std::int32_t pid = 0;
-  std::string common_name;         // kCertificate: "node:NAME" or "user:NAME"
-  std::string address;             // for people
+  std::string common_name;  // kCertificate: "node:NAME" or "user:NAME"
+  std::string address;      // for people
 };
 
 class Connection {
@@ -43,11 +43,11 @@ class Connection {
   };
   virtual ~Connection() = default;  // closes; after close_after_send what is queued still goes out
   virtual void start(Handlers handlers) = 0;
-  virtual void send(std::string frame) = 0;            // queues; frames sent in one turn of the loop share a write
-  virtual std::size_t queued_bytes() const = 0;        // for back-pressure
-  virtual void set_max_frame(std::size_t bytes) = 0;   // a longer frame closes with kProtocol, and its sender is told
-  virtual void close_after_send() = 0;                 // flush what is queued, then close (on_close is not called)
-  virtual void pause_reading(bool paused) = 0;  // while paused, the end of the other side is not noticed
+  virtual void send(std::string frame) = 0;           // queues; frames sent in one turn of the loop share a write
+  virtual std::size_t queued_bytes() const = 0;       // for back-pressure
+  virtual void set_max_frame(std::size_t bytes) = 0;  // a longer frame closes with kProtocol, and its sender is told
+  virtual void close_after_send() = 0;                // flush what is queued, then close (on_close is not called)
+  virtual void pause_reading(bool paused) = 0;        // while paused, the end of the other side is not noticed
   virtual const PeerIdentity& peer() const = 0;
 };
 
@@ -57,7 +57,8 @@ class Listener {
   virtual ~Listener() = default;
   virtual std::string address() const = 0;  // with the real port if 0 was asked for
 };
-// A stale socket file is replaced; one with a living server behind it is refused. Mode 0666: the peer's credentials decide.
+// A stale socket file is replaced; one with a living server behind it is refused. Mode 0666: the peer's credentials
+// decide.
 state::Result<std::unique_ptr<Listener>> listen_unix(Loop& loop, const std::string& path, AcceptHandler on_accept);
 state::Result<std::unique_ptr<Listener>> listen_tls(Loop& loop, const std::string& host, std::uint16_t port,
                                                     std::shared_ptr<TlsContext> tls, AcceptHandler on_accept);

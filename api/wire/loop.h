@@ -24,8 +24,8 @@ class Loop {
   class Timer;
   std::shared_ptr<Timer> after_ms(std::int64_t delay_ms, std::function<void()> task);
 
-  // Calls `ready` whenever `fd` is readable (level-triggered) until the handle is destroyed. The fd stays the caller's, and
-  // becomes non-blocking. A pidfd is readable once its process has ended.
+  // Calls `ready` whenever `fd` is readable (level-triggered) until the handle is destroyed. The fd stays the caller's,
+  // and becomes non-blocking. A pidfd is readable once its process has ended.
   class Watch;
   std::shared_ptr<Watch> watch_readable(int fd, std::function<void()> ready);
 

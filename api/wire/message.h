@@ -37,17 +37,17 @@ struct Welcome {
 // On a TLS connection without a client certificate: proves the token, brings a certificate request.
 struct JoinRequest {
   std::string token_id, token_secret;
-  std::string name;     // the node's name, or empty for a user token
+  std::string name;  // the node's name, or empty for a user token
   std::string csr_pem;
 };
 struct JoinReply {
   std::string certificate_pem, authority_pem;
 };
 
-using Body = std::variant<Hello, Welcome, JoinRequest, JoinReply, state::ClientRequest, state::ServerReply,
-                          state::AgentHello, state::AgentStatus, state::AgentHeartbeat, state::LogReply,
-                          state::AgentWelcome, state::StartPods, state::StopPods, state::ForgetPods, state::ForgetJobs,
-                          state::ReadLog>;
+using Body =
+    std::variant<Hello, Welcome, JoinRequest, JoinReply, state::ClientRequest, state::ServerReply, state::AgentHello,
+                 state::AgentStatus, state::AgentHeartbeat, state::LogReply, state::AgentWelcome, state::StartPods,
+                 state::StopPods, state::ForgetPods, state::ForgetJobs, state::ReadLog>;
 
 struct Message {
   std::uint64_t request = 0;  // a client's number for its request; replies carry it back. 0 where it has no meaning

@@ -15,9 +15,9 @@ def run(options, figures):
             agents = cluster.hollow_agents(nodes)
             figures.add("nodes", nodes)
             for _ in range(repeats):
-                acknowledged += arrays(options, cluster, figures)
-                acknowledged += singles(options, cluster, figures, "singles", batch=100, window=16)
-                acknowledged += singles(options, cluster, figures, "singles_one_per_frame", batch=1, window=256)
+                acknowledged += arrays(options, cluster, agents, figures)
+                acknowledged += singles(options, cluster, agents, figures, "singles", batch=100, window=16)
+                acknowledged += singles(options, cluster, agents, figures, "singles_one_per_frame", batch=1, window=256)
             totals = cluster.agent_totals(agents)
         figures.add_all(floors(options, scratch, options.seconds(2)))
     # What the server acknowledged and what the nodes did, counted apart, must be the same.
@@ -25,27 +25,36 @@ def run(options, figures):
         raise BenchError(f"{acknowledged} pods were acknowledged, but the nodes started {totals['pods_started']:.0f} and ended "
                          f"{totals['pods_ended']:.0f}")
     figures.note_outcome(f"{acknowledged} pods acknowledged, and as many started and ended by the nodes")
-    figures.ratio("ack_over_fdatasync_ratio", "arrays_ack_us", "fdatasync_512_us")
+    # The floors: a job that shared nothing would cost a write + fdatasync, and at least a frame there and back.
     figures.add("arrays_pod_us", 1e6 / figures.get("arrays_pods_per_s"))
     figures.add("singles_job_us", 1e6 / figures.get("singles_jobs_per_s"))
+    figures.ratio("fdatasync_over_singles_job_ratio", "fdatasync_512_us", "singles_job_us")
     figures.ratio("singles_job_over_frame_echo_ratio", "singles_job_us", "frame_echo_us")
 
 
-def arrays(options, cluster, figures):
-    load, outcome = cluster.load(mode="arrays", pods=options.count(1_000_000, 2_000), array_size=options.count(1_000, 100))
+def arrays(options, cluster, agents, figures):
+    pods = options.count(1_000_000, 2_000)
+    load = measured_load(cluster, agents, figures, "arrays", mode="arrays", pods=pods, array_size=options.count(1_000, 100))
     figures.add("arrays_pods_per_s", load["arrays_pods_per_s"])
-    figures.add("arrays_ack_p50_ms", load["submit_ack_p50_ms"])
-    figures.add("arrays_ack_p99_ms", load["submit_ack_p99_ms"])
-    figures.add("arrays_ack_us", load["submit_ack_p50_ms"] * 1000)
-    figures.note_outcome("arrays " + outcome)
     return int(load["pods_acknowledged"])
 
 
-def singles(options, cluster, figures, name, batch, window):
-    load, outcome = cluster.load(mode="singles", pods=options.count(200_000, 1_000), batch=batch, window=window)
+def singles(options, cluster, agents, figures, name, batch, window):
+    load = measured_load(cluster, agents, figures, name, mode="singles", pods=options.count(200_000, 1_000), batch=batch, window=window)
     figures.add(f"{name}_jobs_per_s", load["singles_jobs_per_s"])
-    figures.add(f"{name}_submitted_per_s", load["submitted_jobs_per_s"])
-    figures.add(f"{name}_ack_p50_ms", load["submit_ack_p50_ms"])
-    figures.add(f"{name}_ack_p99_ms", load["submit_ack_p99_ms"])
-    figures.note_outcome(f"{name} {outcome}")
     return int(load["pods_acknowledged"])
+
+
+def measured_load(cluster, agents, figures, name, **options):
+    """One load, with the processor time that each thread of the server and the agents' process spent on a pod of it."""
+    before = {process: cluster.thread_us(process) for process in (cluster.server, agents)}
+    load, outcome = cluster.load(**options)
+    for process, names in ((cluster.server, {"berth": "loop"}), (agents, {"berth": "hollow_agents"})):
+        after = cluster.thread_us(process)
+        for thread, microseconds in after.items():
+            spent = microseconds - before[process].get(thread, 0)
+            figures.add(f"{name}_{names.get(thread, thread)}_cpu_us_per_pod", spent / load["pods_ended"])
+    for part in ("p50", "p99"):
+        figures.add(f"{name}_ack_{part}_ms", load[f"submit_ack_{part}_ms"])
+    figures.note_outcome(f"{name}: {load['pods_ended']:.0f} pods, {outcome}")
+    return load

@@ -311,6 +311,15 @@ TEST(WireCodec, ManyReferencesToOneOrderWithManyPeersAreRefusedAtOnce) {
   EXPECT_FALSE(decode_message(content(frame)));
 }
 
+TEST(WireCodec, EmptyListsAreAcceptedWhereverTheyEnd) {
+  for (std::uint64_t request : {0ULL, 1ULL}) {
+    EXPECT_TRUE(decode_message(content(encode_frame({request, state::AgentStatus{}}))));
+    EXPECT_TRUE(decode_message(content(encode_frame({request, state::ForgetJobs{}}))));
+    EXPECT_TRUE(decode_message(content(encode_frame({request, state::StartPods{}}))));
+    EXPECT_TRUE(decode_message(content(encode_frame({request, state::ServerReply(state::SubmitReply{})}))));
+  }
+}
+
 TEST(WireCodec, EndsWhoseMessagesAreMissingOrLeftOverAreRefused) {
   for (const bool missing : {true, false}) {
     flatbuffers::FlatBufferBuilder b;

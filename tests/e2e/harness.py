@@ -72,7 +72,7 @@ class Daemon:
     def alive(self):
         return self.process is not None and self.process.poll() is None
 
-    def signal(self, number):
+    def send(self, number):
         if self.alive():
             self.process.send_signal(number)
 
@@ -80,7 +80,7 @@ class Daemon:
         """Sends the signal, waits, and returns the exit code as Popen gives it. SIGKILL if it does not go."""
         if self.process is None:
             return None
-        self.signal(number)
+        self.send(number)
         try:
             return self.process.wait(timeout=seconds)
         except subprocess.TimeoutExpired:
@@ -100,7 +100,7 @@ class Daemon:
 
 
 class Cluster:
-    def __init__(self, agents=1, *, network=None, tls=False, cpus=4, mem="4G", server=(), agent=(), start=True):
+    def __init__(self, agents=1, *, network=None, tls=False, cpus=2, mem="4G", server=(), agent=(), start=True):
         self.directory = tempfile.mkdtemp(prefix="berth-e2e-")
         os.chmod(self.directory, 0o755)
         self.socket = os.path.join(self.directory, "s")

@@ -1,6 +1,5 @@
 """Container pods from a local OCI image, made here without a network: what is inside, who runs, limits, crashes."""
 
-import os
 import unittest
 
 import harness  # first: it finds the two below
@@ -21,7 +20,7 @@ class WithImage(unittest.TestCase):
     def setUpClass(cls):
         if missing():
             raise unittest.SkipTest(missing())
-        cls.cluster = Cluster(1, cpus=4, agent=["--runtime", cls.RUNTIME])
+        cls.cluster = Cluster(1, cpus=2, agent=["--runtime", cls.RUNTIME])
         cls.addClassCleanup(cls.cluster.close)
         cls.image = image.make(cls.cluster.path("busybox"))
 
@@ -56,10 +55,9 @@ class Containers(WithImage):
         said = self.output("--env", "COLOUR=green", "--cwd", "/tmp", "--", "sh", "-c", "echo $COLOUR; pwd")
         self.assertEqual(said, "green\n/tmp\n")
 
-    def test_exit_codes_and_signals_come_through(self):
-        self.assertEqual(self.ended("--", "sh", "-c", "exit 3")[1]["exit_code"], 3)
-        pod = self.ended("--", "sh", "-c", "kill -KILL $$")[1]
-        self.assertEqual(pod["state"], "failed")
+    def test_an_exit_code_comes_through(self):
+        pod = self.ended("--", "sh", "-c", "exit 3")[1]
+        self.assertEqual((pod["state"], pod["exit_code"]), ("failed", 3))
 
     def test_a_program_that_the_image_lacks_is_named(self):
         pod = self.ended("--", "/usr/bin/python3")[1]
@@ -75,7 +73,6 @@ class Containers(WithImage):
         self.assertEqual(pod["state"], "timed-out")
 
     def test_it_runs_as_the_user_who_submitted(self):
-        os.chmod(self.cluster.path("busybox"), 0o755)
         self.assertEqual(self.output("--", "id", "-u", user="nobody"), "65534\n")
 
     def test_what_it_writes_is_gone_with_it(self):
@@ -102,7 +99,7 @@ class ContainersAndCrashes(unittest.TestCase):
     def setUp(self):
         if missing():
             self.skipTest(missing())
-        self.cluster = Cluster(1, cpus=4)
+        self.cluster = Cluster(1, cpus=2)
         self.addCleanup(self.cluster.close)
         self.image = image.make(self.cluster.path("busybox"))
 

@@ -11,7 +11,7 @@ from harness import wait_until
 
 class Crash(unittest.TestCase):
     def setUp(self):
-        self.cluster = harness.Cluster(1, cpus=8)
+        self.cluster = harness.Cluster(1, cpus=2)
         self.addCleanup(self.cluster.close)
         self.gate = self.cluster.path("gate")
         self.book = self.cluster.path("ledger")
@@ -123,7 +123,7 @@ class Crash(unittest.TestCase):
 
     def test_jobs_that_waited_are_still_there_in_their_order(self):
         self.cluster.run("drain", "n1")
-        jobs = [self.cluster.submit("--name", f"w{i}", "--cpus", "8", "--env", f"LEDGER={self.book}", "--", "sh", "-c",
+        jobs = [self.cluster.submit("--name", f"w{i}", "--cpus", "2", "--env", f"LEDGER={self.book}", "--", "sh", "-c",
                                     f"echo {i} >> {self.book}") for i in range(5)]
         self.kill(*self.everyone())
         self.back_drained()

@@ -8,7 +8,7 @@ from harness import ClusterTest
 
 
 class Failures(ClusterTest):
-    OPTIONS = {"agents": 1, "cpus": 4, "mem": "2G"}
+    OPTIONS = {"agents": 1, "cpus": 2, "mem": "2G"}
 
     def ended(self, *words):
         """Submits, waits, and returns the row of the job's first pod, with the job's own row under "job"."""
@@ -21,7 +21,7 @@ class Failures(ClusterTest):
     def test_an_exit_code_is_kept_and_told(self):
         pod = self.ended("--", "sh", "-c", "exit 3")
         self.assertEqual((pod["state"], pod["exit_code"]), ("failed", 3))
-        self.assertIn("3", pod["job"]["reason"])
+        self.assertIn("3", self.cluster.run("explain", pod["job"]["id"]).stdout)
 
     def test_a_signal_is_kept_apart_from_an_exit_code(self):
         pod = self.ended("--", "sh", "-c", "kill -SEGV $$")

@@ -76,7 +76,7 @@ class Loss(unittest.TestCase):
 
     def lose(self, number, how=signal.SIGKILL):
         agent = self.cluster.agents[number]
-        agent.signal(how)
+        agent.send(how)
         if how == signal.SIGKILL:
             agent.process.wait()
         wait_until(lambda: f"n{number} is lost: {self.cluster.nodes()}",
@@ -118,7 +118,7 @@ class Loss(unittest.TestCase):
         job = self.start_pod()
         self.lose(1, signal.SIGSTOP)
         self.cluster.wait_state(job, "node-lost")
-        self.cluster.agents[1].signal(signal.SIGCONT)
+        self.cluster.agents[1].send(signal.SIGCONT)
         wait_until("n1 is back", lambda: self.cluster.nodes()["n1"]["state"] == "up")
         wait_until("the copy nobody wants is stopped", lambda: not pods_running(self.cluster, "n1"))
         self.assertEqual(self.cluster.job(job)["state"], "node-lost")

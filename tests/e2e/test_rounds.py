@@ -30,7 +30,7 @@ class Client(threading.Thread):
 
     def run(self):
         while not self.stopping.is_set():
-            size = self.random.choice((1, 3, 8, 20))
+            size = self.random.choice((1, 3, 8, 20, 60))
             self.submit(size)
             if self.acknowledged and self.random.random() < 0.15:
                 self.cancel(self.random.choice(self.acknowledged[-3:]))
@@ -59,12 +59,16 @@ class Client(threading.Thread):
         return None
 
 
+def acknowledged(clients):
+    return sum(len(client.acknowledged) for client in clients)
+
+
 class Rounds(unittest.TestCase):
     def test_whatever_is_killed_nothing_acknowledged_is_lost_and_nothing_runs_twice(self):
         seed = int(os.environ.get("BERTH_E2E_SEED") or random.SystemRandom().randrange(1 << 32))
         print(f"seed {seed} (BERTH_E2E_SEED={seed} replays)", flush=True)
         chance = random.Random(seed)
-        cluster = harness.Cluster(AGENTS, cpus=8, server=["--node-lost-after", "300s"])
+        cluster = harness.Cluster(AGENTS, cpus=2, server=["--node-lost-after", "300s"])
         self.addCleanup(cluster.close)
         book = cluster.path("ledger")
         open(book, "w", encoding="utf-8").close()
@@ -74,19 +78,20 @@ class Rounds(unittest.TestCase):
             client.start()
         try:
             for _ in range(ROUNDS):
+                before = acknowledged(clients)
+                harness.wait_until("something is acknowledged in every round", lambda: acknowledged(clients) > before, every=0.01)
                 self.round(cluster, chance)
         finally:
             for client in clients:
                 client.stopping.set()
             for client in clients:
                 client.join()
-        acknowledged = [ack for client in clients for ack in client.acknowledged]
-        found = self.settle_and_audit(cluster, acknowledged, book)
-        pods = sum(ack.size for ack in acknowledged)
-        print(f"{ROUNDS} rounds, {len(acknowledged)} jobs and {pods} pods acknowledged, "
+        acks = [ack for client in clients for ack in client.acknowledged]
+        found = self.settle_and_audit(cluster, acks, book)
+        pods = sum(ack.size for ack in acks)
+        print(f"{ROUNDS} rounds, {len(acks)} jobs and {pods} pods acknowledged, "
               f"{sum(len(c.refusals) for c in clients)} requests refused while something was down", flush=True)
         self.assertEqual(found, [], f"seed {seed}\n" + "\n".join(found[:40]) + "\n" + cluster.logs_of_daemons())
-        self.assertGreater(len(acknowledged), ROUNDS // 2)
 
     def round(self, cluster, chance):
         agents = list(cluster.agents.values())
@@ -102,19 +107,19 @@ class Rounds(unittest.TestCase):
         for victim in chance.sample(victims, len(victims)):
             victim.start()
 
-    def settle_and_audit(self, cluster, acknowledged, book):
+    def settle_and_audit(self, cluster, acks, book):
         cluster.wait_server()
         cluster.wait_nodes(AGENTS)
         harness.wait_until(lambda: f"no pod waits or runs: {cluster.json('status', '-o', 'json')}\n{cluster.logs_of_daemons()}",
-                           lambda: self.idle(cluster), 120)
+                           lambda: self.idle(cluster), 240)
         jobs = [row["id"] for row in cluster.json("ls", "--all", "-o", "json")]
         pods = {job: cluster.pods(job) for job in jobs}
         outputs = {}
-        for ack in acknowledged[::5]:
+        for ack in acks[::5]:
             for pod in pods.get(ack.job, ())[:2]:
                 if pod["state"] != "cancelled":
                     outputs[ack.job, pod["index"]] = cluster.run("logs", f"{ack.job}[{pod['index']}]").stdout
-        return ledger.audit(acknowledged, pods, ledger.read(book), outputs)
+        return ledger.audit(acks, pods, ledger.read(book), outputs)
 
     @staticmethod
     def idle(cluster):

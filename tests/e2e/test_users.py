@@ -12,7 +12,7 @@ ANA, BEN = "nobody", "games"  # two users that every Debian has
 
 @harness.needs_root
 class Users(ClusterTest):
-    OPTIONS = {"agents": 1, "cpus": 8}
+    OPTIONS = {"agents": 1, "cpus": 2}
 
     def setUp(self):
         self.ana = pwd.getpwnam(ANA)

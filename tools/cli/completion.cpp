@@ -72,7 +72,8 @@ std::string bash_completion(const CommandPage& root) {
   std::string commands, options, values;
   each_command(root, "", [&](const CommandPage& page, const std::string& words) {
     const std::string key = shell_word(words) + ") ";
-    if (!page.commands.empty()) commands += "    " + key + "echo " + shell_word(join(command_names(page), " ")) + " ;;\n";
+    if (!page.commands.empty())
+      commands += "    " + key + "echo " + shell_word(join(command_names(page), " ")) + " ;;\n";
     options += "    " + key + "echo " + shell_word(join(option_words(page), " ")) + " ;;\n";
     for (const auto* list : {&page.options, &page.common_options}) {
       for (const OptionEntry& option : *list) {

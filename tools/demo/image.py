@@ -41,6 +41,10 @@ def make(directory, tag="latest"):
     run("umoci", "config", "--image", name, "--config.env", "PATH=/bin", "--config.env", "FROM_IMAGE=yes",
         "--config.cmd", "/bin/sh")
     shutil.rmtree(bundle)
+    for place, _, files in os.walk(directory):  # any user may run it
+        os.chmod(place, 0o755)
+        for file in files:
+            os.chmod(os.path.join(place, file), 0o644)
     return name
 
 

@@ -53,22 +53,30 @@ void add_agents(CLI::App& bench, Context& context) {
                                   "then prints what it did.",
                                   "berth bench agents --count 5000\n"
                                   "berth bench agents --count 100 --cpus 8 --mem 32G --pod-time 2s --feature ssd\n"
-                                  "berth bench agents --server login1:7600 --token berth1-… --count 1000");
+                                  "berth bench agents --server head:7117 --token berth1-… --count 1000");
   command->add_option("--count", texts->options.count, "How many agents")
       ->check(CLI::Range(1U, kAgentsMax))
       ->capture_default_str();
-  command->add_option("--cpus", texts->resources.cpus, "Cores that each node offers")->capture_default_str();
-  command->add_option("--mem", texts->resources.mem, "Memory that each node offers")->capture_default_str();
+  command->add_option("--cpus", texts->resources.cpus, "Cores that each node offers")
+      ->type_name("CPUS")
+      ->capture_default_str();
+  command->add_option("--mem", texts->resources.mem, "Memory that each node offers")
+      ->type_name("SIZE")
+      ->capture_default_str();
   command->add_option("--gpus", texts->resources.gpus, "GPUs that each node offers")
       ->check(CLI::Range(0U, kMaxGpus))
       ->capture_default_str();
   command->add_option("--feature", texts->options.features, "A feature of each node; may be repeated")
+      ->type_name("NAME")
       ->allow_extra_args(false);
   command->add_option("--name-prefix", texts->options.name_prefix, "Nodes are named PREFIX00001, PREFIX00002, …")
+      ->type_name("PREFIX")
       ->capture_default_str();
   command->add_option("--pod-time", texts->pod_time, "How long a pod runs; 0ms: its start and its end are one report")
+      ->type_name("TIME")
       ->capture_default_str();
   command->add_option("--token", texts->options.token, "A node's token, to join HOST:PORT over TLS")
+      ->type_name("TOKEN")
       ->envname("BERTH_TOKEN");
   command->add_option("--json", texts->options.json, "Write the totals to this file as well")->type_name("FILE");
   on_run(command, context, [texts, &context]() -> int {
@@ -121,8 +129,12 @@ void add_load(CLI::App& bench, Context& context) {
   command->add_option("--backlog", options.backlog, "Submit no further while so many pods have not ended")
       ->check(CLI::Range(std::uint64_t{1}, kPodsMax))
       ->capture_default_str();
-  command->add_option("--cpus", texts->resources.cpus, "Cores that each pod asks for")->capture_default_str();
-  command->add_option("--mem", texts->resources.mem, "Memory that each pod asks for")->capture_default_str();
+  command->add_option("--cpus", texts->resources.cpus, "Cores that each pod asks for")
+      ->type_name("CPUS")
+      ->capture_default_str();
+  command->add_option("--mem", texts->resources.mem, "Memory that each pod asks for")
+      ->type_name("SIZE")
+      ->capture_default_str();
   command->add_option("--json", texts->json, "Write the figures to this file as well")->type_name("FILE");
   on_run(command, context, [texts, &context]() -> int {
     const auto resources = parse_resources(texts->resources);
