@@ -13,6 +13,7 @@ import time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 START_LIMIT_S = 60
+RUN_LIMIT_S = 300  # no program that a bench waits for takes longer
 
 
 class BenchError(Exception):
@@ -176,11 +177,10 @@ class Cluster:
         return process
 
     def answers(self):
-        done = subprocess.run([self.options.berth, "nodes", "--server", self.socket], capture_output=True, check=False)
-        return done.returncode == 0
+        return run_program([self.options.berth, "nodes", "--server", self.socket]).returncode == 0
 
     def run(self, *arguments, check=True):
-        done = subprocess.run([self.options.berth, "--server", self.socket, *arguments], capture_output=True, text=True, check=False)
+        done = run_program([self.options.berth, "--server", self.socket, *arguments])
         if check and done.returncode != 0:
             raise BenchError(f"berth {' '.join(arguments)} ended with {done.returncode}: {(done.stderr + done.stdout).strip()[-500:]}")
         return done.stdout
@@ -232,8 +232,15 @@ def floors(options, scratch, seconds):
     return run_json([options.program("floor_bench"), scratch, str(seconds)])
 
 
+def run_program(argv):
+    try:
+        return subprocess.run(argv, capture_output=True, text=True, check=False, timeout=RUN_LIMIT_S)
+    except subprocess.TimeoutExpired as late:
+        raise BenchError(f"{' '.join(argv[:4])} did not end within {RUN_LIMIT_S} s") from late
+
+
 def run_json(argv):
-    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    done = run_program(argv)
     if done.returncode != 0:
         raise BenchError(f"{' '.join(argv)} ended with {done.returncode}: {done.stderr.strip()[-500:]}")
     return json.loads(done.stdout)

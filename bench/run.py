@@ -3,6 +3,7 @@
 
 import argparse
 import os
+import signal
 import sys
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
@@ -30,6 +31,8 @@ def main():
     parser.add_argument("--short", action="store_true", help="a moment each: to see that it works, not how fast")
     parser.add_argument("--build", default=os.path.join(harness.ROOT, "build", "release"), help="where the programs are")
     arguments = parser.parse_args()
+    # Ended from outside, it takes its server and agents with it.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     options = harness.Options(arguments.build, arguments.short)
     figures = harness.Figures()
     figures.add("load_average_before", os.getloadavg()[0])  # above 0: others shared the cores

@@ -8,6 +8,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include "agent/io/code_pages.h"
 #include "agent/io/discovery.h"
 #include "agent/io/identity.h"
 #include "agent/io/log_reader.h"
@@ -147,6 +148,7 @@ Status Agent::Impl::begin() {
 }
 
 void Agent::Impl::serve() {
+  constexpr std::int64_t kSettledMs = 2'000;  // by then it has connected, or waits to
   Session::Handlers handlers;
   handlers.hello = [this] { return hello(); };
   handlers.on_welcome = [this](const AgentWelcome&) {
@@ -164,6 +166,7 @@ void Agent::Impl::serve() {
   session->start();
   rearm();
   malloc_trim(0);
+  const auto settled = loop.after_ms(kSettledMs, [] { give_back_code_pages(); });
   loop.run();
   cgroups.remove_parents();
 }

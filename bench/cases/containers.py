@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 
-from harness import BenchError, Cluster, Scratch, percentile
+from harness import BenchError, Cluster, Scratch, percentile, run_program
 
 RUNTIME = "crun"
 BARE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "bare_runtime.py")
@@ -57,7 +57,7 @@ def start_one(options, cluster, image, output):
     argv = [options.berth, "submit", "--server", cluster.socket, "--image", image, "--cpus", "1", "--mem", "64M", "--output", output,
             "--", "/start_clock"]
     before = time.time()
-    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    done = run_program(argv)
     if done.returncode != 0:
         raise BenchError(f"berth submit ended with {done.returncode}: {done.stderr.strip()}")
     deadline = time.monotonic() + 30
@@ -79,7 +79,7 @@ def start_one(options, cluster, image, output):
 def bare_starts(bundle, count, scratch):
     # crun refuses a hybrid cgroup tree: it gets a mount namespace without the unified part, as agents do for it.
     argv = ["unshare", "--mount", sys.executable, BARE, RUNTIME, bundle, str(count), scratch]
-    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    done = run_program(argv)
     if done.returncode != 0:
         raise BenchError(f"{RUNTIME} could not run the bundle: {done.stderr.strip()[-500:]}")
     return json.loads(done.stdout)

@@ -4,7 +4,7 @@ import os
 import subprocess
 import time
 
-from harness import BenchError, Cluster, Scratch, floors, percentile
+from harness import BenchError, Cluster, Scratch, floors, percentile, run_program
 
 
 def run(options, figures):
@@ -47,7 +47,7 @@ def submit_and_read(options, cluster, output, number):
     path = f"{output}.{number}"
     argv = [options.berth, "submit", "--server", cluster.socket, "--cpus", "1", "--mem", "64M", "--output", path, "--", options.program("start_clock")]
     before = time.time()
-    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    done = run_program(argv)
     if done.returncode != 0:
         raise BenchError(f"berth submit ended with {done.returncode}: {done.stderr.strip()}")
     deadline = time.monotonic() + 30

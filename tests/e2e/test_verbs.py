@@ -5,9 +5,11 @@ import os
 import re
 import signal
 import subprocess
+import threading
 import unittest
 
 import harness
+import leftovers
 from harness import ClusterTest, wait_until
 
 VERBS = ("submit", "run", "ls", "show", "logs", "wait", "cancel", "explain", "nodes", "drain", "resume", "queue", "token", "login",
@@ -228,6 +230,62 @@ class Follow(ClusterTest):
         said = on_a_terminal(self.cluster, "wait", str(job))
         self.assertIn("\r", said)
         self.assertRegex(said, r"4/4|100")
+
+
+class Administer(ClusterTest):
+    OPTIONS = {"agents": 1, "cpus": 2}
+
+    def test_a_queue_gives_its_jobs_priority_and_a_time_limit_and_goes_when_it_is_empty(self):
+        self.cluster.run("queue", "add", "short", "--priority", "100", "--time", "1s")
+        self.assertIn("short", self.cluster.run("queue", "ls").stdout)
+        job = self.cluster.submit("--queue", "short", "--grace", "200ms", "--", "sleep", "300")
+        self.cluster.wait_state(job, "timed-out")
+        refused = self.cluster.run("submit", "--queue", "short", "--time", "1h", "--", "true", check=False)
+        self.assert_one_line(refused, 1, "short")
+        self.cluster.run("queue", "rm", "short")
+        self.assertNotIn("short", self.cluster.run("queue", "ls").stdout)
+
+    def test_a_node_that_is_gone_for_good_is_removed(self):
+        agent = self.cluster.add_agent(2)
+        self.cluster.wait_nodes(2)
+        agent.kill()
+        wait_until("it is away", lambda: not self.cluster.nodes()["n2"]["connected"])
+        self.cluster.run("node", "rm", "n2")
+        self.assertEqual(set(self.cluster.nodes()), {"n1"})
+        self.cluster.agents.pop(2)
+
+    def test_status_counts_what_there_is(self):
+        status = self.cluster.json("status", "-o", "json")
+        self.assertEqual((status["nodes"], status["nodes_connected"], status["pods_live"]), (1, 1, 0))
+
+    def test_submit_can_wait_itself(self):
+        self.assertEqual(self.cluster.run("submit", "--wait", "--", "true").returncode, 0)
+        self.assertEqual(self.cluster.run("submit", "--wait", "--", "false", check=False).returncode, 1)
+
+    def test_a_listing_that_is_watched_shows_what_changes_until_it_is_interrupted(self):
+        client = self.cluster.popen("ls", "--watch=200ms", "--all")
+        watchdog = threading.Timer(harness.PATIENCE_S, client.kill)
+        watchdog.start()
+        self.addCleanup(watchdog.cancel)
+        self.cluster.submit("--name", "watched", "--", "true")
+        self.assertTrue(any("watched" in line for line in client.stdout))
+        client.send_signal(signal.SIGINT)
+        client.communicate(timeout=harness.PATIENCE_S)
+
+
+class Dev(unittest.TestCase):
+    def test_one_command_is_a_whole_cluster_and_ctrl_c_ends_it(self):
+        cluster = harness.Cluster(start=False)
+        self.addCleanup(cluster.close)
+        dev = harness.Daemon("dev", [harness.BERTH, "dev", "--data", cluster.path("data"), "--socket", cluster.socket],
+                             cluster.path("dev.log"), cluster.environment)
+        dev.start()
+        self.addCleanup(dev.kill)
+        wait_until(lambda: "a node is there: " + dev.tail(),
+                   lambda: '"connected": true' in cluster.run("nodes", "-o", "json", check=False).stdout)
+        self.assertEqual(cluster.run("run", "--", "echo", "hello").stdout, "hello\n")
+        self.assertEqual(dev.end(signal.SIGINT), 0)
+        wait_until("its agent is gone too", lambda: not leftovers.processes(cluster.directory), seconds=10)
 
 
 class Papers(unittest.TestCase):

@@ -1,5 +1,6 @@
 #include "tools/roots/agent_child.h"
 
+#include <cerrno>
 #include <chrono>
 #include <csignal>
 #include <sys/prctl.h>
@@ -21,9 +22,23 @@ void AgentChild::start() {
 }
 
 void AgentChild::stop() {
-  stopping_ = true;
-  if (const int pid = pid_; pid > 0) ::kill(pid, SIGTERM);
+  {
+    const std::lock_guard lock(mutex_);
+    stopping_ = true;
+    if (pid_ > 0) ::kill(pid_, SIGTERM);
+  }
+  wake_.notify_all();
   if (keeper_.joinable()) keeper_.join();
+}
+
+// Waits for its end, and takes it from the kernel only when nobody can signal it any more.
+void AgentChild::reap(int pid, int& status) {
+  siginfo_t info{};
+  while (::waitid(P_PID, static_cast<id_t>(pid), &info, WEXITED | WNOWAIT) < 0 && errno == EINTR) {
+  }
+  const std::lock_guard lock(mutex_);
+  pid_ = 0;
+  ::waitpid(pid, &status, 0);
 }
 
 void AgentChild::keep_running() {
@@ -31,6 +46,7 @@ void AgentChild::keep_running() {
   for (std::string& argument : arguments_) argv.push_back(argument.data());
   argv.push_back(nullptr);
   int short_lives = 0;
+  std::unique_lock lock(mutex_);
   while (!stopping_) {
     const auto born = std::chrono::steady_clock::now();
     const pid_t parent = ::getpid();
@@ -39,16 +55,18 @@ void AgentChild::keep_running() {
       // Goes down with this thread, which lives as long as the process: no agent is left behind by kill -9.
       ::prctl(PR_SET_PDEATHSIG, SIGTERM);
       if (::getppid() != parent) ::_exit(1);
+      // The server ignores it and keeps connections: neither is an agent's, nor its pods'.
+      ::signal(SIGPIPE, SIG_DFL);
+      ::close_range(3, ~0U, 0);
       ::execv("/proc/self/exe", argv.data());
       ::_exit(127);
     }
     if (pid < 0) return;
     pid_ = pid;
-    if (stopping_) ::kill(pid, SIGTERM);
+    lock.unlock();
     int status = 0;
-    while (::waitpid(pid, &status, 0) < 0 && errno == EINTR) {
-    }
-    pid_ = 0;
+    reap(pid, status);
+    lock.lock();
     if (stopping_) return;
     short_lives = std::chrono::steady_clock::now() - born < kTooShort ? short_lives + 1 : 0;
     if (short_lives == kShortLivesMax) {
@@ -56,7 +74,7 @@ void AgentChild::keep_running() {
       ::kill(::getpid(), SIGTERM);
       return;
     }
-    std::this_thread::sleep_for(kRestartDelay);
+    wake_.wait_for(lock, kRestartDelay, [this] { return stopping_; });
   }
 }
 

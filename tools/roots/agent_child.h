@@ -2,6 +2,8 @@
 #pragma once
 
 #include <atomic>
+#include <condition_variable>
+#include <mutex>
 #include <string>
 #include <thread>
 #include <vector>
@@ -21,8 +23,12 @@ class AgentChild {
   void keep_running();
   std::vector<std::string> arguments_;
   std::thread keeper_;
-  std::atomic<bool> stopping_{false};
-  std::atomic<int> pid_{0}, gave_up_{0};
+  void reap(int pid, int& status);
+  std::mutex mutex_;  // guards stopping_ and pid_: whom stop() signals has not been reaped
+  std::condition_variable wake_;
+  bool stopping_ = false;
+  int pid_ = 0;
+  std::atomic<int> gave_up_{0};
 };
 
 }  // namespace berth::tools

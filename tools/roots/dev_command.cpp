@@ -68,6 +68,12 @@ int run(const Options& options) {
   if (!options.socket.empty()) server.unix_socket = options.socket;
   server.data_directory = absolute_path(server.data_directory);
   server.unix_socket = absolute_path(server.unix_socket);
+  if (!(server.listen.empty() || server.listen == "none") || !config.advertise.empty()) {
+    return report(state::invalid("config",
+                                 "berth dev is of this machine alone, without listen and advertise; "
+                                 "'berth server' takes them"),
+                  true);
+  }
   server.listen.clear();
   if (const auto socket = wire::parse_endpoint(server.unix_socket, "--socket"); !socket)
     return report(socket.error(), true);

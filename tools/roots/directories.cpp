@@ -3,6 +3,7 @@
 #include <cerrno>
 #include <cstring>
 #include <sys/stat.h>
+#include <unistd.h>
 
 namespace berth::tools {
 
@@ -20,8 +21,17 @@ state::Status make_directory(const std::string& path, mode_t mode) {
 
 state::Status make_parent(const std::string& path, mode_t mode) {
   const std::size_t slash = path.rfind('/');
-  return slash == std::string::npos || slash == 0 ? state::Status(state::Unit{})
-                                                  : make_directory(path.substr(0, slash), mode);
+  if (slash == std::string::npos || slash == 0) return state::Unit{};
+  const std::string parent = path.substr(0, slash);
+  if (auto made = make_directory(parent, mode); !made) return made;
+  struct stat info {};
+  const uid_t own = ::geteuid();
+  const bool foreign = own != 0 && ::stat(parent.c_str(), &info) == 0 && info.st_uid != 0 && info.st_uid != own;
+  // Whoever owns it could put a socket of his own in the place of ours.
+  if (foreign) {
+    return state::Error{state::ErrorCode::kDenied, "", "the directory " + parent + " belongs to another user", 0};
+  }
+  return state::Unit{};
 }
 
 }  // namespace berth::tools

@@ -66,6 +66,7 @@ state::Status gather(const Options& options, ServerConfig& config) {
   };
   if (auto set = duration(options.lost_after, "--node-lost-after", server.core.node_lost_after_ms); !set) return set;
   if (auto set = duration(options.heartbeat, "--heartbeat", server.core.heartbeat_ms); !set) return set;
+  if (auto good = check_heartbeat(server.core.heartbeat_ms, "--heartbeat"); !good) return good;
   server.data_directory = absolute_path(server.data_directory);
   server.unix_socket = absolute_path(server.unix_socket);
   if (server.listen == "none") server.listen.clear();
@@ -99,17 +100,21 @@ int run(const Options& options) {
 
   ServerConfig config;
   if (auto gathered = gather(options, config); !gathered) return report(gathered.error(), true);
-  if (auto made = make_directory(config.server.data_directory, 0700); !made) return report(made.error());
+  // Searchable: an agent of this machine keeps its pods below it by default. What the server keeps there is its own.
+  if (auto made = make_directory(config.server.data_directory, 0711); !made) return report(made.error());
   if (auto made = make_parent(config.server.unix_socket, 0755); !made) return report(made.error());
   config.server.version = berth_version();
+  const bool known = ::access((config.server.data_directory + "/authority").c_str(), F_OK) == 0;
   std::string listening;
   config.server.on_ready = [&](const std::vector<std::string>& addresses) {
     for (const std::string& address : addresses) {
       spdlog::info("listening on {}", address);
       if (address != config.server.unix_socket) listening = address;
     }
-    std::cout << "berth server " << config.server.version << ": ready, data in " << config.server.data_directory << "\n"
-              << std::flush;
+    std::cout << "berth server " << config.server.version << ": ready, data in " << config.server.data_directory
+              << "\n";
+    if (known && !listening.empty()) std::cout << "to join a node, 'berth token create' makes a token\n";
+    std::cout << std::flush;
   };
   config.server.on_first_token = [&](const std::string& token) {
     std::cout << "To join a node, run on it (the token is good for 24 hours; 'berth token create' makes others):\n"

@@ -1,98 +1,148 @@
 #include "tools/roots/server_config.h"
 
+#include <algorithm>
+#include <filesystem>
 #include <functional>
 #include <map>
+#include <optional>
 #include <pwd.h>
+#include <set>
 #include <yaml-cpp/yaml.h>
 
 #include "state/units.h"
 
 namespace berth::tools {
 
+using state::Result;
 using state::Status;
 using state::Unit;
 
 namespace {
 
-using Setter = std::function<Status(const YAML::Node&, ServerConfig&)>;
+// What is wrong and where; none: all is well.
+struct Fault {
+  YAML::Mark mark;
+  std::string message;
+};
+using Outcome = std::optional<Fault>;
+using Setter = std::function<Outcome(const YAML::Node&, ServerConfig&)>;
+using Setters = std::map<std::string, Setter>;
 
-Status text_of(const YAML::Node& node, const std::string& key, std::string& out) {
-  if (!node.IsScalar()) return state::invalid(key, key + ": a single value is expected");
+constexpr std::int64_t kHeartbeatMsMin = 100, kHeartbeatMsMax = 3'600'000;
+
+Outcome fault(const YAML::Node& node, const std::string& key, const std::string& message) {
+  return Fault{node.Mark(), key + ": " + message};
+}
+
+Outcome text_of(const YAML::Node& node, const std::string& key, std::string& out) {
+  if (!node.IsScalar()) return fault(node, key, "a single value is expected");
+  if (node.Scalar().empty()) return fault(node, key, "the value is empty");
   out = node.Scalar();
-  return Unit{};
+  return {};
 }
 
-Status duration_of(const YAML::Node& node, const std::string& key, std::int64_t& out) {
+// A scalar that `parse` understands.
+template <class T>
+Outcome parsed_of(const YAML::Node& node, const std::string& key,
+                  const std::function<Result<T>(const std::string&)>& parse, T& out) {
   std::string text;
-  if (Status got = text_of(node, key, text); !got) return got;
-  auto ms = state::parse_duration_ms(text, key);
-  if (!ms) return state::invalid(key, key + ": " + ms.error().message);
-  out = *ms;
-  return Unit{};
-}
-
-Status integer_of(const YAML::Node& node, const std::string& key, std::int64_t min, std::int64_t max,
-                  std::int64_t& out) {
-  std::string text;
-  if (Status got = text_of(node, key, text); !got) return got;
-  auto value = state::parse_integer(text, key, min, max);
-  if (!value) return state::invalid(key, key + ": " + value.error().message);
+  if (Outcome wrong = text_of(node, key, text)) return wrong;
+  auto value = parse(text);
+  if (!value) return fault(node, key, value.error().message);
   out = *value;
-  return Unit{};
+  return {};
 }
 
-Status set_admins(const YAML::Node& node, ServerConfig& config) {
-  if (!node.IsSequence()) return state::invalid("admins", "admins: a list of user names or uids is expected");
+Outcome duration_of(const YAML::Node& node, const std::string& key, std::int64_t& out) {
+  return parsed_of<std::int64_t>(
+      node, key, [&](const std::string& text) { return state::parse_duration_ms(text, key); }, out);
+}
+
+Outcome integer_of(const YAML::Node& node, const std::string& key, std::int64_t min, std::int64_t max,
+                   std::int64_t& out) {
+  return parsed_of<std::int64_t>(
+      node, key, [&](const std::string& text) { return state::parse_integer(text, key, min, max); }, out);
+}
+
+Outcome heartbeat_of(const YAML::Node& node, ServerConfig& config) {
+  std::int64_t ms = 0;
+  if (Outcome wrong = duration_of(node, "heartbeat", ms)) return wrong;
+  if (Status good = check_heartbeat(ms, "heartbeat"); !good) return fault(node, "heartbeat", good.error().message);
+  config.server.core.heartbeat_ms = ms;
+  return {};
+}
+
+Outcome set_admins(const YAML::Node& node, ServerConfig& config) {
+  if (!node.IsSequence()) return fault(node, "admins", "a list of user names or uids is expected");
   for (const YAML::Node& entry : node) {
     std::string name;
-    if (Status got = text_of(entry, "admins", name); !got) return got;
+    if (Outcome wrong = text_of(entry, "admins", name)) return wrong;
     if (const auto uid = state::parse_integer(name, "admins", 0, 4'294'967'294LL); uid.ok()) {
       config.server.admin_uids.push_back(static_cast<std::uint32_t>(*uid));
     } else if (const passwd* user = ::getpwnam(name.c_str()); user != nullptr) {
       config.server.admin_uids.push_back(user->pw_uid);
     } else {
-      return state::invalid("admins", "admins: there is no user '" + name + "'");
+      return fault(entry, "admins", "there is no user '" + name + "'");
     }
   }
-  return Unit{};
+  return {};
 }
 
-Status set_queue(const YAML::Node& entry, ServerConfig& config) {
-  if (!entry.IsMap()) return state::invalid("queues", "queues: each queue is a map with name, priority and time_limit");
-  state::Queue queue;
-  for (const auto& field : entry) {
+// Calls each setter of a map, and refuses what none is for and what is there twice.
+template <class Set>
+Outcome each_field(const YAML::Node& map, const std::string& what, const std::string& accepted, Set&& set) {
+  std::set<std::string> seen;
+  for (const auto& field : map) {
+    if (!field.first.IsScalar()) return Fault{field.first.Mark(), "the name of a " + what + " is expected"};
     const std::string key = field.first.Scalar();
-    Status done = Unit{};
-    if (key == "name") {
-      done = text_of(field.second, "queues: name", queue.name);
-    } else if (key == "priority") {
-      std::int64_t priority = 0;
-      done = integer_of(field.second, "queues: priority", -1'000'000, 1'000'000, priority);
-      queue.priority = static_cast<std::int32_t>(priority);
-    } else if (key == "time_limit") {
-      done = duration_of(field.second, "queues: time_limit", queue.time_limit_ms);
-    } else {
-      done = state::invalid("queues", "queues: unknown field '" + key + "'; accepted: name, priority, time_limit");
-    }
-    if (!done) return done;
+    if (!seen.insert(key).second) return Fault{field.first.Mark(), "'" + key + "' is set twice"};
+    bool known = true;
+    if (Outcome wrong = set(key, field.second, known)) return wrong;
+    if (!known) return Fault{field.first.Mark(), "unknown " + what + " '" + key + "'; accepted: " + accepted};
   }
-  if (queue.name.empty()) return state::invalid("queues", "queues: a queue has no name");
-  config.server.queues.push_back(std::move(queue));
-  return Unit{};
+  return {};
 }
 
-Status set_queues(const YAML::Node& node, ServerConfig& config) {
-  if (!node.IsSequence()) return state::invalid("queues", "queues: a list of queues is expected");
+Outcome set_queue(const YAML::Node& entry, ServerConfig& config) {
+  if (!entry.IsMap()) return fault(entry, "queues", "each queue is a map with name, priority and time_limit");
+  state::Queue queue;
+  Outcome wrong = each_field(entry, "field of a queue", "name, priority, time_limit",
+                             [&](const std::string& key, const YAML::Node& value, bool& known) -> Outcome {
+                               if (key == "name") return text_of(value, "name", queue.name);
+                               if (key == "time_limit") return duration_of(value, "time_limit", queue.time_limit_ms);
+                               known = key == "priority";
+                               std::int64_t priority = 0;
+                               if (known) {
+                                 if (Outcome bad = integer_of(value, "priority", -1'000'000, 1'000'000, priority))
+                                   return bad;
+                               }
+                               queue.priority = static_cast<std::int32_t>(priority);
+                               return {};
+                             });
+  if (wrong) return wrong;
+  if (queue.name.empty()) return fault(entry, "queues", "a queue has no name");
+  if (queue.name.size() > state::kMaxNameBytes || queue.name.find_first_of(" \t\n/") != std::string::npos) {
+    return fault(
+        entry, "queues",
+        "'" + queue.name.substr(0, 64) + "' is not a queue's name; accepted: 1 to 255 bytes without blanks or slashes");
+  }
+  auto& queues = config.server.queues;
+  if (std::any_of(queues.begin(), queues.end(), [&](const state::Queue& other) { return other.name == queue.name; }))
+    return fault(entry, "queues", "queue '" + queue.name + "' is there twice");
+  queues.push_back(std::move(queue));
+  return {};
+}
+
+Outcome set_queues(const YAML::Node& node, ServerConfig& config) {
+  if (!node.IsSequence()) return fault(node, "queues", "a list of queues is expected");
   for (const YAML::Node& entry : node) {
-    if (Status done = set_queue(entry, config); !done) return done;
+    if (Outcome wrong = set_queue(entry, config)) return wrong;
   }
-  return Unit{};
+  return {};
 }
 
-Setter text_key(const char* key, std::string ServerConfig::*own, std::string server::ServerOptions::*servers) {
-  return [=](const YAML::Node& node, ServerConfig& config) {
-    return text_of(node, key, own != nullptr ? config.*own : config.server.*servers);
-  };
+Setter text_key(const char* key, std::string& (*where)(ServerConfig&)) {
+  return [=](const YAML::Node& node, ServerConfig& config) { return text_of(node, key, where(config)); };
 }
 
 Setter duration_key(const char* key, std::int64_t scheduler::CoreOptions::*member) {
@@ -100,33 +150,34 @@ Setter duration_key(const char* key, std::int64_t scheduler::CoreOptions::*membe
       [=](const YAML::Node& node, ServerConfig& config) { return duration_of(node, key, config.server.core.*member); };
 }
 
-const std::map<std::string, Setter>& setters() {
-  static const std::map<std::string, Setter> kSetters = {
-      {"data", text_key("data", nullptr, &server::ServerOptions::data_directory)},
-      {"socket", text_key("socket", nullptr, &server::ServerOptions::unix_socket)},
-      {"listen", text_key("listen", nullptr, &server::ServerOptions::listen)},
-      {"advertise", text_key("advertise", &ServerConfig::advertise, nullptr)},
-      {"cluster", [](const YAML::Node& node,
-                     ServerConfig& config) { return text_of(node, "cluster", config.server.core.cluster_name); }},
-      {"node_lost_after", duration_key("node_lost_after", &scheduler::CoreOptions::node_lost_after_ms)},
-      {"heartbeat", duration_key("heartbeat", &scheduler::CoreOptions::heartbeat_ms)},
-      {"keep_ended_jobs", duration_key("keep_ended_jobs", &scheduler::CoreOptions::ended_kept_ms)},
-      {"overtaking_ends_after",
-       duration_key("overtaking_ends_after", &scheduler::CoreOptions::overtaking_ends_after_ms)},
+template <class T>
+Setter number_key(const char* key, std::int64_t max, T& (*where)(ServerConfig&)) {
+  return [=](const YAML::Node& node, ServerConfig& config) -> Outcome {
+    std::int64_t value = 0;
+    if (Outcome wrong = integer_of(node, key, 0, max, value)) return wrong;
+    where(config) = static_cast<T>(value);
+    return {};
+  };
+}
+
+const Setters& setters() {
+  using Core = scheduler::CoreOptions;
+  static const Setters kSetters = {
+      {"data", text_key("data", [](ServerConfig& c) -> std::string& { return c.server.data_directory; })},
+      {"socket", text_key("socket", [](ServerConfig& c) -> std::string& { return c.server.unix_socket; })},
+      {"listen", text_key("listen", [](ServerConfig& c) -> std::string& { return c.server.listen; })},
+      {"advertise", text_key("advertise", [](ServerConfig& c) -> std::string& { return c.advertise; })},
+      {"cluster", text_key("cluster", [](ServerConfig& c) -> std::string& { return c.server.core.cluster_name; })},
+      {"node_lost_after", duration_key("node_lost_after", &Core::node_lost_after_ms)},
+      {"heartbeat", heartbeat_of},
+      {"keep_ended_jobs", duration_key("keep_ended_jobs", &Core::ended_kept_ms)},
+      {"overtaking_ends_after", duration_key("overtaking_ends_after", &Core::overtaking_ends_after_ms)},
       {"keep_ended_pods",
-       [](const YAML::Node& node, ServerConfig& config) {
-         std::int64_t pods = 0;
-         Status done = integer_of(node, "keep_ended_pods", 0, 1'000'000'000, pods);
-         config.server.core.ended_pods_kept = static_cast<std::uint64_t>(pods);
-         return done;
-       }},
+       number_key<std::uint64_t>("keep_ended_pods", 1'000'000'000,
+                                 [](ServerConfig& c) -> std::uint64_t& { return c.server.core.ended_pods_kept; })},
       {"requests_per_second",
-       [](const YAML::Node& node, ServerConfig& config) {
-         std::int64_t rate = 0;
-         Status done = integer_of(node, "requests_per_second", 0, 10'000'000, rate);
-         config.server.requests_per_second_max = static_cast<std::uint32_t>(rate);
-         return done;
-       }},
+       number_key<std::uint32_t>("requests_per_second", 10'000'000,
+                                 [](ServerConfig& c) -> std::uint32_t& { return c.server.requests_per_second_max; })},
       {"admins", set_admins},
       {"queues", set_queues},
   };
@@ -135,10 +186,18 @@ const std::map<std::string, Setter>& setters() {
 
 }  // namespace
 
+Status check_heartbeat(std::int64_t ms, const std::string& field) {
+  if (ms >= kHeartbeatMsMin && ms <= kHeartbeatMsMax) return Unit{};
+  return state::invalid(field, std::to_string(ms) + " ms between heartbeats; accepted: 100ms to 1h");
+}
+
 Status read_server_config(const std::string& path, ServerConfig& config) {
   const auto at = [&](const YAML::Mark& mark, const std::string& message) {
     return state::invalid("config", path + ":" + std::to_string(mark.line + 1) + ": " + message);
   };
+  // A directory opens as a file does, and reads as if it were empty.
+  std::error_code ignored;
+  if (std::filesystem::is_directory(path, ignored)) return state::invalid("config", path + " is a directory");
   YAML::Node root;
   try {
     root = YAML::LoadFile(path);
@@ -149,17 +208,15 @@ Status read_server_config(const std::string& path, ServerConfig& config) {
   }
   if (root.IsNull()) return Unit{};
   if (!root.IsMap()) return at(root.Mark(), "a map of settings is expected");
-  std::string known;
-  for (const auto& [key, unused] : setters()) known += (known.empty() ? "" : ", ") + key;
-  std::map<std::string, bool> seen;
-  for (const auto& field : root) {
-    if (!field.first.IsScalar()) return at(field.first.Mark(), "a setting's name is expected");
-    const std::string key = field.first.Scalar();
-    const auto setter = setters().find(key);
-    if (setter == setters().end()) return at(field.first.Mark(), "unknown setting '" + key + "'; accepted: " + known);
-    if (std::exchange(seen[key], true)) return at(field.first.Mark(), "'" + key + "' is set twice");
-    if (Status done = setter->second(field.second, config); !done) return at(field.second.Mark(), done.error().message);
-  }
+  std::string accepted;
+  for (const auto& [key, unused] : setters()) accepted += (accepted.empty() ? "" : ", ") + key;
+  const Outcome wrong = each_field(root, "setting", accepted,
+                                   [&](const std::string& key, const YAML::Node& value, bool& known) -> Outcome {
+                                     const auto setter = setters().find(key);
+                                     known = setter != setters().end();
+                                     return known ? setter->second(value, config) : Outcome{};
+                                   });
+  if (wrong) return at(wrong->mark, wrong->message);
   return Unit{};
 }
 

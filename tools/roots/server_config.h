@@ -2,6 +2,7 @@
 // unknown ones and wrong types are refused with file, line and what is accepted.
 #pragma once
 
+#include <cstdint>
 #include <string>
 
 #include "api/server/server.h"
@@ -13,6 +14,9 @@ struct ServerConfig {
   server::ServerOptions server;
   std::string advertise;  // what the join line names instead of the address that listens
 };
+
+// An agent says so often that it is there. Too seldom or too often is refused.
+state::Status check_heartbeat(std::int64_t ms, const std::string& field);
 
 // Reads `path` into the config; what the file does not name stays.
 state::Status read_server_config(const std::string& path, ServerConfig& config);
