@@ -42,12 +42,19 @@ int show_help(const CommandPage& page) {
   return out.finish();
 }
 
-// "help token create" is "token create --help".
-std::vector<std::string> without_help_command(std::vector<std::string> words) {
-  if (!words.empty() && words[0] == "help") {
-    words.erase(words.begin());
-    words.emplace_back("--help");
+// "help token create" is "token create --help". Behind the command's own path, not at the end: what follows it is a
+// command line that must not run.
+std::vector<std::string> without_help_command(std::vector<std::string> words, const CommandPage& root) {
+  if (words.empty() || words[0] != "help") return words;
+  words.erase(words.begin());
+  const CommandPage* page = &root;
+  auto at = words.begin();
+  for (; at != words.end(); ++at) {
+    const CommandPage* below = page->command(*at);
+    if (below == nullptr) break;
+    page = below;
   }
+  words.insert(at, "--help");
   return words;
 }
 
@@ -71,7 +78,7 @@ std::unique_ptr<CLI::App> make_app(Context& context) {
 
 int run_words(CLI::App& app, Context& context, std::vector<std::string> words) {
   const CommandPage root = describe(app);
-  words = without_help_command(std::move(words));
+  words = without_help_command(std::move(words), root);
   Arguments arguments;
   const state::Status good = check_arguments(root, words, arguments);
   set_running_command(arguments.page->path);
