@@ -21,7 +21,7 @@ ROOT = os.path.normpath(os.path.join(os.path.dirname(os.path.abspath(__file__)),
 sys.path.insert(0, os.path.join(ROOT, "tools", "demo"))
 import leftovers  # noqa: E402
 
-BERTH = os.environ.get("BERTH") or os.path.join(ROOT, "build", "release", "berth")
+BERTH = os.path.abspath(os.environ.get("BERTH") or os.path.join(ROOT, "build", "release", "berth"))
 PATIENCE_S = 60  # how long anything may take on a loaded machine before a test gives up
 FINAL = {"succeeded", "failed", "out-of-memory", "timed-out", "cancelled", "node-lost"}
 

@@ -5,6 +5,8 @@
 #include <cstdio>
 #include <cstring>
 #include <set>
+#include <sstream>
+#include <yaml-cpp/eventhandler.h>
 #include <yaml-cpp/yaml.h>
 
 #include "tools/cli/text.h"
@@ -201,16 +203,39 @@ class Reader {
   std::string file_;
 };
 
+class IgnoreEvents : public YAML::EventHandler {
+ public:
+  void OnDocumentStart(const YAML::Mark&) override {}
+  void OnDocumentEnd() override {}
+  void OnNull(const YAML::Mark&, YAML::anchor_t) override {}
+  void OnAlias(const YAML::Mark&, YAML::anchor_t) override {}
+  void OnScalar(const YAML::Mark&, const std::string&, YAML::anchor_t, const std::string&) override {}
+  void OnSequenceStart(const YAML::Mark&, const std::string&, YAML::anchor_t, YAML::EmitterStyle::value) override {}
+  void OnSequenceEnd() override {}
+  void OnMapStart(const YAML::Mark&, const std::string&, YAML::anchor_t, YAML::EmitterStyle::value) override {}
+  void OnMapEnd() override {}
+};
+
+// The obvious way, YAML::LoadAll, makes documents without end of some texts (yaml-cpp 0.7: "\n!,'"); two are enough
+// here.
+bool has_several_documents(const std::string& text) {
+  std::istringstream stream(text);
+  YAML::Parser parser(stream);
+  IgnoreEvents ignore;
+  return parser.HandleNextDocument(ignore) && parser.HandleNextDocument(ignore);
+}
+
 }  // namespace
 
 Result<std::vector<JobInFile>> parse_job_file(std::string_view text, const std::string& file) {
   if (text.size() > kMaxJobFileBytes) return invalid("", file + ": the file is larger than 16 MiB");
   try {
-    std::vector<YAML::Node> documents = YAML::LoadAll(std::string(text));
-    if (documents.empty() || documents.front().IsNull()) return invalid("", file + ": the file has no job");
-    if (documents.size() > 1)
+    const std::string copy(text);
+    if (has_several_documents(copy))
       return invalid("", file + ": the file has several documents; list the jobs under 'jobs:'");
-    return Reader(file).read(documents.front());
+    const YAML::Node document = YAML::Load(copy);
+    if (document.IsNull()) return invalid("", file + ": the file has no job");
+    return Reader(file).read(document);
   } catch (const YAML::Exception& error) {
     const std::string line = error.mark.line < 0 ? "" : ":" + std::to_string(error.mark.line + 1);
     return invalid("", file + line + ": this is not YAML: " + printable(error.msg));
