@@ -3,27 +3,42 @@
 #include <chrono>
 #include <pthread.h>
 
+#include "api/server/read_only.h"
 #include "state/event_codec.h"
 
 namespace berth::server {
 
 using scheduler::Command;
+using scheduler::Effect;
 using scheduler::Turn;
 
-state::TimeUs wall_clock_us() {
-  return std::chrono::duration_cast<std::chrono::microseconds>(std::chrono::system_clock::now().time_since_epoch())
-      .count();
+namespace {
+
+template <class ClockType>
+std::int64_t us_of() {
+  return std::chrono::duration_cast<std::chrono::microseconds>(ClockType::now().time_since_epoch()).count();
 }
 
-Pipeline::Pipeline(std::unique_ptr<scheduler::Core> core, store::Store& store, std::size_t queue_capacity,
-                   Handlers handlers)
-    : core_(std::move(core)), store_(store), commands_(queue_capacity), handlers_(std::move(handlers)) {}
+}  // namespace
+
+state::TimeUs wall_clock_us() { return us_of<std::chrono::system_clock>(); }
+std::int64_t steady_clock_us() { return us_of<std::chrono::steady_clock>(); }
+
+Pipeline::Pipeline(std::unique_ptr<scheduler::Core> core, store::Store& store, PipelineLimits limits, Handlers handlers)
+    : core_(std::move(core)),
+      store_(store),
+      limits_(limits),
+      commands_(limits.queue_commands),
+      handlers_(std::move(handlers)),
+      last_durable_job_(core_->cluster().last_job_id().value),
+      clock_(std::max(wall_clock_us(), core_->cluster().applied_at()), steady_clock_us()) {}
 
 Pipeline::~Pipeline() {
-  abandon_ = true;
+  {
+    const std::lock_guard lock(mutex_);
+    abandon_ = true;
+  }
   stop();
-  turns_ready_.notify_all();
-  room_ready_.notify_all();
   if (core_thread_.joinable()) core_thread_.join();
   if (journal_thread_.joinable()) journal_thread_.join();
 }
@@ -35,56 +50,141 @@ void Pipeline::start() {
   pthread_setname_np(core_thread_.native_handle(), "berth-core");
 }
 
-bool Pipeline::push(Command&& command) {
-  if (!commands_.push(std::move(command))) return false;
+bool Pipeline::push(Command&& command, std::size_t bytes) {
+  const std::size_t before = queued_bytes_.fetch_add(bytes, std::memory_order_relaxed);
+  Item item{std::move(command), bytes};
+  // A frame that is longer than all the room gets in when it is alone.
+  if ((before != 0 && before + bytes > limits_.queue_bytes) || !commands_.push(std::move(item))) {
+    queued_bytes_.fetch_sub(bytes, std::memory_order_relaxed);
+    command = std::move(item.command);
+    return false;
+  }
   sleeper_.wake();
   return true;
 }
 
 void Pipeline::stop() {
-  stopping_ = true;
+  {
+    const std::lock_guard lock(mutex_);
+    stopping_ = true;
+  }
   sleeper_.wake();
+  turns_ready_.notify_all();
+  room_ready_.notify_all();
 }
 
+// ---- core thread ----------------------------------------------------------------------------------------------------
+
 void Pipeline::run_core() {
-  std::vector<Command> commands;
   while (!abandon_) {
-    commands.clear();
-    Command command;
-    while (commands.size() < kCommandsPerTurn && commands_.pop(command)) commands.push_back(std::move(command));
-    const auto deadline = core_->next_deadline();
-    const state::TimeUs now = wall_clock_us();
-    if (commands.empty() && (!deadline || *deadline > now)) {
-      if (stopping_ && !commands_.ready()) break;
-      const std::int64_t wait_ms = deadline ? (*deadline - now) / 1000 + 1 : -1;
-      sleeper_.sleep(wait_ms, [this] { return commands_.ready() || stopping_; });
+    if (disk_full_) {
+      serve_reads();
       continue;
     }
-    hand_over(core_->step(commands, now));
+    const std::size_t bytes = take_turn();
+    const auto deadline = core_->next_deadline();
+    const state::TimeUs time = now();
+    if (turn_.empty() && (!deadline || *deadline > time)) {
+      if (stopping_ && !commands_.ready()) break;
+      const std::int64_t wait_ms = deadline ? (*deadline - time) / 1000 + 1 : -1;
+      sleeper_.sleep(wait_ms, [this] { return commands_.ready() || stopping_ || disk_full_; });
+      continue;
+    }
+    hand_over(core_->step(turn_, time), bytes);
   }
   const std::lock_guard lock(mutex_);
   core_done_ = true;
   turns_ready_.notify_one();
 }
 
-void Pipeline::hand_over(Turn turn) {
-  Pending pending;
-  pending.index = turn.batch.index;
-  if (turn.batch.index != 0) {
-    pending.record = state::encode_batch(turn.batch);
-    for (state::Event& event : turn.batch.events) {
-      const bool token =
-          std::holds_alternative<state::TokenAdded>(event) || std::holds_alternative<state::TokenRemoved>(event);
-      if (token) pending.delivery.token_events.push_back(std::move(event));
+// Fills turn_ with what waits, as much as one turn takes; returns how many bytes that was on the wire.
+std::size_t Pipeline::take_turn() {
+  turn_.clear();
+  std::size_t bytes = 0;
+  Item item;
+  while (turn_.size() < limits_.turn_commands && bytes < limits_.turn_bytes) {
+    if (!held_.empty()) {
+      item = std::move(held_.front());
+      held_.pop_front();
+    } else if (!commands_.pop(item)) {
+      break;
+    }
+    bytes += item.bytes;
+    turn_.push_back(std::move(item.command));
+  }
+  queued_bytes_.fetch_sub(bytes, std::memory_order_relaxed);
+  return bytes;
+}
+
+// The disk is full: what only reads is answered, the rest waits in its order.
+void Pipeline::serve_reads() {
+  turn_.clear();
+  std::vector<Effect> refused;
+  const state::JobId last_durable{last_durable_job_};
+  bool room = false;
+  {
+    const std::lock_guard lock(mutex_);
+    room = turns_.size() < limits_.turns_ahead;
+  }
+  Item item;
+  bool any = false;
+  while (turn_.size() < limits_.turn_commands && commands_.pop(item)) {
+    any = true;
+    auto* client = std::get_if<scheduler::ClientCommand>(&item.command);
+    if (client == nullptr || !only_reads(client->request)) {
+      held_.push_back(std::move(item));
+      continue;
+    }
+    queued_bytes_.fetch_sub(item.bytes, std::memory_order_relaxed);
+    // Time passes in a turn that reads, too, and what then happens has to wait; there is a bound to that.
+    auto error = room ? refuse_unless_durable(client->request, last_durable) : disk_full_error();
+    if (error) {
+      refused.push_back(scheduler::Reply{client->reply_to, std::move(*error)});
+    } else {
+      turn_.push_back(std::move(item.command));
     }
   }
-  pending.delivery.effects = std::move(turn.effects);
-  if (pending.record.empty() && pending.delivery.effects.empty()) return;
+  if (!refused.empty()) answer_reads(refused);
+  if (turn_.empty()) {
+    if (!any) sleeper_.sleep(-1, [this] { return commands_.ready() || !disk_full_ || abandon_; });
+    return;
+  }
+  Turn turn = core_->step(turn_, now());
+  answer_reads(turn.effects);
+  hand_over(std::move(turn), 0);
+}
+
+// Takes the replies to reads out of the effects, and delivers them.
+void Pipeline::answer_reads(std::vector<Effect>& effects) {
+  std::vector<Effect> answers, others;
+  for (Effect& effect : effects) {
+    auto* reply = std::get_if<scheduler::Reply>(&effect);
+    const bool pushed = reply != nullptr && std::holds_alternative<state::JobProgress>(reply->body);
+    const bool answer = (reply != nullptr && !pushed) || std::holds_alternative<scheduler::ForwardLog>(effect);
+    if (reply != nullptr && answer) hide_undurable(reply->body, state::JobId{last_durable_job_});
+    (answer ? answers : others).push_back(std::move(effect));
+  }
+  effects = std::move(others);
+  if (answers.empty()) return;
+  Delivery delivery;
+  delivery.turns.push_back(std::move(answers));
+  handlers_.deliver(std::move(delivery));
+}
+
+void Pipeline::hand_over(Turn turn, std::size_t bytes) {
+  if (turn.batch.index == 0 && turn.effects.empty()) return;
+  Pending pending{std::move(turn.batch), std::move(turn.effects), bytes, core_->cluster().last_job_id()};
   std::unique_lock lock(mutex_);
-  room_ready_.wait(lock, [this] { return turns_.size() < kTurnsAhead || abandon_; });
+  room_ready_.wait(lock, [this] {
+    const bool room = turns_.size() < limits_.turns_ahead && bytes_ahead_ < limits_.bytes_ahead;
+    return room || abandon_ || disk_full_;
+  });
+  bytes_ahead_ += bytes;
   turns_.push_back(std::move(pending));
   turns_ready_.notify_one();
 }
+
+// ---- journal thread -------------------------------------------------------------------------------------------------
 
 void Pipeline::run_journal() {
   std::vector<Pending> turns;
@@ -96,47 +196,71 @@ void Pipeline::run_journal() {
       if (abandon_) return;
       if (turns_.empty()) break;
       turns.swap(turns_);
+      bytes_ahead_ = 0;
     }
     room_ready_.notify_one();
     if (!make_durable(turns)) return;
-    Delivery all = std::move(turns[0].delivery);
-    for (std::size_t i = 1; i < turns.size(); ++i) {
-      Delivery& more = turns[i].delivery;
-      all.effects.insert(all.effects.end(), std::make_move_iterator(more.effects.begin()),
-                         std::make_move_iterator(more.effects.end()));
-      all.token_events.insert(all.token_events.end(), std::make_move_iterator(more.token_events.begin()),
-                              std::make_move_iterator(more.token_events.end()));
-    }
-    handlers_.deliver(std::move(all));
+    release(turns);
   }
   if (handlers_.stopped) handlers_.stopped();
 }
 
 // One write and one fdatasync for all of them. A full disk is waited out: nothing was acknowledged, so nothing is lost.
-bool Pipeline::make_durable(std::vector<Pending>& turns) {
+bool Pipeline::make_durable(const std::vector<Pending>& turns) {
   std::vector<std::string> records;
+  records.reserve(turns.size());
   std::uint64_t first = 0;
-  for (Pending& turn : turns) {
-    if (turn.record.empty()) continue;
-    if (first == 0) first = turn.index;
-    records.push_back(std::move(turn.record));
+  for (const Pending& turn : turns) {
+    if (turn.batch.index == 0) continue;
+    if (first == 0) first = turn.batch.index;
+    records.push_back(state::encode_batch(turn.batch));
   }
-  if (records.empty()) return true;
-  while (true) {
+  constexpr auto kLongestPause = std::chrono::milliseconds(1000);
+  for (auto pause = std::chrono::milliseconds(20); !records.empty(); pause = std::min(pause * 2, kLongestPause)) {
     const state::Status done = store_.append(first, records);
-    if (done.ok()) {
-      disk_full_ = false;
-      return true;
-    }
+    if (done.ok()) break;
     if (done.error().code != state::ErrorCode::kUnavailable) {
       handlers_.failed(done.error());
       return false;
     }
-    disk_full_ = true;
-    constexpr auto kRetry = std::chrono::milliseconds(200);
-    std::this_thread::sleep_for(kRetry);
+    set_disk_full(true);
+    std::unique_lock lock(mutex_);
+    turns_ready_.wait_for(lock, pause, [this] { return stopping_ || abandon_; });
     if (abandon_) return false;
+    if (stopping_) {
+      lock.unlock();
+      handlers_.failed({state::ErrorCode::kUnavailable, "",
+                        "stopped while the disk is full: what was not acknowledged is dropped", 0});
+      return false;
+    }
   }
+  last_durable_job_ = turns.back().last_job.value;
+  set_disk_full(false);
+  return true;
+}
+
+void Pipeline::set_disk_full(bool full) {
+  if (disk_full_ == full) return;
+  {
+    const std::lock_guard lock(mutex_);
+    disk_full_ = full;
+  }
+  room_ready_.notify_all();
+  sleeper_.wake();
+}
+
+void Pipeline::release(std::vector<Pending>& turns) {
+  Delivery delivery;
+  delivery.turns.reserve(turns.size());
+  for (Pending& turn : turns) {
+    for (state::Event& event : turn.batch.events) {
+      const bool token =
+          std::holds_alternative<state::TokenAdded>(event) || std::holds_alternative<state::TokenRemoved>(event);
+      if (token) delivery.token_events.push_back(std::move(event));
+    }
+    if (!turn.effects.empty()) delivery.turns.push_back(std::move(turn.effects));
+  }
+  if (!delivery.turns.empty() || !delivery.token_events.empty()) handlers_.deliver(std::move(delivery));
 }
 
 }  // namespace berth::server

@@ -1,12 +1,16 @@
 // Pipeline: the core on a thread of its own and the journal on another. Commands go in from any thread; what comes out
-// has been made durable. While one write is on its way to the disk the core goes on, up to kTurnsAhead turns; then it
-// waits, the command queue fills, and push() refuses.
+// has been made durable. While one write is on its way to the disk the core goes on, up to a bound of turns and bytes;
+// then it waits, the command queue fills, and push() refuses.
 //
 //   push (any thread) -> CommandQueue -> core thread -> turns -> journal thread: append, then `deliver`
+//
+// A full disk is waited out: the turns that could not be written wait, what changes the state is held back, and
+// requests that only read are answered (read_only.h). Any other error of the store ends it.
 #pragma once
 
 #include <atomic>
 #include <condition_variable>
+#include <deque>
 #include <functional>
 #include <memory>
 #include <mutex>
@@ -14,6 +18,7 @@
 #include <thread>
 #include <vector>
 
+#include "api/server/clock.h"
 #include "api/server/command_queue.h"
 #include "api/server/sleeper.h"
 #include "scheduler/core.h"
@@ -23,14 +28,23 @@ namespace berth::server {
 
 // What became durable together, in order.
 struct Delivery {
-  std::vector<scheduler::Effect> effects;
+  std::vector<std::vector<scheduler::Effect>> turns;
   std::vector<state::Event> token_events;  // TokenAdded and TokenRemoved, for whoever checks tokens
+};
+
+struct PipelineLimits {
+  std::size_t queue_commands = 4096;     // waiting for the core; rounded up to a power of two
+  std::size_t queue_bytes = 256U << 20;  // … as they came off the wire
+  std::size_t turn_commands = 512;       // in one turn, which is one record of the journal
+  std::size_t turn_bytes = 16U << 20;
+  std::size_t turns_ahead = 64;  // waiting for the journal
+  std::size_t bytes_ahead = 128U << 20;
 };
 
 class Pipeline {
  public:
   struct Handlers {
-    // On the journal thread, in order.
+    // In order, on the journal thread; while the disk is full also replies that read only, on the core thread.
     std::function<void(Delivery)> deliver;
     // Once, on the journal thread: nothing will be delivered any more. The process has to end.
     std::function<void(state::Error)> failed;
@@ -38,45 +52,63 @@ class Pipeline {
     std::function<void()> stopped;
   };
 
-  Pipeline(std::unique_ptr<scheduler::Core> core, store::Store& store, std::size_t queue_capacity, Handlers handlers);
+  Pipeline(std::unique_ptr<scheduler::Core> core, store::Store& store, PipelineLimits limits, Handlers handlers);
   ~Pipeline();  // stops without waiting for what is queued if stop() was not called
 
   void start();
-  bool push(scheduler::Command&& command);  // any thread; false: full, try again later
-  void stop();                              // any thread; finish what is queued, then `stopped`
+  // Any thread; `bytes` is the size of the command's frame. False: full, the command is untouched, try again later.
+  bool push(scheduler::Command&& command, std::size_t bytes = 0);
+  // Any thread; finish what is queued, then `stopped`. With a full disk there is no finishing: `failed`.
+  void stop();
   // The disk is full: nothing that changes the state can be acknowledged now.
   bool disk_full() const { return disk_full_.load(std::memory_order_relaxed); }
 
  private:
-  struct Pending {
-    std::string record;  // empty: a turn without events
-    std::uint64_t index = 0;
-    Delivery delivery;
+  struct Item {
+    scheduler::Command command;
+    std::size_t bytes = 0;
   };
-  static constexpr std::size_t kTurnsAhead = 64;
-  static constexpr std::size_t kCommandsPerTurn = 512;
+  struct Pending {
+    state::Batch batch;  // index 0: a turn without events
+    std::vector<scheduler::Effect> effects;
+    std::size_t bytes = 0;
+    state::JobId last_job;
+  };
 
   void run_core();
+  std::size_t take_turn();
+  void serve_reads();
+  void answer_reads(std::vector<scheduler::Effect>& effects);
+  void hand_over(scheduler::Turn turn, std::size_t bytes);
+  state::TimeUs now() { return clock_.advance(wall_clock_us(), steady_clock_us()); }
+
   void run_journal();
-  void hand_over(scheduler::Turn turn);
-  bool make_durable(std::vector<Pending>& turns);
+  bool make_durable(const std::vector<Pending>& turns);
+  void release(std::vector<Pending>& turns);
+  void set_disk_full(bool full);
 
   std::unique_ptr<scheduler::Core> core_;
   store::Store& store_;
-  CommandQueue<scheduler::Command> commands_;
+  const PipelineLimits limits_;
+  CommandQueue<Item> commands_;
+  std::atomic<std::size_t> queued_bytes_{0};  // in commands_ and held_
   Handlers handlers_;
   Sleeper sleeper_;
   std::atomic<bool> stopping_{false}, abandon_{false}, disk_full_{false};
+  std::atomic<std::uint64_t> last_durable_job_;
 
-  std::mutex mutex_;  // guards turns_ and core_done_
+  // Core thread.
+  Clock clock_;
+  std::vector<scheduler::Command> turn_;
+  std::deque<Item> held_;  // came off the queue while the disk was full; first in line when it no longer is
+
+  std::mutex mutex_;  // guards what follows, and stopping_ and abandon_ for those who wait
   std::condition_variable turns_ready_, room_ready_;
   std::vector<Pending> turns_;
+  std::size_t bytes_ahead_ = 0;
   bool core_done_ = false;
 
   std::thread core_thread_, journal_thread_;
 };
-
-// Wall-clock time in microseconds; the core makes sure that it never goes back.
-state::TimeUs wall_clock_us();
 
 }  // namespace berth::server

@@ -30,7 +30,10 @@ struct Server::Impl {
 
   Status run();
   Status listen();
+  void report_recovery(const store::Recovered& recovered) const;
+  void make_pipeline(std::unique_ptr<scheduler::Core> core);
   void begin_stop();
+  void watch_snapshots();
 
   ServerOptions options;
   wire::Loop loop;
@@ -40,7 +43,8 @@ struct Server::Impl {
   std::optional<Pipeline> pipeline;
   std::vector<std::unique_ptr<wire::Listener>> listeners;
   std::shared_ptr<wire::Loop::Signals> signals;
-  std::shared_ptr<wire::Loop::Timer> last_timer;
+  std::shared_ptr<wire::Loop::Timer> snapshot_timer;
+  std::string snapshot_error;
   std::optional<Error> failure;
   bool stopping = false;
 };
@@ -72,31 +76,20 @@ Status Server::Impl::listen() {
   return Unit{};
 }
 
-Status Server::Impl::run() {
-  raise_descriptor_limit();
-  std::signal(SIGPIPE, SIG_IGN);
-  options.store.directory = options.data_directory;
-  auto opened = store::open_store(options.store);
-  if (!opened) return opened.error();
-  store = std::move(opened->store);
-  store::Recovered& recovered = opened->recovered;
+void Server::Impl::report_recovery(const store::Recovered& recovered) const {
   if (recovered.torn_bytes != 0) {
     spdlog::warn("cut {} bytes of an unfinished write from the end of {}", recovered.torn_bytes, recovered.torn_file);
   }
-  if (recovered.cluster.applied_index() != 0) {
-    spdlog::info("recovered {} jobs and {} running pods at batch {}", recovered.cluster.jobs().size(),
-                 recovered.cluster.live_pods().size(), recovered.cluster.applied_index());
-  }
-  auto authority = wire::open_authority(options.data_directory + "/authority");
-  if (!authority) return authority.error();
-  const bool first_start = recovered.cluster.applied_index() == 0;
-  joining.emplace(std::move(*authority), recovered.cluster);
-  shell.emplace(loop, options, *joining);
+  for (const std::string& warning : recovered.warnings) spdlog::warn("{}", warning);
+  if (recovered.cluster.applied_index() == 0) return;
+  spdlog::info("recovered {} jobs and {} running pods at batch {}", recovered.cluster.jobs().size(),
+               recovered.cluster.live_pods().size(), recovered.cluster.applied_index());
+}
 
-  options.core.version = options.version;
-  options.core.started_at = wall_clock_us();
-  auto core = std::make_unique<scheduler::Core>(options.core, std::move(recovered.cluster), options.core.started_at);
-  pipeline.emplace(std::move(core), *store, options.command_queue_max,
+void Server::Impl::make_pipeline(std::unique_ptr<scheduler::Core> core) {
+  PipelineLimits limits;
+  limits.queue_commands = options.command_queue_max;
+  pipeline.emplace(std::move(core), *store, limits,
                    Pipeline::Handlers{[this](Delivery delivery) { shell->deliver(std::move(delivery)); },
                                       [this](Error error) {
                                         loop.post([this, error] {
@@ -104,20 +97,50 @@ Status Server::Impl::run() {
                                           loop.stop();
                                         });
                                       },
-                                      [this] {
-                                        // Behind the last delivery, in the same order.
-                                        loop.post([this] {
-                                          shell->close_all();
-                                          constexpr std::int64_t kFlushMs = 100;
-                                          last_timer = loop.after_ms(kFlushMs, [this] { loop.stop(); });
-                                        });
-                                      }});
+                                      // Behind the last delivery, in the same order.
+                                      [this] { loop.post([this] { shell->close_all([this] { loop.stop(); }); }); }});
   shell->attach(*pipeline);
+}
+
+// The journal goes on growing while no snapshot succeeds: somebody should know.
+void Server::Impl::watch_snapshots() {
+  if (std::string now = store->snapshot_error(); now != snapshot_error) {
+    snapshot_error = std::move(now);
+    if (!snapshot_error.empty()) spdlog::error("no snapshot could be made: {}", snapshot_error);
+  }
+  constexpr std::int64_t kEveryMs = 10'000;
+  snapshot_timer = loop.after_ms(kEveryMs, [this] { watch_snapshots(); });
+}
+
+Status Server::Impl::run() {
+  raise_descriptor_limit();
+  std::signal(SIGPIPE, SIG_IGN);
+  options.store.directory = options.data_directory;
+  auto opened = options.open_store(options.store);
+  if (!opened) return opened.error();
+  store = std::move(opened->store);
+  store::Recovered& recovered = opened->recovered;
+  report_recovery(recovered);
+  auto authority = wire::open_authority(options.data_directory + "/authority");
+  if (!authority) return authority.error();
+  const state::Cluster& cluster = recovered.cluster;
+  const bool nobody_yet = cluster.nodes().empty() && cluster.tokens().empty();
+  std::vector<state::Queue> queues;
+  for (const state::Queue& queue : options.queues) {
+    const auto known = cluster.queues().find(queue.name);
+    if (known == cluster.queues().end() || known->second != queue) queues.push_back(queue);
+  }
+  joining.emplace(std::move(*authority), cluster);
+  shell.emplace(loop, options, *joining);
+  options.core.version = options.version;
+  options.core.started_at = wall_clock_us();
+  make_pipeline(std::make_unique<scheduler::Core>(options.core, std::move(recovered.cluster), options.core.started_at));
   if (Status listening = listen(); !listening) return listening;
   signals = loop.on_signals({SIGINT, SIGTERM}, [this](int) { begin_stop(); });
   pipeline->start();
-  shell->set_queues();
-  if (first_start && !options.listen.empty()) shell->request_first_token();
+  watch_snapshots();
+  for (const state::Queue& queue : queues) shell->set_queue(queue);
+  if (nobody_yet && !options.listen.empty()) shell->request_first_token();
   if (options.on_ready) {
     std::vector<std::string> addresses;
     for (const auto& listener : listeners) addresses.push_back(listener->address());
@@ -135,6 +158,7 @@ void Server::Impl::begin_stop() {
   if (stopping) return loop.stop();  // asked twice: now
   stopping = true;
   listeners.clear();
+  shell->begin_stop();
   pipeline->stop();
 }
 

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -22,17 +23,22 @@ struct ServerOptions {
   scheduler::CoreOptions core;
   store::StoreOptions store;
   std::uint32_t connections_max = 200'000;
+  std::uint32_t unproven_max = 4'096;         // of them such as have not shown who they are; each has 10 s to do so
   std::uint32_t requests_per_second_max = 0;  // per client connection; 0 is no limit
   std::size_t command_queue_max = 4096;       // frames waiting for the core; past it clients get kUnavailable
   std::size_t unsent_bytes_max = 64U << 20;   // per connection; a slower reader is cut off
   std::vector<std::uint32_t> admin_uids;      // beside root and the server's own user
   // Called once on the calling thread when clients can be served, with the addresses that listen.
   std::function<void(const std::vector<std::string>& addresses)> on_ready;
-  // On the first start of a cluster that listens for nodes: the token line of the first join token.
+  // For a cluster that listens for nodes and has neither a node nor a token yet (on its first start, that is): the line
+  // of its first join token, on the calling thread, once the token is durable.
   std::function<void(const std::string& token)> on_first_token;
+  // Where batches become durable; tests put another in its place.
+  std::function<state::Result<store::Opened>(const store::StoreOptions&)> open_store = store::open_store;
 };
 
-// Runs until SIGINT or SIGTERM, or until `stop_requested` (if given) is called by a signal-free caller in tests.
+// Runs until SIGINT or SIGTERM, or until request_stop(). What was taken until then is made durable and answered. A
+// second signal ends it at once. An error of run() is one line for the operator.
 class Server {
  public:
   explicit Server(ServerOptions options);

@@ -1,4 +1,6 @@
 // What goes out, once it is durable.
+#include <spdlog/spdlog.h>
+
 #include "api/server/shell.h"
 
 namespace berth::server {
@@ -8,23 +10,9 @@ using state::Error;
 using state::ErrorCode;
 
 void Shell::deliver(Delivery delivery) {
-  // Encoding is the larger part of the work: done here, on the journal's thread, beside the loop.
-  auto outgoing = std::make_shared<std::vector<Outgoing>>();
-  outgoing->reserve(delivery.effects.size());
-  for (Effect& effect : delivery.effects) {
-    if (auto* reply = std::get_if<scheduler::Reply>(&effect);
-        reply != nullptr && !std::holds_alternative<state::TokenCreated>(reply->body)) {
-      if (reply->to.session == 0) continue;  // the server's own request
-      outgoing->push_back(
-          {reply->to.session, wire::encode_frame({reply->to.request, std::move(reply->body)}), nullptr});
-    } else if (auto* order = std::get_if<scheduler::ToAgent>(&effect)) {
-      wire::Message message;
-      std::visit([&](auto& body) { message.body = std::move(body); }, order->body);
-      outgoing->push_back({order->session, wire::encode_frame(message), nullptr});
-    } else {
-      outgoing->push_back({0, "", std::make_unique<Effect>(std::move(effect))});
-    }
-  }
+  Outbox outbox;
+  for (std::vector<Effect>& effects : delivery.turns) outbox.add(std::move(effects));
+  auto outgoing = std::make_shared<std::vector<Outgoing>>(outbox.pack());
   loop_.post([this, outgoing, tokens = std::move(delivery.token_events)] {
     for (const state::Event& event : tokens) joining_.apply(event);
     for (Outgoing& item : *outgoing) finish(item);
@@ -32,31 +20,48 @@ void Shell::deliver(Delivery delivery) {
 }
 
 void Shell::finish(Outgoing& item) {
-  if (!item.special) return send(item.session, std::move(item.frame));
+  if (item.special == nullptr) {
+    // Should it answer a request for a token, that was refused.
+    if (!new_tokens_.empty()) new_tokens_.erase({item.session, item.request});
+    return send(item.session, std::move(item.frame));
+  }
   if (auto* reply = std::get_if<scheduler::Reply>(item.special.get())) {
-    auto& created = std::get<state::TokenCreated>(reply->body);
-    const auto found = new_tokens_.find({reply->to.session, reply->to.request});
-    if (found == new_tokens_.end()) return;
-    created.token = wire::format_token(found->second);
-    new_tokens_.erase(found);
-    if (reply->to.session != 0) return send_reply(reply->to, std::move(created));
-    if (options_.on_first_token) options_.on_first_token(created.token);
+    if (std::holds_alternative<state::TokenCreated>(reply->body)) return finish_token(*reply);
+    // The server's own request: nobody waits, but an error is worth a line.
+    if (const auto* error = std::get_if<Error>(&reply->body)) spdlog::warn("a setting was refused: {}", error->message);
   } else if (auto* refused = std::get_if<scheduler::RefuseAgent>(item.special.get())) {
     const auto found = sessions_.find(refused->session);
     if (found == sessions_.end()) return;
-    found->second->known_to_core = false;  // the core has let go of it
-    refuse_and_close(*found->second, std::move(refused->error));
+    Session& session = *found->second;
+    spdlog::warn("the agent of node {} at {} was refused: {}", session.node, session.connection->peer().address,
+                 refused->error.message);
+    session.stage = Stage::kAgentHello;  // the core has let go of it, and need not hear of it again
+    refuse_and_close(session, std::move(refused->error));
   } else if (auto* forward = std::get_if<scheduler::ForwardLog>(item.special.get())) {
-    if (!sessions_.contains(forward->session)) {
-      return send_reply(forward->to,
-                        Error{ErrorCode::kUnavailable, "job", "the node that has the output went away", 1000});
-    }
-    constexpr std::int64_t kPatienceUs = 30'000'000;
-    logs_[forward->read.token] = {
-        forward->to, forward->session,
-        wall_clock_us() + static_cast<std::int64_t>(forward->read.request.wait_ms) * 1000 + kPatienceUs};
-    send(forward->session, wire::encode_frame({0, std::move(forward->read)}));
+    forward_log(*forward);
   }
+}
+
+// The core knows the token's hash alone: the line goes out from here, once.
+void Shell::finish_token(scheduler::Reply& reply) {
+  auto& created = std::get<state::TokenCreated>(reply.body);
+  const auto found = new_tokens_.find({reply.to.session, reply.to.request});
+  if (found == new_tokens_.end()) return;  // its session is gone
+  created.token = wire::format_token(found->second);
+  new_tokens_.erase(found);
+  if (reply.to.session != 0) return send_reply(reply.to, std::move(created));
+  if (options_.on_first_token) options_.on_first_token(created.token);
+}
+
+void Shell::forward_log(scheduler::ForwardLog& forward) {
+  if (!sessions_.contains(forward.session)) {
+    return send_reply(forward.to,
+                      Error{ErrorCode::kUnavailable, "job", "the node that has the output went away", 1000});
+  }
+  constexpr std::int64_t kPatienceUs = 30'000'000;
+  const std::int64_t wait_us = static_cast<std::int64_t>(forward.read.request.wait_ms) * 1000;
+  logs_[forward.read.token] = {forward.to, forward.session, steady_clock_us() + wait_us + kPatienceUs};
+  send(forward.session, wire::encode_frame({0, std::move(forward.read)}));
 }
 
 void Shell::send(std::uint64_t session, std::string frame) {
@@ -65,11 +70,16 @@ void Shell::send(std::uint64_t session, std::string frame) {
   wire::Connection& connection = *found->second->connection;
   connection.send(std::move(frame));
   // Whoever does not read is not waited for.
-  if (connection.queued_bytes() > options_.unsent_bytes_max) drop(session);
+  if (connection.queued_bytes() <= options_.unsent_bytes_max) return;
+  const Session& slow = *found->second;
+  spdlog::warn("{} at {} does not read: {} bytes wait for it, its connection is closed",
+               slow.node.empty() ? "user " + slow.caller.user : "node " + slow.node, connection.peer().address,
+               connection.queued_bytes());
+  drop(session);
 }
 
 void Shell::send_reply(const scheduler::ReplyTo& to, state::ServerReply body) {
-  send(to.session, wire::encode_frame({to.request, std::move(body)}));
+  send(to.session, encode_reply(to.request, std::move(body)));
 }
 
 }  // namespace berth::server

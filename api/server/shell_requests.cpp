@@ -1,6 +1,9 @@
 // What comes in: handshakes, requests, reports.
+#include <algorithm>
+#include <spdlog/spdlog.h>
 #include <unistd.h>
 
+#include "api/server/read_only.h"
 #include "api/server/shell.h"
 
 namespace berth::server {
@@ -12,15 +15,8 @@ using wire::PeerIdentity;
 namespace {
 
 constexpr std::size_t kBacklogMax = 64;  // commands; past it agents are not read
-
-bool changes_state(const state::ClientRequest& request) {
-  return std::holds_alternative<state::SubmitRequest>(request) ||
-         std::holds_alternative<state::CancelRequest>(request) ||
-         std::holds_alternative<state::NodeActionRequest>(request) ||
-         std::holds_alternative<state::QueueActionRequest>(request) ||
-         std::holds_alternative<state::TokenCreateRequest>(request) ||
-         std::holds_alternative<state::TokenRevokeRequest>(request);
-}
+constexpr std::size_t kLogsMax = 100'000;
+constexpr std::uint32_t kLogWaitMsMax = 60'000;
 
 }  // namespace
 
@@ -28,7 +24,7 @@ void Shell::on_frame(std::uint64_t id, std::span<const std::byte> bytes) {
   const auto found = sessions_.find(id);
   if (found == sessions_.end()) return;
   Session& session = *found->second;
-  session.last_heard_us = wall_clock_us();
+  session.last_heard_us = steady_clock_us();
   auto message = wire::decode_message(bytes);
   if (!message) return refuse_and_close(session, std::move(message.error()));
   const auto unexpected = [&] {
@@ -43,12 +39,12 @@ void Shell::on_frame(std::uint64_t id, std::span<const std::byte> bytes) {
       return unexpected();
     case Stage::kClient:
       if (auto* request = std::get_if<state::ClientRequest>(&message->body)) {
-        return on_client(session, message->request, std::move(*request));
+        return on_client(session, message->request, std::move(*request), bytes.size());
       }
       return unexpected();
     case Stage::kAgentHello:
     case Stage::kAgent:
-      if (!on_agent(session, std::move(message->body))) unexpected();
+      if (!on_agent(session, std::move(message->body), bytes.size())) unexpected();
   }
 }
 
@@ -57,43 +53,12 @@ void Shell::on_hello(Session& session, const wire::Hello& hello) {
     return refuse_and_close(
         session, {ErrorCode::kProtocol, "version",
                   "this server speaks protocol versions " + std::to_string(wire::kProtocolVersionOldest) + " to " +
-                      std::to_string(wire::kProtocolVersion) + ", the peer (" + hello.software + ") " +
+                      std::to_string(wire::kProtocolVersion) + ", the peer (" + hello.software.substr(0, 64) + ") " +
                       std::to_string(hello.version_min) + " to " + std::to_string(hello.version_max),
                   0});
   }
-  const PeerIdentity& peer = session.connection->peer();
-  const auto deny = [&](std::string message) {
-    refuse_and_close(session, {ErrorCode::kDenied, "", std::move(message), 0});
-  };
-  const bool certified = peer.kind == PeerIdentity::Kind::kCertificate;
-  const bool local = peer.kind == PeerIdentity::Kind::kUnix;
-  switch (hello.role) {
-    case wire::PeerRole::kJoin:
-      if (local) return deny("joining is for remote machines; a local agent needs no token");
-      session.stage = Stage::kJoin;
-      break;
-    case wire::PeerRole::kAgent:
-      if (certified && peer.common_name.starts_with("node:")) {
-        session.node = peer.common_name.substr(5);
-      } else if (!local || (peer.uid != 0 && peer.uid != ::geteuid())) {
-        return deny(local ? "only root and the server's own user may run an agent on this socket"
-                          : "an agent needs a node's certificate: it has to join first");
-      }
-      session.stage = Stage::kAgentHello;
-      break;
-    case wire::PeerRole::kClient:
-      if (local) {
-        session.caller = users_.by_uid(peer.uid, peer.gid);
-      } else if (certified && peer.common_name.starts_with("user:")) {
-        const std::string name = peer.common_name.substr(5);
-        const auto caller = users_.by_name(name);
-        if (!caller) return deny("user '" + name + "' does not exist on the server's machine");
-        session.caller = *caller;
-      } else {
-        return deny("a client needs a user's certificate: 'berth login' gets one");
-      }
-      session.stage = Stage::kClient;
-      break;
+  if (std::string why = admit(session, hello.role); !why.empty()) {
+    return refuse_and_close(session, {ErrorCode::kDenied, "", std::move(why), 0});
   }
   session.connection->set_max_frame(hello.role == wire::PeerRole::kJoin ? wire::kMaxFrameBytesUnproven
                                                                         : wire::kMaxFrameBytes);
@@ -102,10 +67,52 @@ void Shell::on_hello(Session& session, const wire::Hello& hello) {
                                            "berth " + options_.version, options_.core.cluster_name}}));
 }
 
+// Whether the peer may have this role; "" if so, and then the session is of that stage. Else why not.
+std::string Shell::admit(Session& session, wire::PeerRole role) {
+  const PeerIdentity& peer = session.connection->peer();
+  const bool certified = peer.kind == PeerIdentity::Kind::kCertificate;
+  const bool local = peer.kind == PeerIdentity::Kind::kUnix;
+  switch (role) {
+    case wire::PeerRole::kJoin:
+      if (local) return "joining is for remote machines; a local agent needs no token";
+      session.stage = Stage::kJoin;
+      return "";
+    case wire::PeerRole::kAgent:
+      if (certified && peer.common_name.starts_with("node:")) {
+        session.certified = peer.common_name.substr(5);
+      } else if (!local) {
+        return "an agent needs a node's certificate: it has to join first";
+      } else if (peer.uid != 0 && peer.uid != ::geteuid()) {
+        return "only root and the server's own user may run an agent on this socket";
+      }
+      session.stage = Stage::kAgentHello;
+      return "";
+    case wire::PeerRole::kClient:
+      if (local) {
+        session.caller = users_.by_uid(peer.uid, peer.gid);
+      } else if (certified && peer.common_name.starts_with("user:")) {
+        const std::string name = peer.common_name.substr(5);
+        const auto caller = users_.by_name(name);
+        if (!caller) return "user '" + name + "' does not exist on the server's machine";
+        session.caller = *caller;
+      } else {
+        return "a client needs a user's certificate: 'berth login' gets one";
+      }
+      session.stage = Stage::kClient;
+      return "";
+  }
+  return "there is no such role";
+}
+
 void Shell::on_join(Session& session, const wire::JoinRequest& request) {
   auto reply = joining_.join(request, wall_clock_us());
   if (!reply) return refuse_and_close(session, std::move(reply.error()));
+  spdlog::info("{} joined from {} with token {}", request.name.empty() ? "a user" : "node " + request.name,
+               session.connection->peer().address, request.token_id);
+  // One certificate a connection: that was all it was for.
   session.connection->send(wire::encode_frame({0, std::move(*reply)}));
+  session.connection->close_after_send();
+  drop(session.id);
 }
 
 bool Shell::within_rate(Session& session, std::uint64_t request) {
@@ -120,54 +127,79 @@ bool Shell::within_rate(Session& session, std::uint64_t request) {
   return false;
 }
 
-void Shell::on_client(Session& session, std::uint64_t request, state::ClientRequest&& body) {
+void Shell::on_client(Session& session, std::uint64_t request, state::ClientRequest&& body, std::size_t bytes) {
   if (!within_rate(session, request)) return;
   const scheduler::ReplyTo to{session.id, request};
-  if (pipeline_->disk_full() && changes_state(body)) {
-    return send_reply(to, Error{ErrorCode::kUnavailable, "",
-                                "the server's disk is full: nothing can be changed until there is space", 5000});
-  }
-  if (auto* create = std::get_if<state::TokenCreateRequest>(&body)) {
-    const wire::JoinToken token = joining_.make_token();
-    create->id = token.id;
-    create->secret_hash = wire::hash_secret(token.secret);
-    new_tokens_[{session.id, request}] = token;
-  }
-  session.known_to_core = true;
-  if (!backlog_.empty() || !pipeline_->push(scheduler::ClientCommand{to, session.caller, std::move(body)})) {
+  if (stopping_) return send_reply(to, Error{ErrorCode::kUnavailable, "", "the server is stopping", 1000});
+  if (pipeline_->disk_full() && !only_reads(body)) return send_reply(to, disk_full_error());
+  if (!prepare(session, request, body)) return;
+  // What agents said and could not be taken yet goes first.
+  const bool room = backlog_.empty() || pipeline_->disk_full();
+  if (!room || !pipeline_->push(scheduler::ClientCommand{to, session.caller, std::move(body)}, bytes)) {
     new_tokens_.erase({session.id, request});
     send_reply(to, Error{ErrorCode::kUnavailable, "", "the server has more requests waiting than it takes", 50});
   }
 }
 
-bool Shell::on_agent(Session& session, wire::Body&& body) {
+// What the core cannot do for a request. False: the request has been answered.
+bool Shell::prepare(Session& session, std::uint64_t request, state::ClientRequest& body) {
+  if (std::holds_alternative<state::WatchJobsRequest>(body)) {
+    session.watches = true;
+  } else if (auto* read = std::get_if<state::ReadLogRequest>(&body)) {
+    read->wait_ms = std::min(read->wait_ms, kLogWaitMsMax);
+    if (logs_.size() >= kLogsMax) {
+      send_reply({session.id, request},
+                 Error{ErrorCode::kUnavailable, "", "the server waits for as much output as it can", 1000});
+      return false;
+    }
+  } else if (auto* create = std::get_if<state::TokenCreateRequest>(&body)) {
+    const wire::JoinToken token = joining_.make_token();
+    create->id = token.id;
+    create->secret_hash = wire::hash_secret(token.secret);
+    if (!new_tokens_.try_emplace({session.id, request}, token).second) {
+      send_reply({session.id, request},
+                 Error{ErrorCode::kProtocol, "", "a request with the number of another that is not answered yet", 0});
+      return false;
+    }
+  }
+  return true;
+}
+
+bool Shell::on_agent(Session& session, wire::Body&& body, std::size_t bytes) {
+  if (stopping_) return true;  // it repeats to the next server what this one does not hear
   if (std::holds_alternative<state::AgentHeartbeat>(body)) return session.stage == Stage::kAgent;
+  const std::uint64_t id = session.id;
   if (auto* hello = std::get_if<state::AgentHello>(&body)) {
     if (session.stage != Stage::kAgentHello) return false;
-    if (!session.node.empty() && hello->info.name != session.node) {
-      refuse_and_close(
-          session, {ErrorCode::kDenied, "name",
-                    "this agent's certificate is for node '" + session.node + "', not '" + hello->info.name + "'", 0});
-      return true;
-    }
-    hello->info.address = session.connection->peer().address;
-    session.stage = Stage::kAgent;
-    session.known_to_core = true;
-    push_surely(scheduler::AgentConnected{session.id, std::move(*hello)});
+    on_agent_hello(session, std::move(*hello), bytes);
   } else if (session.stage != Stage::kAgent) {
     return false;
   } else if (auto* status = std::get_if<state::AgentStatus>(&body)) {
-    push_surely(scheduler::AgentReported{session.id, std::move(*status)});
+    push_surely(scheduler::AgentReported{id, std::move(*status)}, bytes);
   } else if (auto* log = std::get_if<state::LogReply>(&body)) {
     on_log_reply(session, std::move(*log));
   } else {
     return false;
   }
-  if (backlog_.size() > kBacklogMax) {
-    session.connection->pause_reading(true);
-    paused_.push_back(session.id);
+  const auto still = sessions_.find(id);
+  if (backlog_.size() > kBacklogMax && still != sessions_.end()) {
+    still->second->connection->pause_reading(true);
+    paused_.push_back(id);
   }
   return true;
+}
+
+void Shell::on_agent_hello(Session& session, state::AgentHello&& hello, std::size_t bytes) {
+  if (!session.certified.empty() && hello.info.name != session.certified) {
+    return refuse_and_close(session, {ErrorCode::kDenied, "name",
+                                      "this agent's certificate is for node '" + session.certified + "', not '" +
+                                          hello.info.name.substr(0, state::kMaxNameBytes) + "'",
+                                      0});
+  }
+  hello.info.address = session.connection->peer().address;
+  session.stage = Stage::kAgent;
+  session.node = hello.info.name.substr(0, state::kMaxNameBytes);
+  push_surely(scheduler::AgentConnected{session.id, std::move(hello)}, bytes);
 }
 
 void Shell::on_log_reply(Session& session, state::LogReply&& reply) {

@@ -17,10 +17,11 @@ class Sleeper {
   Sleeper(const Sleeper&) = delete;
   Sleeper& operator=(const Sleeper&) = delete;
 
-  // Producers, after they made something ready.
+  // Producers, after they made something ready. Both sides exchange: whichever comes second has seen what the other did
+  // before, so either the sleeper finds it ready or it is woken. (A load here could be answered before what was made
+  // ready is visible.)
   void wake() {
-    std::atomic_thread_fence(std::memory_order_seq_cst);
-    if (!asleep_.load(std::memory_order_relaxed) || !asleep_.exchange(false)) return;
+    if (!asleep_.exchange(false, std::memory_order_acq_rel)) return;
     const std::uint64_t one = 1;
     [[maybe_unused]] const auto written = ::write(fd_, &one, sizeof(one));
   }
@@ -28,14 +29,15 @@ class Sleeper {
   // The consumer: sleeps up to timeout_ms (-1: for ever) unless `ready()` says that there is something.
   template <class Ready>
   void sleep(std::int64_t timeout_ms, Ready&& ready) {
-    asleep_.store(true);
-    std::atomic_thread_fence(std::memory_order_seq_cst);
+    asleep_.exchange(true, std::memory_order_acq_rel);
+    bool written = false;
     if (!ready()) {
       pollfd wait{fd_, POLLIN, 0};
       constexpr std::int64_t kLongest = 60'000;
-      ::poll(&wait, 1, static_cast<int>(timeout_ms < 0 || timeout_ms > kLongest ? kLongest : timeout_ms));
+      written = ::poll(&wait, 1, static_cast<int>(timeout_ms < 0 || timeout_ms > kLongest ? kLongest : timeout_ms)) > 0;
     }
-    asleep_.store(false);
+    // Whoever took the flag down writes, now or in a moment; that moment's byte ends the next sleep at once.
+    if (asleep_.exchange(false, std::memory_order_acq_rel) && !written) return;
     std::uint64_t count = 0;
     [[maybe_unused]] const auto cleared = ::read(fd_, &count, sizeof(count));
   }

@@ -23,6 +23,7 @@ class Users {
  private:
   struct Known {
     scheduler::Caller caller;
+    bool exists = false;
     std::int64_t until_us = 0;
   };
   std::vector<std::uint32_t> admin_uids_;

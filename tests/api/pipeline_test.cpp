@@ -50,15 +50,24 @@ class FakeStore : public store::Store {
 class PipelineTest : public testing::Test {
  protected:
   PipelineTest()
-      : pipeline(std::make_unique<scheduler::Core>(scheduler::CoreOptions{}, Cluster{}, wall_clock_us()), fake, 8,
+      : pipeline(std::make_unique<scheduler::Core>(scheduler::CoreOptions{}, Cluster{}, wall_clock_us()), fake,
+                 limits(),
                  {[this](Delivery d) {
                     const std::lock_guard lock(mutex);
-                    for (auto& effect : d.effects) effects.push_back(std::move(effect));
+                    for (auto& turn : d.turns) {
+                      for (auto& effect : turn) effects.push_back(std::move(effect));
+                    }
                     tokens += d.token_events.size();
                     arrived.notify_all();
                   },
                   [this](Error error) { failed.set_value(error); }, [this] { stopped.set_value(); }}) {
     pipeline.start();
+  }
+  static PipelineLimits limits() {
+    PipelineLimits small;
+    small.queue_commands = 8;
+    small.queue_bytes = 1000;
+    return small;
   }
   scheduler::Command submit(std::uint64_t request) {
     JobSpec spec;
@@ -155,6 +164,51 @@ TEST_F(PipelineTest, StoppingFinishesWhatWasTaken) {
   EXPECT_EQ(effect_count(), 5U);
   auto batch = decode_batch(std::as_bytes(std::span(fake.kept.back())));
   ASSERT_TRUE(batch.ok());
+}
+
+TEST_F(PipelineTest, TheQueueIsBoundedInBytesAsWellButTakesOneThatIsLongerThanAll) {
+  fake.set(true, std::nullopt);
+  ASSERT_TRUE(pipeline.push(submit(1)));
+  fake.wait_for_attempts(1);
+  bool refused = false;
+  std::uint64_t taken = 1;
+  for (int i = 0; i < 10'000 && !refused; ++i) {
+    auto command = submit(taken + 1);
+    refused = !pipeline.push(std::move(command), 5'000);
+    if (refused) {
+      EXPECT_EQ(std::get<scheduler::ClientCommand>(command).reply_to.request, taken + 1) << "it is untouched";
+    } else {
+      ++taken;
+    }
+  }
+  EXPECT_TRUE(refused);
+  EXPECT_GT(taken, 1U);
+  fake.set(false, std::nullopt);
+  wait_for_effects(taken);
+}
+
+TEST_F(PipelineTest, AbandoningItWhileTheLineIsFullEnds) {
+  fake.set(true, std::nullopt);
+  for (int refused = 0; refused < 50;) {
+    if (pipeline.push(submit(1))) {
+      refused = 0;
+    } else {
+      ++refused;
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
+  }
+  fake.set(false, Error{ErrorCode::kUnavailable, "", "no space", 0});
+  // The destructor of the fixture's pipeline joins both threads.
+}
+
+TEST(ClockTest, NeverGoesBackNorStandsStillAndCatchesUp) {
+  Clock clock(1'000'000, 0);
+  EXPECT_EQ(clock.advance(1'000'010, 10), 1'000'010);
+  EXPECT_EQ(clock.advance(2'000'000, 20), 2'000'000) << "set forward: it follows";
+  const TimeUs after = clock.advance(1'000'000, 1'020);
+  EXPECT_EQ(after, 2'000'900) << "set back: nine tenths of the time that passed";
+  EXPECT_EQ(clock.advance(1'000'000, 1'020), after);
+  EXPECT_EQ(clock.advance(2'100'000, 101'020), 2'100'000) << "the wall clock has caught up";
 }
 
 TEST_F(PipelineTest, TokenEventsComeWithTheDelivery) {

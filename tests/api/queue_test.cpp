@@ -1,4 +1,6 @@
 // The command queue: order, bounds, and exact-once under many producers (run it under ThreadSanitizer).
+#include <array>
+#include <atomic>
 #include <gtest/gtest.h>
 #include <string>
 #include <thread>
@@ -74,6 +76,50 @@ TEST(CommandQueue, DeliversEachValueExactlyOnceFromManyProducersWhileTheConsumer
   for (std::thread& producer : producers) producer.join();
   EXPECT_EQ(ledger.wrong, 0U);
   EXPECT_FALSE(queue.pop(value));
+}
+
+// The queue with a fault: producers take a cell without agreeing on who has it.
+struct CarelessQueue {
+  bool push(std::uint64_t value) {
+    const std::uint64_t at = tail.load();
+    if (at - head.load() == cells.size()) return false;
+    std::this_thread::yield();  // long enough for another producer to take the same cell
+    cells[at % cells.size()].store(value);
+    tail.store(at + 1);
+    return true;
+  }
+  bool pop(std::uint64_t& value) {
+    if (head.load() == tail.load()) return false;
+    value = cells[head.load() % cells.size()].load();
+    head.fetch_add(1);
+    return true;
+  }
+  std::array<std::atomic<std::uint64_t>, 64> cells{};
+  std::atomic<std::uint64_t> head{0}, tail{0};
+};
+
+TEST(CommandQueue, TheStressNoticesAQueueThatLosesAValue) {
+  bool noticed = false;
+  for (int round = 0; round < 200 && !noticed; ++round) {
+    CarelessQueue queue;
+    std::atomic<int> running{2};
+    std::vector<std::thread> producers;
+    for (std::uint64_t p = 0; p < 2; ++p) {
+      producers.emplace_back([&, p] {
+        for (std::uint64_t i = 0; i < 20; ++i) queue.push(p << 32 | i);
+        --running;
+      });
+    }
+    for (std::thread& producer : producers) producer.join();
+    Ledger ledger(2);
+    std::uint64_t value = 0, seen = 0;
+    while (queue.pop(value)) {
+      ledger.saw(value);
+      ++seen;
+    }
+    noticed = ledger.wrong != 0 || seen != 40;
+  }
+  EXPECT_TRUE(noticed);
 }
 
 TEST(CommandQueue, TheLedgerNoticesALossADoubleAndADisorder) {

@@ -1,0 +1,55 @@
+#include "api/server/read_only.h"
+
+#include <string>
+
+namespace berth::server {
+
+using namespace state;
+
+namespace {
+
+template <class T, class... Kinds>
+constexpr bool is_one_of = (std::is_same_v<T, Kinds> || ...);
+
+constexpr std::uint32_t kRetryMs = 5'000;
+
+}  // namespace
+
+bool only_reads(const ClientRequest& request) {
+  return std::visit(
+      []<class T>(const T&) {
+        // Not WatchJobs: what it pushes must wait for the disk as the changes do that it tells of.
+        return is_one_of<T, ListJobsRequest, ListPodsRequest, ListNodesRequest, ShowJobRequest, ExplainRequest,
+                         ListQueuesRequest, TokenListRequest, ServerInfoRequest, ReadLogRequest>;
+      },
+      request);
+}
+
+Error disk_full_error() {
+  return Error{ErrorCode::kUnavailable, "",
+               "the server's disk is full: nothing can be changed or followed until there is space", kRetryMs};
+}
+
+std::optional<Error> refuse_unless_durable(const ClientRequest& request, JobId last_durable) {
+  const JobId job = std::visit(
+      []<class T>(const T& body) {
+        if constexpr (is_one_of<T, ListPodsRequest, ShowJobRequest, ExplainRequest, ReadLogRequest>) {
+          return body.job;
+        } else {
+          return JobId{};
+        }
+      },
+      request);
+  if (job <= last_durable) return std::nullopt;
+  return Error{ErrorCode::kUnavailable, "job",
+               "the server's disk is full, and no job " + std::to_string(job.value) + " is on it", kRetryMs};
+}
+
+void hide_undurable(ServerReply& reply, JobId last_durable) {
+  auto* page = std::get_if<JobPage>(&reply);
+  if (page == nullptr) return;
+  std::erase_if(page->rows, [&](const JobRow& row) { return row.id > last_durable; });
+  if (page->next >= last_durable) page->next = {};  // behind it there are only such
+}
+
+}  // namespace berth::server

@@ -1,0 +1,19 @@
+// What can be served while the disk is full: requests that change nothing, from the core's state. That state is ahead
+// of the disk by what nobody was promised; the jobs in it that no disk knows stay hidden, so that a listing is never
+// taken for the acknowledgement that a submission did not get.
+#pragma once
+
+#include <optional>
+
+#include "state/requests.h"
+
+namespace berth::server {
+
+bool only_reads(const state::ClientRequest& request);
+// For requests that cannot be served now.
+state::Error disk_full_error();
+// An error if the request names a job that is not durable. `last_durable` is the last job that is.
+std::optional<state::Error> refuse_unless_durable(const state::ClientRequest& request, state::JobId last_durable);
+void hide_undurable(state::ServerReply& reply, state::JobId last_durable);
+
+}  // namespace berth::server
