@@ -21,6 +21,8 @@ if(BERTH_FUZZ)
   add_compile_options(-fsanitize=fuzzer-no-link)
 endif()
 
+add_link_options(-Wl,--gc-sections)  # of OpenSSL, what is used
+
 # mold and ccache make a developer's rebuild quick; neither is required.
 find_program(BERTH_MOLD mold)
 if(BERTH_MOLD)
