@@ -114,6 +114,22 @@ class BadInput(ClusterTest):
     def test_an_image_that_is_not_there_is_refused_when_it_can_be_known(self):
         done = self.cluster.run("submit", "--image", "", *RUN, check=False)
         self.assert_one_line(done, USAGE, "image")
+        layout = self.cluster.path("layout")
+        os.mkdir(layout)
+        done = self.cluster.run("submit", "--image", layout + ":v1", *RUN, check=False)
+        self.assert_one_line(done, USAGE, "--image", "not an OCI layout")
+        with open(os.path.join(layout, "index.json"), "w", encoding="utf-8") as file:
+            file.write('{"manifests": [{"annotations": {"org.opencontainers.image.ref.name": "v2"}}, {}]}')
+        done = self.cluster.run("submit", "--image", layout + ":v1", *RUN, check=False)
+        self.assert_one_line(done, USAGE, "--image", "no tag 'v1'", "accepted: v2")
+        self.assertEqual(self.cluster.run("submit", "--dry-run", "--image", layout + ":v2", *RUN).stderr, "")
+        done = self.cluster.run("submit", "--dry-run", "--image", layout + "-elsewhere:v1", *RUN)
+        self.assertIn("the nodes need it", done.stderr)
+
+    def test_the_option_is_named_as_it_is_written(self):
+        done = self.cluster.run("submit", "--feature", "a b", *RUN, check=False)
+        self.assert_one_line(done, USAGE, "--feature: ")
+        self.assert_one_line(self.cluster.run("submit", check=False), USAGE, "submit: there is no command")
 
 
 class NoServer(unittest.TestCase):

@@ -17,7 +17,12 @@ std::string& running_path() {
   return path;
 }
 
-std::string as_option(const std::string& field) { return field.starts_with('-') ? field : "--" + field; }
+// The option that sets a field; "" for the words of the command, which have none.
+std::string as_option(const std::string& field) {
+  if (field == "command") return "";
+  if (field == "features") return "--feature";
+  return field.starts_with('-') ? field : "--" + field;
+}
 
 }  // namespace
 
@@ -27,9 +32,9 @@ std::string error_line(const std::string& path, const state::Error& error, bool 
   std::string head = "berth: ";
   if (const std::size_t blank = path.find(' '); blank != std::string::npos) head += path.substr(blank + 1) + ": ";
   std::string message = error.message;
-  if (usage && !error.field.empty() && !message.starts_with(error.field + ":") &&
-      !message.starts_with(as_option(error.field) + ":")) {
-    message = as_option(error.field) + ": " + message;
+  const std::string option = error.field.empty() ? "" : as_option(error.field);
+  if (usage && !option.empty() && !message.starts_with(error.field + ":") && !message.starts_with(option + ":")) {
+    message = option + ": " + message;
   }
   if (error.code == state::ErrorCode::kUnavailable && error.retry_after_ms != 0) {
     message += "; try again in " + state::format_duration_ms(error.retry_after_ms);

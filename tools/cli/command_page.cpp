@@ -23,7 +23,11 @@ struct TypeName {
 };
 TypeName type_name_of(const CLI::Option& option) {
   const std::string whole = option.get_type_name();
-  const std::size_t colon = whole.find(':');
+  std::size_t colon = whole.find(':');
+  // "HOST:PORT" is a name of ours.
+  const bool named = colon != std::string::npos && colon + 1 < whole.size() && colon != 0 &&
+                     whole.find_first_not_of("ABCDEFGHIJKLMNOPQRSTUVWXYZ", colon + 1) == std::string::npos;
+  if (named) colon = std::string::npos;
   TypeName type{whole.substr(0, colon), {}};
   if (colon != std::string::npos && colon + 1 < whole.size() && whole[colon + 1] == '{' && whole.back() == '}') {
     type.choices = split(whole.substr(colon + 2, whole.size() - colon - 3), ',');

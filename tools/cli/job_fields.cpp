@@ -130,7 +130,7 @@ std::vector<JobField> make_fields() {
          return put(parse_duration_ms(v, f), d.time_limit_ms);
        }},
       {"requeue", "--requeue", "N", kOptionalText, kQueueing,
-       "run a pod again when its node is lost, at most N times (10 unless given)",
+       "run a pod again when its node is lost, at most TIMES times (10 unless given)",
        "true, false, or a number of times up to 1000", set_requeue},
       {"grace", "--grace", "TIME", kText, kQueueing,
        "the time between SIGTERM and SIGKILL when a pod is stopped (default: 10s)", "a length of time from 0 to 24h",

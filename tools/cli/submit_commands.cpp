@@ -6,6 +6,7 @@
 #include <sys/random.h>
 
 #include "tools/cli/follow.h"
+#include "tools/cli/image_check.h"
 #include "tools/cli/job_draft.h"
 #include "tools/cli/job_file.h"
 #include "tools/cli/list_commands.h"
@@ -68,6 +69,18 @@ Status fill(JobDraft& draft, const GivenFields& given) {
   return Unit{};
 }
 
+// The job of a draft, its image looked at if it is here.
+Result<JobSpec> job_of(const JobDraft& draft, const Surroundings& surroundings) {
+  auto job = build_job(draft, surroundings);
+  if (!job || draft.image.empty()) return job;
+  std::string warning;
+  if (Status good = check_image(absolute_image(draft.image, surroundings.directory), warning); !good) {
+    return good.error();
+  }
+  if (!warning.empty()) std::fprintf(stderr, "berth: warning: image: %s\n", warning.c_str());
+  return job;
+}
+
 std::uint64_t random_key() {
   std::uint64_t key = 0;
   while (getrandom(&key, sizeof key, 0) != sizeof key) {
@@ -90,7 +103,7 @@ Result<std::vector<JobSpec>> jobs_of(const SubmitOptions& options, const Context
     JobDraft draft;
     if (Status filled = fill(draft, *options.fields); !filled) return filled.error();
     draft.argv = context.command;
-    auto job = build_job(draft, surroundings);
+    auto job = job_of(draft, surroundings);
     if (!job) return job.error();
     jobs.push_back(std::move(*job));
     return jobs;
@@ -103,7 +116,7 @@ Result<std::vector<JobSpec>> jobs_of(const SubmitOptions& options, const Context
   for (JobInFile& entry : *drafts) {
     // Options come on top of what the file says.
     if (Status filled = fill(entry.draft, *options.fields); !filled) return filled.error();
-    auto job = build_job(entry.draft, surroundings);
+    auto job = job_of(entry.draft, surroundings);
     if (!job) {
       Error error = job.error();
       error.message = entry.at + ": " + (error.field.empty() ? "" : "field '" + error.field + "': ") + error.message;

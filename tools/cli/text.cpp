@@ -162,7 +162,9 @@ std::string with_first_upper(std::string text) {
 }
 
 std::string with_first_lower(std::string text) {
-  if (!text.empty() && is_upper(text[0]) && (text.size() == 1 || !is_upper(text[1])))
+  // A word or the article, but no name of a value ("N pods") and no abbreviation.
+  const bool word = text.size() > 1 && std::islower(static_cast<unsigned char>(text[1])) != 0;
+  if (!text.empty() && is_upper(text[0]) && (word || text.starts_with("A ")))
     text[0] = static_cast<char>(text[0] - 'A' + 'a');
   return text;
 }

@@ -32,7 +32,7 @@ constexpr const char* kDescription =
     "socket's credentials; nodes and remote users through TLS 1.3 with certificates of the authority.";
 
 constexpr const char* kExamples =
-    "  berth server                                     with the defaults: port 7117, data in /var/lib/berth\n"
+    "  berth server                                     the defaults: port 7117, data in /var/lib/berth\n"
     "  berth server --listen 10.0.0.1:7117              one address only\n"
     "  berth server --listen none                       no nodes from elsewhere: the Unix socket alone\n"
     "  berth server --config /etc/berth.yaml            queues, administrators, times from a file\n"
