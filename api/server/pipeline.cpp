@@ -19,6 +19,18 @@ std::int64_t us_of() {
   return std::chrono::duration_cast<std::chrono::microseconds>(ClockType::now().time_since_epoch()).count();
 }
 
+// Reads that stand in line behind changes when the disk turns out to be full are told so instead of being left to wait
+// for space: moves them from `effects` to `refused`. When they come again they are answered.
+void refuse_reads(std::vector<Effect>& effects, std::vector<Effect>& refused) {
+  std::erase_if(effects, [&](const Effect& effect) {
+    const auto* reply = std::get_if<scheduler::Reply>(&effect);
+    const auto* forward = std::get_if<scheduler::ForwardLog>(&effect);
+    const bool read = forward != nullptr || (reply != nullptr && answers_a_read(reply->body));
+    if (read) refused.push_back(scheduler::Reply{reply != nullptr ? reply->to : forward->to, disk_full_error()});
+    return read;
+  });
+}
+
 }  // namespace
 
 state::TimeUs wall_clock_us() { return us_of<std::chrono::system_clock>(); }
@@ -144,7 +156,7 @@ void Pipeline::serve_reads() {
       turn_.push_back(std::move(item.command));
     }
   }
-  if (!refused.empty()) answer_reads(refused);
+  deliver_now(std::move(refused));
   if (turn_.empty()) {
     if (!any) sleeper_.sleep(-1, [this] { return commands_.ready() || !disk_full_ || abandon_; });
     return;
@@ -165,23 +177,32 @@ void Pipeline::answer_reads(std::vector<Effect>& effects) {
     (answer ? answers : others).push_back(std::move(effect));
   }
   effects = std::move(others);
-  if (answers.empty()) return;
-  Delivery delivery;
-  delivery.turns.push_back(std::move(answers));
-  handlers_.deliver(std::move(delivery));
+  deliver_now(std::move(answers));
 }
 
 void Pipeline::hand_over(Turn turn, std::size_t bytes) {
   if (turn.batch.index == 0 && turn.effects.empty()) return;
   Pending pending{std::move(turn.batch), std::move(turn.effects), bytes, core_->cluster().last_job_id()};
-  std::unique_lock lock(mutex_);
-  room_ready_.wait(lock, [this] {
-    const bool room = turns_.size() < limits_.turns_ahead && bytes_ahead_ < limits_.bytes_ahead;
-    return room || abandon_ || disk_full_;
-  });
-  bytes_ahead_ += bytes;
-  turns_.push_back(std::move(pending));
-  turns_ready_.notify_one();
+  std::vector<Effect> refused;
+  {
+    std::unique_lock lock(mutex_);
+    room_ready_.wait(lock, [this] {
+      const bool room = turns_.size() < limits_.turns_ahead && bytes_ahead_ < limits_.bytes_ahead;
+      return room || abandon_ || disk_full_;
+    });
+    if (disk_full_) refuse_reads(pending.effects, refused);  // it filled during this turn
+    bytes_ahead_ += bytes;
+    turns_.push_back(std::move(pending));
+    turns_ready_.notify_one();
+  }
+  deliver_now(std::move(refused));
+}
+
+void Pipeline::deliver_now(std::vector<Effect> effects) {
+  if (effects.empty()) return;
+  Delivery delivery;
+  delivery.turns.push_back(std::move(effects));
+  handlers_.deliver(std::move(delivery));
 }
 
 // ---- journal thread -------------------------------------------------------------------------------------------------
@@ -206,7 +227,7 @@ void Pipeline::run_journal() {
 }
 
 // One write and one fdatasync for all of them. A full disk is waited out: nothing was acknowledged, so nothing is lost.
-bool Pipeline::make_durable(const std::vector<Pending>& turns) {
+bool Pipeline::make_durable(std::vector<Pending>& turns) {
   std::vector<std::string> records;
   records.reserve(turns.size());
   std::uint64_t first = 0;
@@ -223,7 +244,7 @@ bool Pipeline::make_durable(const std::vector<Pending>& turns) {
       handlers_.failed(done.error());
       return false;
     }
-    set_disk_full(true);
+    enter_disk_full(turns);
     std::unique_lock lock(mutex_);
     turns_ready_.wait_for(lock, pause, [this] { return stopping_ || abandon_; });
     if (abandon_) return false;
@@ -235,17 +256,30 @@ bool Pipeline::make_durable(const std::vector<Pending>& turns) {
     }
   }
   last_durable_job_ = turns.back().last_job.value;
-  set_disk_full(false);
+  leave_disk_full();
   return true;
 }
 
-void Pipeline::set_disk_full(bool full) {
-  if (disk_full_ == full) return;
+void Pipeline::enter_disk_full(std::vector<Pending>& turns) {
+  if (disk_full_) return;
+  std::vector<Effect> refused;
+  for (Pending& turn : turns) refuse_reads(turn.effects, refused);
   {
     const std::lock_guard lock(mutex_);
-    disk_full_ = full;
+    disk_full_ = true;
+    for (Pending& turn : turns_) refuse_reads(turn.effects, refused);
   }
   room_ready_.notify_all();
+  sleeper_.wake();
+  deliver_now(std::move(refused));
+}
+
+void Pipeline::leave_disk_full() {
+  if (!disk_full_) return;
+  {
+    const std::lock_guard lock(mutex_);
+    disk_full_ = false;
+  }
   sleeper_.wake();
 }
 

@@ -5,7 +5,8 @@
 //   push (any thread) -> CommandQueue -> core thread -> turns -> journal thread: append, then `deliver`
 //
 // A full disk is waited out: the turns that could not be written wait, what changes the state is held back, and
-// requests that only read are answered (read_only.h). Any other error of the store ends it.
+// requests that only read are answered (read_only.h), but for those that were in line already: these come again. Any
+// other error of the store ends it.
 #pragma once
 
 #include <atomic>
@@ -44,7 +45,7 @@ struct PipelineLimits {
 class Pipeline {
  public:
   struct Handlers {
-    // In order, on the journal thread; while the disk is full also replies that read only, on the core thread.
+    // In order, on the journal thread; while the disk is full also answers to what only reads, on either thread.
     std::function<void(Delivery)> deliver;
     // Once, on the journal thread: nothing will be delivered any more. The process has to end.
     std::function<void(state::Error)> failed;
@@ -80,12 +81,14 @@ class Pipeline {
   void serve_reads();
   void answer_reads(std::vector<scheduler::Effect>& effects);
   void hand_over(scheduler::Turn turn, std::size_t bytes);
+  void deliver_now(std::vector<scheduler::Effect> effects);
   state::TimeUs now() { return clock_.advance(wall_clock_us(), steady_clock_us()); }
 
   void run_journal();
-  bool make_durable(const std::vector<Pending>& turns);
+  bool make_durable(std::vector<Pending>& turns);
   void release(std::vector<Pending>& turns);
-  void set_disk_full(bool full);
+  void enter_disk_full(std::vector<Pending>& turns);
+  void leave_disk_full();
 
   std::unique_ptr<scheduler::Core> core_;
   store::Store& store_;

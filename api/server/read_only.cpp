@@ -52,4 +52,13 @@ void hide_undurable(ServerReply& reply, JobId last_durable) {
   if (page->next >= last_durable) page->next = {};  // behind it there are only such
 }
 
+bool answers_a_read(const ServerReply& reply) {
+  return std::visit(
+      []<class T>(const T&) {
+        return is_one_of<T, JobPage, PodPage, NodePage, JobDetail, Explanation, QueuePage, TokenPage, ServerInfo,
+                         LogChunk>;
+      },
+      reply);
+}
+
 }  // namespace berth::server

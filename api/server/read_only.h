@@ -15,5 +15,7 @@ state::Error disk_full_error();
 // An error if the request names a job that is not durable. `last_durable` is the last job that is.
 std::optional<state::Error> refuse_unless_durable(const state::ClientRequest& request, state::JobId last_durable);
 void hide_undurable(state::ServerReply& reply, state::JobId last_durable);
+// Whether this is what a request that only reads is answered with.
+bool answers_a_read(const state::ServerReply& reply);
 
 }  // namespace berth::server

@@ -148,6 +148,31 @@ TEST_F(PipelineTest, AFullDiskIsWaitedOutAndNothingIsLost) {
   EXPECT_EQ(fake.kept.size(), 1U);
 }
 
+TEST_F(PipelineTest, AReadThatStoodInLineWhenTheDiskFilledIsAnsweredAtOnce) {
+  const Error no_space{ErrorCode::kUnavailable, "", "no space", 0};
+  fake.set(true, no_space);
+  ASSERT_TRUE(pipeline.push(submit(1)));
+  fake.wait_for_attempts(1);
+  const scheduler::Caller caller{0, 0, "root", {}, true};
+  ASSERT_TRUE(pipeline.push(scheduler::ClientCommand{{1, 2}, caller, ListJobsRequest{}}));
+  ASSERT_TRUE(pipeline.push(submit(3)));
+  fake.set(false, no_space);
+  wait_for_effects(1);
+  {
+    const std::lock_guard lock(mutex);
+    ASSERT_EQ(effects.size(), 1U);
+    const auto& reply = std::get<scheduler::Reply>(effects[0]);
+    EXPECT_EQ(reply.to.request, 2U);
+    const auto* refused = std::get_if<Error>(&reply.body);
+    // In line already, or still on its way to the core.
+    EXPECT_TRUE(refused != nullptr ? refused->retry_after_ms > 0 : std::get<JobPage>(reply.body).rows.empty());
+  }
+  fake.set(false, std::nullopt);
+  wait_for_effects(3);
+  EXPECT_EQ(std::get<scheduler::Reply>(effects[1]).to.request, 1U);
+  EXPECT_EQ(std::get<scheduler::Reply>(effects[2]).to.request, 3U);
+}
+
 TEST_F(PipelineTest, AnyOtherErrorEndsItWithoutAnAnswer) {
   fake.set(false, Error{ErrorCode::kInternal, "", "fdatasync failed", 0});
   ASSERT_TRUE(pipeline.push(submit(1)));

@@ -40,10 +40,13 @@ TEST_F(ServerDiskTest, AFullDiskRefusesChangesAnswersReadsAndRecoversByItself) {
   disk.set(&Disk::full, true);
   submit_into_the_disk(*stuck);
   auto client = connect();
-  while (true) {
-    auto done = client->call_for<TokenPage>(TokenListRequest{});
-    if (done.ok()) break;
+  // One that was in line before the server knew is told to come again; the next is answered.
+  auto tokens = client->call_for<TokenPage>(TokenListRequest{});
+  if (!tokens.ok()) {
+    EXPECT_EQ(tokens.error().code, ErrorCode::kUnavailable) << tokens.error().message;
+    tokens = client->call_for<TokenPage>(TokenListRequest{});
   }
+  ASSERT_TRUE(tokens.ok()) << tokens.error().message;
   auto refused = client->call_for<Ok>(NodeActionRequest{NodeActionRequest::Action::kDrain, "n", ""});
   ASSERT_FALSE(refused.ok());
   EXPECT_EQ(refused.error().code, ErrorCode::kUnavailable);
