@@ -20,6 +20,17 @@ class BenchError(Exception):
     """One line for the user."""
 
 
+class BenchSkip(Exception):
+    """What is missing for this bench, in one line."""
+
+
+def data_directory(name):
+    """A folder of the real inputs that are no part of this project; None where they are absent."""
+    root = os.environ.get("BERTH_DATA") or os.path.join(os.path.dirname(ROOT), "shared", "data")
+    path = os.path.join(root, name)
+    return path if os.path.isdir(path) else None
+
+
 class Options:
     def __init__(self, build, short):
         self.build = os.path.abspath(build)

@@ -9,7 +9,7 @@ import sys
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 import harness  # noqa: E402
-from cases import containers, footprint, latency, micro, path  # noqa: E402
+from cases import containers, footprint, latency, micro, packing, path  # noqa: E402
 
 CASES = {
     "path": (path.run, "5,000 hollow nodes: arrays and single jobs from submission to their end"),
@@ -17,10 +17,13 @@ CASES = {
     "containers": (containers.run, "a container's start through Berth against the bare runtime"),
     "footprint": (footprint.run, "memory of agent, shim and server; start time of the command line"),
     "placement": (micro.placement, "the placement engine against a plain loop"),
+    "packing": (packing.run, "GPUs that each policy allocates on a production trace, beside published figures"),
     "journal": (micro.journal, "the journal's append against a bare write + fdatasync"),
     "core": (micro.core, "the core on one thread, without a disk: what the one writer costs a pod"),
     "codec": (micro.codec, "encoding and decoding of frames, per pod"),
 }
+
+SKIPPED = 77  # the exit code; as other test tools have it
 
 
 def main():
@@ -37,9 +40,12 @@ def main():
     figures = harness.Figures()
     figures.add("load_average_before", os.getloadavg()[0])  # above 0: others shared the cores
     try:
-        if not os.path.exists(options.berth) and arguments.name not in ("placement", "journal", "core", "codec"):
+        if not os.path.exists(options.berth) and arguments.name not in ("placement", "packing", "journal", "core", "codec"):
             raise harness.BenchError(f"{options.berth} is missing: build it first (./dev build)")
         CASES[arguments.name][0](options, figures)
+    except harness.BenchSkip as missing:
+        print(f"skipped: {missing}")
+        return SKIPPED
     except harness.BenchError as error:
         return harness.main_error(error)
     figures.print_table(arguments.name)
