@@ -4,8 +4,6 @@
 #include <bit>
 #include <limits>
 
-#include "placement/scan.h"
-
 namespace berth::placement {
 
 namespace {
@@ -15,7 +13,9 @@ using state::Request;
 using state::Resources;
 
 constexpr std::int32_t kGpuWorthMilli = 16'000;
-constexpr std::size_t kMasksMax = 256;
+constexpr std::size_t kRequestsKnownMax = 256;
+constexpr std::int64_t kLeftMax = std::numeric_limits<std::int32_t>::max();
+constexpr std::size_t kNoSlot = ~std::size_t{0};
 constexpr std::int32_t kAmountMax = 1 << 30;  // of any offer or request, in its unit: sums stay within 32 bits
 
 std::size_t slot_of(NodeId id) { return id.value - 1; }
@@ -35,15 +35,22 @@ bool within(const Resources& wanted, const Resources& capacity) {
   return wanted.cpu_milli <= capacity.cpu_milli && wanted.mem_mib <= capacity.mem_mib && wanted.gpus <= capacity.gpus;
 }
 
+std::int32_t left_of(std::int32_t cpu_milli, std::int32_t mem_mib, std::uint32_t gpus) {
+  return cpu_milli + (mem_mib >> 2) + static_cast<std::int32_t>(gpus) * kGpuWorthMilli;
+}
+
+bool includes(const std::vector<std::string>& all, const std::vector<std::string>& wanted) {
+  return std::includes(all.begin(), all.end(), wanted.begin(), wanted.end());
+}
+
 std::uint64_t times(std::uint64_t have, std::uint64_t want) {
   return want == 0 ? std::numeric_limits<std::uint32_t>::max() : have / want;
 }
 
 }  // namespace
 
-bool Engine::Offer::has(const std::vector<std::string>& wanted) const {
-  return std::includes(features.begin(), features.end(), wanted.begin(), wanted.end());
-}
+bool Engine::Offer::has(const std::vector<std::string>& wanted) const { return includes(features, wanted); }
+std::int32_t Engine::Free::left() const { return left_of(cpu_milli, mem_mib, gpus); }
 bool Engine::Offer::could_hold(const Request& request) const {
   return present && within(request.resources, capacity) && has(request.features);
 }
@@ -51,84 +58,191 @@ bool Engine::Offer::could_hold(const Request& request) const {
 void Engine::set_node(NodeId id, const Resources& capacity, const std::vector<std::string>& features) {
   const std::size_t slot = slot_of(id);
   if (slot >= offers_.size()) {
-    const std::size_t size = slot + 1;
-    offers_.resize(size);
-    free_cpu_milli_.resize(size);
-    free_mem_mib_.resize(size);
-    free_gpus_.resize(size);
-    left_.resize(size);
-    free_gpu_mask_.resize(size);
-    for (auto& [wanted, mask] : masks_) mask.resize(size);
+    offers_.resize(slot + 1);
+    free_.resize(slot + 1);
   }
+  unindex(slot);
   Offer& offer = offers_[slot];
+  Free& free = free_[slot];
   const Resources old = offer.present ? offer.capacity : Resources{};
   if (!offer.present) ++node_count_;
   // What is claimed keeps its claim: only the difference of the offers moves the free amounts.
-  const std::uint64_t claimed_gpus = mask_of(old.gpus) & ~free_gpu_mask_[slot];
-  free_cpu_milli_[slot] += cpu_of(capacity) - cpu_of(old);
-  free_mem_mib_[slot] += mem_of(capacity) - mem_of(old);
-  free_gpu_mask_[slot] = mask_of(static_cast<std::uint32_t>(gpus_of(capacity))) & ~claimed_gpus;
+  const std::uint64_t claimed_gpus = mask_of(old.gpus) & ~free.gpu_mask;
+  free.cpu_milli += cpu_of(capacity) - cpu_of(old);
+  free.mem_mib += mem_of(capacity) - mem_of(old);
+  free.gpu_mask = mask_of(static_cast<std::uint32_t>(gpus_of(capacity))) & ~claimed_gpus;
+  if (!offer.present || offer.features != features) free.kind = kind_for(features);
   offer.present = true;
   offer.capacity = capacity;
   offer.features = features;
   ++offers_version_;
-  refresh(slot);
+  index(slot);
 }
 
 void Engine::set_connected(NodeId id, bool connected) {
+  unindex(slot_of(id));
   offers_[slot_of(id)].connected = connected;
-  refresh(slot_of(id));
+  index(slot_of(id));
 }
 
 void Engine::set_in_service(NodeId id, bool in_service) {
+  unindex(slot_of(id));
   offers_[slot_of(id)].in_service = in_service;
-  refresh(slot_of(id));
+  index(slot_of(id));
 }
 
 void Engine::remove_node(NodeId id) {
   const std::size_t slot = slot_of(id);
   if (slot >= offers_.size() || !offers_[slot].present) return;
+  unindex(slot);
   offers_[slot] = Offer{};
-  free_cpu_milli_[slot] = free_mem_mib_[slot] = free_gpus_[slot] = 0;
-  free_gpu_mask_[slot] = 0;
+  free_[slot] = Free{};
   --node_count_;
   ++offers_version_;
-  refresh(slot);
 }
 
-void Engine::refresh(std::size_t slot) {
-  free_gpus_[slot] = std::popcount(free_gpu_mask_[slot]);
-  left_[slot] = free_cpu_milli_[slot] + (free_mem_mib_[slot] >> 2) + free_gpus_[slot] * kGpuWorthMilli;
-  const bool open = offers_[slot].open();
-  for (auto& [wanted, mask] : masks_) mask[slot] = open && offers_[slot].has(wanted) ? -1 : 0;
+// ---- the index ------------------------------------------------------------------------------------------------------
+
+FitEntry Engine::entry_of(std::size_t slot) const {
+  const Free& free = free_[slot];
+  return {free.left(), free.cpu_milli, free.mem_mib, static_cast<std::uint32_t>(slot)};
 }
 
-const Engine::Mask& Engine::mask_for(const std::vector<std::string>& features) {
-  if (auto found = masks_.find(features); found != masks_.end()) return found->second;
-  if (masks_.size() >= kMasksMax) masks_.clear();
-  Mask mask(offers_.size());
-  for (std::size_t slot = 0; slot < offers_.size(); ++slot) {
-    mask[slot] = offers_[slot].open() && offers_[slot].has(features) ? -1 : 0;
+// Cpu in sixteenths of what is left of cpu and memory together.
+std::uint32_t Engine::ratio_of(const Free& free) {
+  const std::int64_t cpu = std::max(free.cpu_milli, 0), mem = std::max(free.mem_mib >> 2, 0);
+  if (mem == 0) return cpu == 0 ? 0 : kRatios - 1;
+  return static_cast<std::uint32_t>(cpu * kRatios / (cpu + mem));
+}
+
+void Engine::index(std::size_t slot) {
+  Free& free = free_[slot];
+  free.gpus = static_cast<std::uint8_t>(std::popcount(free.gpu_mask));
+  if (!offers_[slot].open()) return;
+  auto& levels = kinds_[free.kind].by_free_gpus;
+  if (levels.size() <= free.gpus) levels.resize(free.gpus + 1U);
+  if (!levels[free.gpus]) levels[free.gpus] = std::make_unique<Level>();
+  Level& level = *levels[free.gpus];
+  const std::uint32_t ratio = ratio_of(free);
+  if (!level.by_ratio[ratio]) level.by_ratio[ratio] = std::make_unique<FitIndex>();
+  level.by_ratio[ratio]->insert(entry_of(slot));
+  level.occupied |= 1U << ratio;
+  free.indexed = true;
+}
+
+void Engine::unindex(std::size_t slot) {
+  Free& free = free_[slot];
+  if (!free.indexed) return;
+  Level& level = *kinds_[free.kind].by_free_gpus[free.gpus];
+  const std::uint32_t ratio = ratio_of(free);
+  FitIndex& index = *level.by_ratio[ratio];
+  index.erase(entry_of(slot));
+  if (index.empty()) level.occupied &= ~(1U << ratio);
+  free.indexed = false;
+}
+
+std::uint16_t Engine::kind_for(const std::vector<std::string>& features) {
+  for (std::size_t i = 0; i < kinds_.size(); ++i) {
+    if (kinds_[i].mixed || kinds_[i].features == features) return static_cast<std::uint16_t>(i);
   }
-  return masks_.emplace(features, std::move(mask)).first->second;
+  Kind& kind = kinds_.emplace_back();
+  kind.mixed = kinds_.size() == kKindsMax;
+  if (!kind.mixed) kind.features = features;
+  kinds_with_.clear();
+  return static_cast<std::uint16_t>(kinds_.size() - 1);
 }
+
+const std::vector<std::uint16_t>& Engine::kinds_with(const std::vector<std::string>& features) {
+  if (auto found = kinds_with_.find(features); found != kinds_with_.end()) return found->second;
+  if (kinds_with_.size() >= kRequestsKnownMax) kinds_with_.clear();
+  std::vector<std::uint16_t> with;
+  for (std::size_t i = 0; i < kinds_.size(); ++i) {
+    if (kinds_[i].mixed || includes(kinds_[i].features, features)) with.push_back(static_cast<std::uint16_t>(i));
+  }
+  return kinds_with_.emplace(features, std::move(with)).first->second;
+}
+
+namespace {
+
+// Whoever holds a demand has at least so much left, GPUs aside, if its cpu is between `ratio` and `ratio` + 1 of
+// `ratios` parts of that. Falls and then rises with the ratio.
+std::int64_t least_left(const FitDemand& demand, std::uint32_t ratio, std::uint32_t ratios) {
+  const std::int64_t cpu = demand.cpu_milli, mem = demand.mem_mib >> 2;
+  return std::max({cpu + mem, cpu * ratios / (ratio + 1), mem * ratios / (ratios - ratio)});
+}
+
+}  // namespace
+
+std::size_t Engine::find_best(const Request& request) {
+  const Resources& wanted = request.resources;
+  if (wanted.cpu_milli > kAmountMax || wanted.mem_mib > kAmountMax || wanted.gpus > state::kMaxGpus) return kNoSlot;
+  FitDemand demand{cpu_of(wanted), mem_of(wanted), 0};
+  std::array<std::int64_t, kRatios> least;
+  for (std::uint32_t ratio = 0; ratio < kRatios; ++ratio) least[ratio] = least_left(demand, ratio, kRatios);
+  const auto nearest = static_cast<std::int32_t>(std::min_element(least.begin(), least.end()) - least.begin());
+
+  struct Wish {
+    const Engine* engine;
+    const Request* request;
+  } const wish{this, &request};
+  const FitIndex::Accept has_amounts = [](const void* context, std::uint32_t slot) {
+    const auto* of = static_cast<const Wish*>(context);
+    return of->engine->has_room(slot, of->request->resources);
+  };
+  const FitIndex::Accept has_all = [](const void* context, std::uint32_t slot) {
+    const auto* of = static_cast<const Wish*>(context);
+    return of->engine->has_room(slot, of->request->resources) && of->engine->offers_[slot].has(of->request->features);
+  };
+  std::int64_t limit_left = std::numeric_limits<std::int64_t>::max();  // of the best so far
+  std::uint64_t limit = FitIndex::kNone;
+  std::size_t best = kNoSlot;
+  for (const std::uint16_t number : kinds_with(request.features)) {
+    const Kind& kind = kinds_[number];
+    const FitIndex::Accept accept = kind.mixed ? has_all : has_amounts;
+    for (std::uint32_t gpus = wanted.gpus; gpus < kind.by_free_gpus.size(); ++gpus) {
+      const std::int64_t worth = static_cast<std::int64_t>(gpus) * kGpuWorthMilli;
+      if (least[static_cast<std::size_t>(nearest)] + worth > limit_left) break;
+      const Level* level = kind.by_free_gpus[gpus].get();
+      if (level == nullptr || level->occupied == 0) continue;
+      // From the class of the demand's own ratio outwards, the lower bound first.
+      std::int32_t below = nearest, above = nearest + 1;
+      while (below >= 0 || above < static_cast<std::int32_t>(kRatios)) {
+        const bool down =
+            above >= static_cast<std::int32_t>(kRatios) ||
+            (below >= 0 && least[static_cast<std::size_t>(below)] <= least[static_cast<std::size_t>(above)]);
+        const auto ratio = static_cast<std::uint32_t>(down ? below-- : above++);
+        if (least[ratio] + worth > limit_left) break;
+        if ((level->occupied >> ratio & 1U) == 0) continue;
+        demand.left_min = static_cast<std::int32_t>(std::min<std::int64_t>(least[ratio] + worth, kLeftMax));
+        const std::uint64_t found = level->by_ratio[ratio]->find(demand, limit, accept, &wish);
+        if (found == FitIndex::kNone) continue;
+        limit = found;
+        best = FitEntry::slot_of(found);
+        limit_left = FitEntry::left_of(found);
+      }
+    }
+  }
+  return best;
+}
+
+// ---- claims ---------------------------------------------------------------------------------------------------------
 
 bool Engine::has_room(std::size_t slot, const Resources& wanted) const {
-  return wanted.mem_mib <= kAmountMax && free_cpu_milli_[slot] >= static_cast<std::int64_t>(wanted.cpu_milli) &&
-         free_mem_mib_[slot] >= static_cast<std::int64_t>(wanted.mem_mib) &&
-         free_gpus_[slot] >= static_cast<std::int64_t>(wanted.gpus);
+  const Free& free = free_[slot];
+  return wanted.mem_mib <= kAmountMax && free.cpu_milli >= static_cast<std::int64_t>(wanted.cpu_milli) &&
+         free.mem_mib >= static_cast<std::int64_t>(wanted.mem_mib) && free.gpus >= wanted.gpus;
 }
 
 std::uint32_t Engine::room_for(std::size_t slot, const Resources& wanted) const {
   if (!has_room(slot, wanted)) return 0;
   const auto free = [](std::int32_t amount) { return static_cast<std::uint64_t>(std::max(amount, 0)); };
   return static_cast<std::uint32_t>(
-      std::min({times(free(free_cpu_milli_[slot]), wanted.cpu_milli), times(free(free_mem_mib_[slot]), wanted.mem_mib),
-                times(free(free_gpus_[slot]), wanted.gpus)}));
+      std::min({times(free(free_[slot].cpu_milli), wanted.cpu_milli), times(free(free_[slot].mem_mib), wanted.mem_mib),
+                times(free_[slot].gpus, wanted.gpus)}));
 }
 
 std::uint64_t Engine::pick_gpus(std::size_t slot, std::uint32_t count) const {
-  std::uint64_t rest = free_gpu_mask_[slot];
+  std::uint64_t rest = free_[slot].gpu_mask;
   std::uint64_t picked = 0;
   for (std::uint32_t i = 0; i < count; ++i) {
     const std::uint64_t lowest = rest & (~rest + 1);
@@ -138,42 +252,35 @@ std::uint64_t Engine::pick_gpus(std::size_t slot, std::uint32_t count) const {
   return picked;
 }
 
-// Claims without keeping the derived columns: the caller does so once for many claims.
 void Engine::take(std::size_t slot, const Resources& resources, std::uint64_t gpu_mask) {
-  free_cpu_milli_[slot] -= cpu_of(resources);
-  free_mem_mib_[slot] -= mem_of(resources);
-  free_gpu_mask_[slot] &= ~gpu_mask;
+  free_[slot].cpu_milli -= cpu_of(resources);
+  free_[slot].mem_mib -= mem_of(resources);
+  free_[slot].gpu_mask &= ~gpu_mask;
 }
 
 void Engine::give(std::size_t slot, const Resources& resources, std::uint64_t gpu_mask) {
-  free_cpu_milli_[slot] += cpu_of(resources);
-  free_mem_mib_[slot] += mem_of(resources);
-  free_gpu_mask_[slot] |= gpu_mask & mask_of(static_cast<std::uint32_t>(gpus_of(offers_[slot].capacity)));
+  free_[slot].cpu_milli += cpu_of(resources);
+  free_[slot].mem_mib += mem_of(resources);
+  free_[slot].gpu_mask |= gpu_mask & mask_of(static_cast<std::uint32_t>(gpus_of(offers_[slot].capacity)));
 }
 
 void Engine::claim_equal(std::size_t slot, const Resources& wanted, std::uint32_t count, std::vector<Placed>& out) {
+  unindex(slot);
   for (std::uint32_t i = 0; i < count; ++i) {
     const std::uint64_t gpus = wanted.gpus == 0 ? 0 : pick_gpus(slot, wanted.gpus);
     take(slot, wanted, gpus);
     out.push_back({id_of(slot), gpus});
   }
-  free_gpus_[slot] = std::popcount(free_gpu_mask_[slot]);
-  left_[slot] = free_cpu_milli_[slot] + (free_mem_mib_[slot] >> 2) + free_gpus_[slot] * kGpuWorthMilli;
+  index(slot);
 }
 
 std::uint32_t Engine::place(const Request& request, std::uint32_t count, std::vector<Placed>& out) {
-  const Resources& wanted = request.resources;
-  if (wanted.mem_mib > kAmountMax || wanted.cpu_milli > kAmountMax) return 0;
-  const Mask& mask = mask_for(request.features);
-  const ScanTable table{free_cpu_milli_.data(), free_mem_mib_.data(), free_gpus_.data(),
-                        left_.data(),           mask.data(),          offers_.size()};
-  const ScanDemand demand{cpu_of(wanted), mem_of(wanted), static_cast<std::int32_t>(wanted.gpus)};
   std::uint32_t placed = 0;
   while (placed < count) {
-    const std::size_t slot = scan_best(table, demand);
+    const std::size_t slot = find_best(request);
     if (slot == kNoSlot) break;
-    const std::uint32_t here = std::min(room_for(slot, wanted), count - placed);
-    claim_equal(slot, wanted, here, out);
+    const std::uint32_t here = std::min(room_for(slot, request.resources), count - placed);
+    claim_equal(slot, request.resources, here, out);
     placed += here;
   }
   return placed;
@@ -185,15 +292,16 @@ bool Engine::place_gang(const Request& request, std::uint32_t count, bool distin
   if (!distinct) {
     placed = place(request, count, out);
   } else {
-    // The best nodes are the `count` first in the order of (left, id): one pass collects who fits.
-    const Mask& mask = mask_for(request.features);
-    std::vector<std::pair<std::int32_t, std::size_t>> fitting;
-    for (std::size_t slot = 0; slot < offers_.size(); ++slot) {
-      if (mask[slot] != 0 && has_room(slot, request.resources)) fitting.emplace_back(left_[slot], slot);
+    // A node that has its pod stays out of the index until the others have theirs.
+    for (; placed < count; ++placed) {
+      const std::size_t slot = find_best(request);
+      if (slot == kNoSlot) break;
+      unindex(slot);
+      const std::uint64_t gpus = pick_gpus(slot, request.resources.gpus);
+      take(slot, request.resources, gpus);
+      out.push_back({id_of(slot), gpus});
     }
-    if (fitting.size() < count) return false;
-    std::partial_sort(fitting.begin(), fitting.begin() + count, fitting.end());
-    for (; placed < count; ++placed) claim_equal(fitting[placed].second, request.resources, 1, out);
+    for (std::size_t i = before; i < out.size(); ++i) index(slot_of(out[i].node));
   }
   if (placed == count) return true;
   for (std::size_t i = before; i < out.size(); ++i) release(out[i].node, request.resources, out[i].gpu_mask);
@@ -202,30 +310,30 @@ bool Engine::place_gang(const Request& request, std::uint32_t count, bool distin
 }
 
 void Engine::claim(NodeId id, const Resources& resources, std::uint64_t gpu_mask) {
+  unindex(slot_of(id));
   take(slot_of(id), resources, gpu_mask);
-  refresh(slot_of(id));
+  index(slot_of(id));
 }
 
 void Engine::release(NodeId id, const Resources& resources, std::uint64_t gpu_mask) {
-  const std::size_t slot = slot_of(id);
-  give(slot, resources, gpu_mask);
-  free_gpus_[slot] = std::popcount(free_gpu_mask_[slot]);
-  left_[slot] = free_cpu_milli_[slot] + (free_mem_mib_[slot] >> 2) + free_gpus_[slot] * kGpuWorthMilli;
+  unindex(slot_of(id));
+  give(slot_of(id), resources, gpu_mask);
+  index(slot_of(id));
 }
 
 void Engine::hold_for(const Request& request) {
   for (std::size_t slot = 0; slot < offers_.size(); ++slot) {
     if (offers_[slot].held || !offers_[slot].could_hold(request)) continue;
+    unindex(slot);
     offers_[slot].held = true;
     held_.push_back(slot);
-    refresh(slot);
   }
 }
 
 void Engine::drop_holds() {
   for (const std::size_t slot : held_) {
     offers_[slot].held = false;
-    refresh(slot);
+    index(slot);
   }
   held_.clear();
 }
@@ -253,25 +361,38 @@ Resources Engine::used(NodeId id) const {
   const std::size_t slot = slot_of(id);
   if (slot >= offers_.size()) return {};
   const Resources& capacity = offers_[slot].capacity;
-  return {static_cast<std::uint32_t>(cpu_of(capacity) - free_cpu_milli_[slot]),
-          static_cast<std::uint64_t>(mem_of(capacity) - free_mem_mib_[slot]),
-          static_cast<std::uint32_t>(gpus_of(capacity) - free_gpus_[slot])};
+  return {static_cast<std::uint32_t>(cpu_of(capacity) - free_[slot].cpu_milli),
+          static_cast<std::uint64_t>(mem_of(capacity) - free_[slot].mem_mib),
+          static_cast<std::uint32_t>(gpus_of(capacity)) - free_[slot].gpus};
 }
 
 std::string Engine::check_invariants() const {
-  std::uint32_t present = 0;
+  std::uint32_t present = 0, indexed = 0;
   for (std::size_t slot = 0; slot < offers_.size(); ++slot) {
     const std::string where = "node " + std::to_string(slot + 1) + ": ";
     if (offers_[slot].present) ++present;
-    if (free_gpus_[slot] != std::popcount(free_gpu_mask_[slot])) return where + "free GPU count differs from its mask";
-    if (left_[slot] != free_cpu_milli_[slot] + (free_mem_mib_[slot] >> 2) + free_gpus_[slot] * kGpuWorthMilli) {
-      return where + "what is left is out of date";
-    }
-    for (const auto& [wanted, mask] : masks_) {
-      if ((mask[slot] != 0) != (offers_[slot].open() && offers_[slot].has(wanted)))
-        return where + "a mask is out of date";
+    if (free_[slot].indexed != offers_[slot].open()) return where + "open and indexed do not agree";
+    if (!free_[slot].indexed) continue;
+    ++indexed;
+    const Kind& kind = kinds_[free_[slot].kind];
+    if (!kind.mixed && kind.features != offers_[slot].features) return where + "indexed among other features";
+    if (free_[slot].gpus != std::popcount(free_[slot].gpu_mask)) return where + "free GPU count differs from its mask";
+    const FitIndex* index = kind.by_free_gpus[free_[slot].gpus]->by_ratio[ratio_of(free_[slot])].get();
+    if (index == nullptr || !index->holds(entry_of(slot))) return where + "not indexed as its amounts say";
+  }
+  std::size_t entries = 0;
+  for (const Kind& kind : kinds_) {
+    for (const auto& level : kind.by_free_gpus) {
+      for (std::uint32_t ratio = 0; level && ratio < kRatios; ++ratio) {
+        const FitIndex* index = level->by_ratio[ratio].get();
+        if ((level->occupied >> ratio & 1U) != (index != nullptr && !index->empty())) return "index: occupied is wrong";
+        if (index == nullptr) continue;
+        if (std::string wrong = index->check(); !wrong.empty()) return "index: " + wrong;
+        entries += index->size();
+      }
     }
   }
+  if (entries != indexed) return "the index has entries of nobody";
   return present == node_count_ ? "" : "the node count is wrong";
 }
 

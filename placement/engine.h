@@ -4,15 +4,18 @@
 // The policy is best fit: of the open nodes that can take the pod, the one with the least left, counted in thousandths
 // of a core with 4 MiB of memory and 1/16,000 of a GPU each worth one; ties by node id. What a pod takes is the same
 // wherever it lands, so the node with the least left before is the one with the least left after, and stays it until it
-// is full: equal pods share one search. The answer is the true best over all nodes, not over a sample. A search is one
-// pass over dense arrays, a fraction of a nanosecond a node with AVX2.
+// is full: equal pods share one search. The answer is the true best over all nodes, not over a sample; an index sorted
+// by what is left (fit_index.h) skips nearly all of them.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <string>
 #include <vector>
 
+#include "placement/fit_index.h"
 #include "state/ids.h"
 #include "state/resources.h"
 
@@ -84,11 +87,36 @@ class Engine {
     bool has(const std::vector<std::string>& wanted) const;
     bool could_hold(const state::Request& request) const;
   };
-  // -1 where a pod with these features may go, else 0; kept up to date node by node.
-  using Mask = std::vector<std::int32_t>;
+  struct Free {
+    std::uint64_t gpu_mask = 0;
+    std::int32_t cpu_milli = 0, mem_mib = 0;  // below 0 where claim() exceeded the offer
+    std::uint16_t kind = 0;
+    std::uint8_t gpus = 0;  // bits of gpu_mask
+    bool indexed = false;
+    std::int32_t left() const;
+  };
+  // Nodes with the same features. There is an index for each number of free GPUs and each of kRatios classes of cpu to
+  // memory: a node whose cpu is used up has much memory left, and is not in the way of a search for cpu. The last kind
+  // is of all those that found no kind of their own; there each node's features are looked at.
+  static constexpr std::uint32_t kRatios = 2;
+  struct Level {
+    std::uint32_t occupied = 0;  // bit i: ratio class i has nodes
+    std::array<std::unique_ptr<FitIndex>, kRatios> by_ratio;
+  };
+  struct Kind {
+    std::vector<std::string> features;
+    bool mixed = false;
+    std::vector<std::unique_ptr<Level>> by_free_gpus;
+  };
+  static constexpr std::size_t kKindsMax = 64;
 
-  const Mask& mask_for(const std::vector<std::string>& features);
-  void refresh(std::size_t slot);
+  std::uint16_t kind_for(const std::vector<std::string>& features);
+  const std::vector<std::uint16_t>& kinds_with(const std::vector<std::string>& features);
+  std::size_t find_best(const state::Request& request);
+  static std::uint32_t ratio_of(const Free& free);
+  FitEntry entry_of(std::size_t slot) const;
+  void index(std::size_t slot);    // puts an open node where its amounts say
+  void unindex(std::size_t slot);  // takes it out, before they change
   bool has_room(std::size_t slot, const state::Resources& wanted) const;
   std::uint32_t room_for(std::size_t slot, const state::Resources& wanted) const;
   void take(std::size_t slot, const state::Resources& resources, std::uint64_t gpu_mask);
@@ -100,11 +128,11 @@ class Engine {
   std::uint32_t node_count_ = 0;
   std::uint64_t offers_version_ = 0;
   std::vector<std::size_t> held_;
-  // Dense by NodeId - 1. Free amounts are signed: claim() may exceed the offer.
-  std::vector<std::int32_t> free_cpu_milli_, free_mem_mib_, free_gpus_, left_;
-  std::vector<std::uint64_t> free_gpu_mask_;
+  // Dense by NodeId - 1.
+  std::vector<Free> free_;
   std::vector<Offer> offers_;
-  std::map<std::vector<std::string>, Mask> masks_;
+  std::vector<Kind> kinds_;
+  std::map<std::vector<std::string>, std::vector<std::uint16_t>> kinds_with_;  // what kinds_with() has worked out
 };
 
 }  // namespace berth::placement

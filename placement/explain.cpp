@@ -53,11 +53,11 @@ Refusal Engine::explain(const Request& request) const {
       tally.add("node not connected");
     } else if (!offer.in_service) {
       tally.add("node drained");
-    } else if (free_gpus_[slot] < static_cast<std::int64_t>(wanted.gpus)) {
+    } else if (free_[slot].gpus < wanted.gpus) {
       tally.add("free GPUs");
-    } else if (free_cpu_milli_[slot] < static_cast<std::int64_t>(wanted.cpu_milli)) {
+    } else if (free_[slot].cpu_milli < static_cast<std::int64_t>(wanted.cpu_milli)) {
       tally.add("free cpu");
-    } else if (free_mem_mib_[slot] < static_cast<std::int64_t>(wanted.mem_mib)) {
+    } else if (free_[slot].mem_mib < static_cast<std::int64_t>(wanted.mem_mib)) {
       tally.add("free memory");
     } else if (offer.held) {
       tally.add("kept for a job that waited longer");
@@ -78,15 +78,15 @@ std::string Engine::nearest_miss(const Request& request) const {
   for (std::size_t slot = 0; slot < offers_.size(); ++slot) {
     const Offer& offer = offers_[slot];
     if (!offer.open() || !offer.could_hold(request)) continue;
-    if (free_gpus_[slot] < static_cast<std::int64_t>(wanted.gpus)) continue;
-    const bool cpu = free_cpu_milli_[slot] >= static_cast<std::int64_t>(wanted.cpu_milli);
-    const bool mem = free_mem_mib_[slot] >= static_cast<std::int64_t>(wanted.mem_mib);
+    if (free_[slot].gpus < wanted.gpus) continue;
+    const bool cpu = free_[slot].cpu_milli >= static_cast<std::int64_t>(wanted.cpu_milli);
+    const bool mem = free_[slot].mem_mib >= static_cast<std::int64_t>(wanted.mem_mib);
     if (mem && !cpu) {
       ++lack_cpu;
-      best_cpu = std::max(best_cpu, free_cpu_milli_[slot]);
+      best_cpu = std::max(best_cpu, free_[slot].cpu_milli);
     } else if (cpu && !mem) {
       ++lack_mem;
-      best_mem = std::max(best_mem, free_mem_mib_[slot]);
+      best_mem = std::max(best_mem, free_[slot].mem_mib);
     }
   }
   const auto nodes = [](std::uint32_t n) { return std::to_string(n) + (n == 1 ? " node has" : " nodes have"); };

@@ -6,8 +6,6 @@
 #include <gtest/gtest.h>
 #include <random>
 
-#include "placement/scan.h"
-
 namespace berth::placement {
 namespace {
 
@@ -176,26 +174,6 @@ TEST_P(EngineAgainstModel, ChoosesTheSameNodesAndConservesCapacity) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Seeds, EngineAgainstModel, testing::Range(1U, 13U));
-
-TEST(Scan, TheVectorisedScanFindsWhatThePlainOneFinds) {
-  std::mt19937 random(7);
-  for (const std::size_t size : {0, 1, 7, 511, 512, 513, 5000}) {
-    for (int round = 0; round < 50; ++round) {
-      std::vector<std::int32_t> cpu(size), mem(size), gpus(size), left(size), mask(size);
-      for (std::size_t i = 0; i < size; ++i) {
-        cpu[i] = static_cast<std::int32_t>(random() % 64000) - 1000;
-        mem[i] = static_cast<std::int32_t>(random() % 262144) - 1000;
-        gpus[i] = static_cast<std::int32_t>(random() % 8);
-        left[i] = static_cast<std::int32_t>(random() % 100) - 10;  // many ties
-        mask[i] = random() % 3 == 0 ? 0 : -1;
-      }
-      const ScanTable table{cpu.data(), mem.data(), gpus.data(), left.data(), mask.data(), size};
-      const ScanDemand demand{static_cast<std::int32_t>(random() % 70000), static_cast<std::int32_t>(random() % 262144),
-                              static_cast<std::int32_t>(random() % 9)};
-      ASSERT_EQ(scan_best(table, demand), scan_best_plain(table, demand));
-    }
-  }
-}
 
 TEST(Engine, APlaceThatRunsOverCapacityIsCountedAndNothingMoreIsPlacedThere) {
   Engine engine;

@@ -5,7 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 
-namespace berth::placement {
+namespace berth::bench {
 
 struct ScanTable {
   const std::int32_t* free_cpu_milli;
@@ -24,4 +24,4 @@ std::size_t scan_best(const ScanTable& table, const ScanDemand& demand);
 // The same without vectors: what tests compare with.
 std::size_t scan_best_plain(const ScanTable& table, const ScanDemand& demand);
 
-}  // namespace berth::placement
+}  // namespace berth::bench

@@ -1,8 +1,8 @@
-#include "placement/scan.h"
+#include "bench/scan.h"
 
 #include <limits>
 
-namespace berth::placement {
+namespace berth::bench {
 
 namespace {
 
@@ -69,4 +69,4 @@ std::size_t scan_best_plain(const ScanTable& table, const ScanDemand& demand) {
   return best;
 }
 
-}  // namespace berth::placement
+}  // namespace berth::bench
