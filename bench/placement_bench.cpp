@@ -1,78 +1,72 @@
-// placement::Engine on clusters of 100 to 100,000 partly used nodes, with mixed pods, and the same policy beside it as
-// a plain loop over plain structs. Both must choose the same nodes: the counter `hash` is over their first choices.
-#include <algorithm>
+// placement::Engine at steady state: pods of mixed sizes come and go on a cluster that stays 50, 90 or 99 % full.
+// Beside it, in the same run and on the same pods, the same policy as a plain loop over structs and as a vectorised
+// scan over all nodes. All must choose the same nodes: the counter `hash` is over their first choices.
 #include <benchmark/benchmark.h>
 #include <bit>
-#include <cstdint>
-#include <vector>
+#include <map>
+#include <memory>
 
-#include "placement/engine.h"
+#include "bench/placement_world.h"
+#include "bench/scan.h"
 
+namespace berth::bench {
 namespace {
 
-using berth::placement::Engine;
-using berth::placement::Placed;
-using berth::state::NodeId;
-using berth::state::Request;
-using berth::state::Resources;
+constexpr std::size_t kVerified = 200;  // decisions that go into the hash
+constexpr std::size_t kRequests = 1'024;
 
-constexpr std::size_t kVerified = 2'000;  // placements that go into the hash
-constexpr std::size_t kLive = 4'096;      // pods kept placed while measuring: the oldest goes when a new one comes
-
-class Sequence {  // splitmix64: the same numbers on every machine
- public:
-  explicit Sequence(std::uint64_t seed) : x_(seed) {}
-  std::uint64_t next() {
-    std::uint64_t z = (x_ += 0x9E3779B97F4A7C15ULL);
-    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9ULL;
-    z = (z ^ (z >> 27)) * 0x94D049BB133111EBULL;
-    return z ^ (z >> 31);
+// Only the last cluster is kept: the benches come in the clusters' order.
+const World& world_of(std::size_t nodes, std::uint32_t percent) {
+  static std::pair<std::size_t, std::uint32_t> known;
+  static World world;
+  if (known != std::pair(nodes, percent)) {
+    world = World{};
+    world = make_world(nodes, percent);
+    known = {nodes, percent};
   }
-  std::uint64_t below(std::uint64_t n) { return next() % n; }
+  return world;
+}
+
+class EngineUnderTest {
+ public:
+  explicit EngineUnderTest(const World& world) {
+    open_nodes(engine_, world.nodes);
+    for (const Live& pod : world.live) engine_.claim(pod.placed.node, pod.resources, pod.placed.gpu_mask);
+  }
+  bool place(const Request& request, Placed& out) {
+    placed_.clear();
+    if (engine_.place(request, 1, placed_) == 0) return false;
+    out = placed_[0];
+    return true;
+  }
+  void release(const Live& pod) { engine_.release(pod.placed.node, pod.resources, pod.placed.gpu_mask); }
+  Engine& engine() { return engine_; }
 
  private:
-  std::uint64_t x_;
+  Engine engine_;
+  std::vector<Placed> placed_;
 };
 
-struct NodeSetup {
-  Resources capacity;
-  std::vector<std::string> features;
-  Resources used;
-  std::uint64_t used_gpus = 0;
-};
-
-std::vector<NodeSetup> make_nodes(std::size_t count) {
-  static const Resources kKinds[] = {
-      {64'000, 262'144, 0}, {128'000, 524'288, 0}, {32'000, 131'072, 4}, {96'000, 1'048'576, 8}};
-  Sequence random(42);
-  std::vector<NodeSetup> nodes(count);
-  for (NodeSetup& node : nodes) {
-    node.capacity = kKinds[random.below(4)];
-    if (random.below(3) == 0) node.features.push_back("ssd");
-    node.used.cpu_milli = static_cast<std::uint32_t>(random.below(node.capacity.cpu_milli / 1000) * 1000);
-    node.used.mem_mib = random.below(node.capacity.mem_mib / 1024) * 1024;
-    node.used.gpus = static_cast<std::uint32_t>(random.below(node.capacity.gpus + 1));
-    node.used_gpus = (std::uint64_t{1} << node.used.gpus) - 1;
-  }
-  return nodes;
+std::uint64_t take_lowest(std::uint64_t& mask, std::uint32_t count) {
+  std::uint64_t taken = 0;
+  for (std::uint32_t i = 0; i < count; ++i) taken |= (mask & ~taken) & -(mask & ~taken);
+  mask &= ~taken;
+  return taken;
 }
 
-std::vector<Request> make_requests() {
-  return {{{1'000, 1'024, 0}, {}},      {{4'000, 16'384, 0}, {}}, {{500, 256, 0}, {}},      {{16'000, 8'192, 0}, {}},
-          {{2'000, 4'096, 0}, {"ssd"}}, {{8'000, 65'536, 1}, {}}, {{1'000, 98'304, 0}, {}}, {{32'000, 32'768, 4}, {}}};
-}
-
-// The same policy, written the obvious way.
+// The policy written the obvious way.
 class PlainLoop {
  public:
-  explicit PlainLoop(const std::vector<NodeSetup>& nodes) {
-    for (const NodeSetup& setup : nodes) {
-      Node node;
-      node.cpu = setup.capacity.cpu_milli - static_cast<std::int64_t>(setup.used.cpu_milli);
-      node.mem = static_cast<std::int64_t>(setup.capacity.mem_mib - setup.used.mem_mib);
-      node.gpus = ((std::uint64_t{1} << setup.capacity.gpus) - 1) & ~setup.used_gpus;
-      node.features = setup.features;
-      nodes_.push_back(std::move(node));
+  explicit PlainLoop(const World& world) {
+    for (const NodeKind& kind : world.nodes) {
+      nodes_.push_back({kind.capacity.cpu_milli, static_cast<std::int64_t>(kind.capacity.mem_mib),
+                        (std::uint64_t{1} << kind.capacity.gpus) - 1, kind.features});
+    }
+    for (const Live& pod : world.live) {
+      Node& node = nodes_[pod.placed.node.value - 1];
+      node.cpu -= pod.resources.cpu_milli;
+      node.mem -= static_cast<std::int64_t>(pod.resources.mem_mib);
+      node.gpus &= ~pod.placed.gpu_mask;
     }
   }
   bool place(const Request& request, Placed& out) {
@@ -93,21 +87,16 @@ class PlainLoop {
     }
     if (best == nodes_.size()) return false;
     Node& node = nodes_[best];
-    out = {NodeId{static_cast<std::uint32_t>(best + 1)}, 0};
-    for (std::uint32_t g = 0; g < request.resources.gpus; ++g) {
-      const std::uint64_t lowest = node.gpus & -node.gpus;
-      out.gpu_mask |= lowest;
-      node.gpus &= ~lowest;
-    }
+    out = {NodeId{static_cast<std::uint32_t>(best + 1)}, take_lowest(node.gpus, request.resources.gpus)};
     node.cpu -= request.resources.cpu_milli;
     node.mem -= static_cast<std::int64_t>(request.resources.mem_mib);
     return true;
   }
-  void release(const Placed& placed, const Resources& resources) {
-    Node& node = nodes_[placed.node.value - 1];
-    node.cpu += resources.cpu_milli;
-    node.mem += static_cast<std::int64_t>(resources.mem_mib);
-    node.gpus |= placed.gpu_mask;
+  void release(const Live& pod) {
+    Node& node = nodes_[pod.placed.node.value - 1];
+    node.cpu += pod.resources.cpu_milli;
+    node.mem += static_cast<std::int64_t>(pod.resources.mem_mib);
+    node.gpus |= pod.placed.gpu_mask;
   }
 
  private:
@@ -119,65 +108,95 @@ class PlainLoop {
   std::vector<Node> nodes_;
 };
 
-class EngineUnderTest {
+// One pass over dense columns, vectorised.
+class Scan {
  public:
-  explicit EngineUnderTest(const std::vector<NodeSetup>& nodes) {
-    for (std::size_t i = 0; i < nodes.size(); ++i) {
-      const NodeId id{static_cast<std::uint32_t>(i + 1)};
-      engine_.set_node(id, nodes[i].capacity, nodes[i].features);
-      engine_.set_connected(id, true);
-      engine_.claim(id, nodes[i].used, nodes[i].used_gpus);
+  explicit Scan(const World& world) {
+    for (const NodeKind& kind : world.nodes) {
+      cpu_.push_back(static_cast<std::int32_t>(kind.capacity.cpu_milli));
+      mem_.push_back(static_cast<std::int32_t>(kind.capacity.mem_mib));
+      mask_.push_back((std::uint64_t{1} << kind.capacity.gpus) - 1);
+      any_.push_back(-1);
+      ssd_.push_back(kind.features.empty() ? 0 : -1);
     }
+    gpus_.resize(cpu_.size());
+    left_.resize(cpu_.size());
+    for (std::size_t i = 0; i < cpu_.size(); ++i) refresh(i);
+    for (const Live& pod : world.live) change(pod.placed.node.value - 1, pod.resources, pod.placed.gpu_mask, -1);
   }
   bool place(const Request& request, Placed& out) {
-    placed_.clear();
-    if (engine_.place(request, 1, placed_) == 0) return false;
-    out = placed_[0];
+    const ScanTable table{
+        cpu_.data(), mem_.data(), gpus_.data(), left_.data(), (request.features.empty() ? any_ : ssd_).data(),
+        cpu_.size()};
+    const ScanDemand demand{static_cast<std::int32_t>(request.resources.cpu_milli),
+                            static_cast<std::int32_t>(request.resources.mem_mib),
+                            static_cast<std::int32_t>(request.resources.gpus)};
+    const std::size_t best = scan_best(table, demand);
+    if (best == kNoSlot) return false;
+    std::uint64_t free = mask_[best];
+    out = {NodeId{static_cast<std::uint32_t>(best + 1)}, take_lowest(free, request.resources.gpus)};
+    change(best, request.resources, out.gpu_mask, -1);
     return true;
   }
-  void release(const Placed& placed, const Resources& resources) {
-    engine_.release(placed.node, resources, placed.gpu_mask);
-  }
-  Engine& engine() { return engine_; }
+  void release(const Live& pod) { change(pod.placed.node.value - 1, pod.resources, pod.placed.gpu_mask, 1); }
 
  private:
-  Engine engine_;
-  std::vector<Placed> placed_;
+  void change(std::size_t i, const Resources& amounts, std::uint64_t gpus, int sign) {
+    cpu_[i] += sign * static_cast<std::int32_t>(amounts.cpu_milli);
+    mem_[i] += sign * static_cast<std::int32_t>(amounts.mem_mib);
+    mask_[i] ^= gpus;
+    refresh(i);
+  }
+  void refresh(std::size_t i) {
+    gpus_[i] = std::popcount(mask_[i]);
+    left_[i] = cpu_[i] + (mem_[i] >> 2) + 16'000 * gpus_[i];
+  }
+  std::vector<std::int32_t> cpu_, mem_, gpus_, left_, any_, ssd_;
+  std::vector<std::uint64_t> mask_;
 };
 
-// Mixed pods, one search each; the oldest is released as a new one is placed.
+// A random pod ends whenever the cluster is as full as it should be; then a new one comes.
 template <class Placer>
 void mixed_pods(benchmark::State& bench) {
-  const auto nodes = make_nodes(static_cast<std::size_t>(bench.range(0)));
-  const auto requests = make_requests();
-  struct Live {
-    Placed placed;
-    const Request* request = nullptr;
-  };
-  std::vector<Live> live(kLive);
+  World world = world_of(static_cast<std::size_t>(bench.range(0)), static_cast<std::uint32_t>(bench.range(1)));
+  Placer placer(world);
+  const double full = world.full();
+  Sequence random(7);
+  std::vector<Request> requests;
+  for (std::size_t i = 0; i < kRequests; ++i) requests.push_back(mixed_pod(random));
   std::uint64_t placed = 0, refused = 0, hash = 0;
   std::size_t turn = 0;
-  Sequence random(7);
-  Placer placer(nodes);
-  const auto one = [&] {
-    Live& slot = live[turn++ % kLive];
-    if (slot.request != nullptr) placer.release(slot.placed, slot.request->resources);
-    const Request& request = requests[random.below(requests.size())];
-    const bool found = placer.place(request, slot.placed);
-    slot.request = found ? &request : nullptr;
-    ++(found ? placed : refused);
-    return found ? slot.placed.node.value : 0;
+  const std::uint64_t used = world.used_cpu;
+  // Whoever ends a pod has its record in hand: the next to end is drawn, and asked for, one turn ahead.
+  std::size_t next = 0;
+  const auto one = [&]() -> std::uint32_t {
+    if (world.used_cpu >= used) {
+      placer.release(world.remove(std::min<std::size_t>(next, world.live.size() - 1)));
+      next = random.below(static_cast<std::uint32_t>(world.live.size()));
+      __builtin_prefetch(&world.live[next]);
+    }
+    const Request& request = requests[turn++ % kRequests];
+    Placed out;
+    if (!placer.place(request, out)) {
+      ++refused;
+      return 0;
+    }
+    ++placed;
+    world.add({out, request.resources});
+    return out.node.value;
   };
   for (std::size_t i = 0; i < kVerified; ++i) hash = (hash ^ one()) * 0x100000001B3ULL;
+  placed = refused = 0;
   for (auto _ : bench) benchmark::DoNotOptimize(one());
-  bench.SetItemsProcessed(static_cast<std::int64_t>(bench.iterations()));
+  bench.SetItemsProcessed(static_cast<std::int64_t>(placed));
   bench.counters["hash"] = static_cast<double>(hash & 0xFFFFFFFFFFFFULL);  // what a double holds exactly
   bench.counters["refused_share"] = static_cast<double>(refused) / static_cast<double>(placed + refused);
+  bench.counters["full"] = full;
 }
 
-// An array's equal pods, 1,000 at a time: they share searches.
+// An array's equal pods, 1,000 at a time: they share searches. Each is released by itself.
 void equal_pods(benchmark::State& bench) {
-  EngineUnderTest under_test(make_nodes(static_cast<std::size_t>(bench.range(0))));
+  EngineUnderTest under_test(world_of(static_cast<std::size_t>(bench.range(0)), 50));
   const Request request{{1'000, 1'024, 0}, {}};
   std::vector<Placed> placed;
   std::int64_t pods = 0;
@@ -189,10 +208,53 @@ void equal_pods(benchmark::State& bench) {
   bench.SetItemsProcessed(pods);
 }
 
-BENCHMARK(mixed_pods<EngineUnderTest>)->Name("engine")->RangeMultiplier(10)->Range(100, 100'000);
-BENCHMARK(mixed_pods<PlainLoop>)->Name("plain_loop")->RangeMultiplier(10)->Range(100, 100'000);
-BENCHMARK(equal_pods)->Name("engine_equal")->RangeMultiplier(10)->Range(100, 100'000);
+// Gangs of 64 pods, each on a node of its own.
+void gangs(benchmark::State& bench) {
+  EngineUnderTest under_test(world_of(static_cast<std::size_t>(bench.range(0)), 50));
+  const Request request{{8'000, 16'384, 0}, {}};
+  std::vector<Placed> placed;
+  std::int64_t pods = 0;
+  for (auto _ : bench) {
+    placed.clear();
+    if (!under_test.engine().place_gang(request, 64, true, placed)) bench.SkipWithError("no room for a gang");
+    pods += 64;
+    for (const Placed& pod : placed) under_test.engine().release(pod.node, request.resources, pod.gpu_mask);
+  }
+  bench.SetItemsProcessed(pods);
+}
+
+// A pod that only an empty node could take, on a cluster without one.
+void impossible(benchmark::State& bench) {
+  EngineUnderTest under_test(world_of(static_cast<std::size_t>(bench.range(0)), 90));
+  const Request request{{96'000, 1'048'576, 8}, {}};
+  Placed out;
+  std::int64_t refused = 0;
+  for (auto _ : bench) refused += under_test.place(request, out) ? 0 : 1;
+  bench.counters["refused_share"] = static_cast<double>(refused) / static_cast<double>(bench.iterations());
+  bench.SetItemsProcessed(static_cast<std::int64_t>(bench.iterations()));
+}
+
+void add_benches() {
+  for (const std::int64_t nodes : {100, 1'000, 10'000, 100'000, 1'000'000}) {
+    for (const std::int64_t percent : {50, 90, 99}) {
+      benchmark::RegisterBenchmark("engine", mixed_pods<EngineUnderTest>)->Args({nodes, percent});
+      benchmark::RegisterBenchmark("scan", mixed_pods<Scan>)->Args({nodes, percent});
+      benchmark::RegisterBenchmark("plain_loop", mixed_pods<PlainLoop>)->Args({nodes, percent});
+      if (percent == 50) {
+        benchmark::RegisterBenchmark("engine_equal", equal_pods)->Arg(nodes);
+        if (nodes >= 1'000) benchmark::RegisterBenchmark("engine_gangs", gangs)->Arg(nodes);
+      }
+      if (percent == 90) benchmark::RegisterBenchmark("engine_impossible", impossible)->Arg(nodes);
+    }
+  }
+}
 
 }  // namespace
+}  // namespace berth::bench
 
-BENCHMARK_MAIN();
+int main(int argc, char** argv) {
+  berth::bench::add_benches();
+  benchmark::Initialize(&argc, argv);
+  benchmark::RunSpecifiedBenchmarks();
+  return 0;
+}

@@ -14,6 +14,7 @@ using state::Resources;
 
 constexpr std::int32_t kGpuWorthMilli = 16'000;
 constexpr std::size_t kRequestsKnownMax = 256;
+constexpr std::uint32_t kNodesInCache = 30'000;
 constexpr std::int64_t kLeftMax = std::numeric_limits<std::int32_t>::max();
 constexpr std::size_t kNoSlot = ~std::size_t{0};
 constexpr std::int32_t kAmountMax = 1 << 30;  // of any offer or request, in its unit: sums stay within 32 bits
@@ -70,25 +71,33 @@ void Engine::set_node(NodeId id, const Resources& capacity, const std::vector<st
   const std::uint64_t claimed_gpus = mask_of(old.gpus) & ~free.gpu_mask;
   free.cpu_milli += cpu_of(capacity) - cpu_of(old);
   free.mem_mib += mem_of(capacity) - mem_of(old);
-  free.gpu_mask = mask_of(static_cast<std::uint32_t>(gpus_of(capacity))) & ~claimed_gpus;
+  free.gpus_offered = mask_of(static_cast<std::uint32_t>(gpus_of(capacity)));
+  free.gpu_mask = free.gpus_offered & ~claimed_gpus;
   if (!offer.present || offer.features != features) free.kind = kind_for(features);
+  // All the levels that the node can be on, now: what refers to an index must not see it move.
+  auto& levels = kinds_[free.kind].by_free_gpus;
+  levels.resize(std::max<std::size_t>(levels.size(), static_cast<std::size_t>(gpus_of(capacity)) + 1));
   offer.present = true;
   offer.capacity = capacity;
   offer.features = features;
   ++offers_version_;
+  offer_changed(slot);
+}
+
+void Engine::offer_changed(std::size_t slot) {
+  unindex(slot);
+  free_[slot].open = offers_[slot].open();
   index(slot);
 }
 
 void Engine::set_connected(NodeId id, bool connected) {
-  unindex(slot_of(id));
   offers_[slot_of(id)].connected = connected;
-  index(slot_of(id));
+  offer_changed(slot_of(id));
 }
 
 void Engine::set_in_service(NodeId id, bool in_service) {
-  unindex(slot_of(id));
   offers_[slot_of(id)].in_service = in_service;
-  index(slot_of(id));
+  offer_changed(slot_of(id));
 }
 
 void Engine::remove_node(NodeId id) {
@@ -108,37 +117,51 @@ FitEntry Engine::entry_of(std::size_t slot) const {
   return {free.left(), free.cpu_milli, free.mem_mib, static_cast<std::uint32_t>(slot)};
 }
 
-// Cpu in sixteenths of what is left of cpu and memory together.
+// Cpu in parts of what is left of cpu and memory together; without a division.
 std::uint32_t Engine::ratio_of(const Free& free) {
   const std::int64_t cpu = std::max(free.cpu_milli, 0), mem = std::max(free.mem_mib >> 2, 0);
-  if (mem == 0) return cpu == 0 ? 0 : kRatios - 1;
-  return static_cast<std::uint32_t>(cpu * kRatios / (cpu + mem));
+  std::uint32_t ratio = 0;
+  for (std::int64_t part = 1; part < kRatios; ++part) ratio += cpu * kRatios >= part * (cpu + mem) ? 1U : 0U;
+  return cpu + mem == 0 ? 0 : ratio;
+}
+
+FitIndex& Engine::index_of(const Free& free) {
+  return kinds_[free.kind].by_free_gpus[free.gpus].by_ratio[ratio_of(free)];
 }
 
 void Engine::index(std::size_t slot) {
   Free& free = free_[slot];
   free.gpus = static_cast<std::uint8_t>(std::popcount(free.gpu_mask));
-  if (!offers_[slot].open()) return;
-  auto& levels = kinds_[free.kind].by_free_gpus;
-  if (levels.size() <= free.gpus) levels.resize(free.gpus + 1U);
-  if (!levels[free.gpus]) levels[free.gpus] = std::make_unique<Level>();
-  Level& level = *levels[free.gpus];
-  const std::uint32_t ratio = ratio_of(free);
-  if (!level.by_ratio[ratio]) level.by_ratio[ratio] = std::make_unique<FitIndex>();
-  level.by_ratio[ratio]->insert(entry_of(slot));
-  level.occupied |= 1U << ratio;
+  if (!free.open) return;
+  index_of(free).insert(entry_of(slot));
   free.indexed = true;
 }
 
 void Engine::unindex(std::size_t slot) {
   Free& free = free_[slot];
   if (!free.indexed) return;
-  Level& level = *kinds_[free.kind].by_free_gpus[free.gpus];
-  const std::uint32_t ratio = ratio_of(free);
-  FitIndex& index = *level.by_ratio[ratio];
-  index.erase(entry_of(slot));
-  if (index.empty()) level.occupied &= ~(1U << ratio);
+  index_of(free).erase(entry_of(slot));
   free.indexed = false;
+}
+
+template <class Change>
+void Engine::reindex(std::size_t slot, Change&& change) {
+  Free& free = free_[slot];
+  if (!free.indexed) {
+    change();
+    return index(slot);
+  }
+  FitIndex& before = index_of(free);
+  const FitEntry old = entry_of(slot);
+  const std::uint64_t old_mask = free.gpu_mask;
+  change();
+  if (free.gpu_mask != old_mask) free.gpus = static_cast<std::uint8_t>(std::popcount(free.gpu_mask));
+  FitIndex& after = index_of(free);
+  if (&before == &after) return after.change(old, entry_of(slot));
+  const FitEntry now = entry_of(slot);
+  const FitIndex::Spot from = before.spot_of(old), to = after.spot_of(now);
+  before.erase(old, from);
+  after.insert(now, to);
 }
 
 std::uint16_t Engine::kind_for(const std::vector<std::string>& features) {
@@ -166,9 +189,14 @@ namespace {
 
 // Whoever holds a demand has at least so much left, GPUs aside, if its cpu is between `ratio` and `ratio` + 1 of
 // `ratios` parts of that. Falls and then rises with the ratio.
-std::int64_t least_left(const FitDemand& demand, std::uint32_t ratio, std::uint32_t ratios) {
-  const std::int64_t cpu = demand.cpu_milli, mem = demand.mem_mib >> 2;
+std::int64_t least_left(const Resources& demand, std::uint32_t ratio, std::uint32_t ratios) {
+  const std::int64_t cpu = cpu_of(demand), mem = mem_of(demand) >> 2;
   return std::max({cpu + mem, cpu * ratios / (ratio + 1), mem * ratios / (ratios - ratio)});
+}
+
+// With so many GPUs beside.
+std::int32_t left_min_of(std::int64_t least, std::uint32_t gpus) {
+  return static_cast<std::int32_t>(std::min(least + std::int64_t{gpus} * kGpuWorthMilli, kLeftMax));
 }
 
 }  // namespace
@@ -176,19 +204,37 @@ std::int64_t least_left(const FitDemand& demand, std::uint32_t ratio, std::uint3
 std::size_t Engine::find_best(const Request& request) {
   const Resources& wanted = request.resources;
   if (wanted.cpu_milli > kAmountMax || wanted.mem_mib > kAmountMax || wanted.gpus > state::kMaxGpus) return kNoSlot;
-  FitDemand demand{cpu_of(wanted), mem_of(wanted), 0};
-  std::array<std::int64_t, kRatios> least;
-  for (std::uint32_t ratio = 0; ratio < kRatios; ++ratio) least[ratio] = least_left(demand, ratio, kRatios);
-  const auto nearest = static_cast<std::int32_t>(std::min_element(least.begin(), least.end()) - least.begin());
+  FitDemand demand{rounded_cpu(cpu_of(wanted)), rounded_mem(mem_of(wanted)), 0};
+  Bounds least;
+  for (std::uint32_t ratio = 0; ratio < kRatios; ++ratio) least[ratio] = least_left(wanted, ratio, kRatios);
+  const auto nearest = static_cast<std::size_t>(std::min_element(least.begin(), least.end()) - least.begin());
 
+  // In a large cluster a search is all cache misses: they are asked for together, as far as it is likely to go.
+  const std::uint32_t ahead = node_count_ < kNodesInCache ? 1 : 2;
+  for (const std::uint16_t number : kinds_with(request.features)) {
+    auto& levels = kinds_[number].by_free_gpus;
+    for (std::uint32_t gpus = wanted.gpus; gpus < std::min<std::size_t>(levels.size(), wanted.gpus + ahead); ++gpus) {
+      for (std::size_t ratio = 0; ratio < kRatios; ++ratio) {
+        if (ahead == 1 && ratio != nearest) continue;
+        demand.left_min = left_min_of(least[ratio], gpus);
+        const FitIndex& index = levels[gpus].by_ratio[ratio];
+        if (index.may_hold(demand)) index.prefetch(demand);
+      }
+    }
+  }
+  // Rounded amounts nearly always tell; only if they did not is every candidate looked at, which costs a cache miss
+  // each.
+  const std::size_t best = find_best(request, demand, least, nearest, false);
+  if (best == kNoSlot || has_room(best, wanted)) return best;
+  return find_best(request, demand, least, nearest, true);
+}
+
+std::size_t Engine::find_best(const Request& request, FitDemand demand, const Bounds& least, std::size_t nearest,
+                              bool exact) {
   struct Wish {
     const Engine* engine;
     const Request* request;
   } const wish{this, &request};
-  const FitIndex::Accept has_amounts = [](const void* context, std::uint32_t slot) {
-    const auto* of = static_cast<const Wish*>(context);
-    return of->engine->has_room(slot, of->request->resources);
-  };
   const FitIndex::Accept has_all = [](const void* context, std::uint32_t slot) {
     const auto* of = static_cast<const Wish*>(context);
     return of->engine->has_room(slot, of->request->resources) && of->engine->offers_[slot].has(of->request->features);
@@ -197,24 +243,24 @@ std::size_t Engine::find_best(const Request& request) {
   std::uint64_t limit = FitIndex::kNone;
   std::size_t best = kNoSlot;
   for (const std::uint16_t number : kinds_with(request.features)) {
-    const Kind& kind = kinds_[number];
-    const FitIndex::Accept accept = kind.mixed ? has_all : has_amounts;
-    for (std::uint32_t gpus = wanted.gpus; gpus < kind.by_free_gpus.size(); ++gpus) {
+    Kind& kind = kinds_[number];
+    const FitIndex::Accept accept = exact || kind.mixed ? has_all : nullptr;
+    for (std::uint32_t gpus = request.resources.gpus; gpus < kind.by_free_gpus.size(); ++gpus) {
       const std::int64_t worth = static_cast<std::int64_t>(gpus) * kGpuWorthMilli;
-      if (least[static_cast<std::size_t>(nearest)] + worth > limit_left) break;
-      const Level* level = kind.by_free_gpus[gpus].get();
-      if (level == nullptr || level->occupied == 0) continue;
+      if (least[nearest] + worth > limit_left) break;
+      Level& level = kind.by_free_gpus[gpus];
       // From the class of the demand's own ratio outwards, the lower bound first.
-      std::int32_t below = nearest, above = nearest + 1;
+      auto below = static_cast<std::int32_t>(nearest), above = below + 1;
       while (below >= 0 || above < static_cast<std::int32_t>(kRatios)) {
         const bool down =
             above >= static_cast<std::int32_t>(kRatios) ||
             (below >= 0 && least[static_cast<std::size_t>(below)] <= least[static_cast<std::size_t>(above)]);
         const auto ratio = static_cast<std::uint32_t>(down ? below-- : above++);
         if (least[ratio] + worth > limit_left) break;
-        if ((level->occupied >> ratio & 1U) == 0) continue;
-        demand.left_min = static_cast<std::int32_t>(std::min<std::int64_t>(least[ratio] + worth, kLeftMax));
-        const std::uint64_t found = level->by_ratio[ratio]->find(demand, limit, accept, &wish);
+        FitIndex& index = level.by_ratio[ratio];
+        if (!index.may_hold(demand)) continue;
+        demand.left_min = left_min_of(least[ratio], gpus);
+        const std::uint64_t found = index.find(demand, limit, accept, &wish);
         if (found == FitIndex::kNone) continue;
         limit = found;
         best = FitEntry::slot_of(found);
@@ -261,17 +307,17 @@ void Engine::take(std::size_t slot, const Resources& resources, std::uint64_t gp
 void Engine::give(std::size_t slot, const Resources& resources, std::uint64_t gpu_mask) {
   free_[slot].cpu_milli += cpu_of(resources);
   free_[slot].mem_mib += mem_of(resources);
-  free_[slot].gpu_mask |= gpu_mask & mask_of(static_cast<std::uint32_t>(gpus_of(offers_[slot].capacity)));
+  free_[slot].gpu_mask |= gpu_mask & free_[slot].gpus_offered;
 }
 
 void Engine::claim_equal(std::size_t slot, const Resources& wanted, std::uint32_t count, std::vector<Placed>& out) {
-  unindex(slot);
-  for (std::uint32_t i = 0; i < count; ++i) {
-    const std::uint64_t gpus = wanted.gpus == 0 ? 0 : pick_gpus(slot, wanted.gpus);
-    take(slot, wanted, gpus);
-    out.push_back({id_of(slot), gpus});
-  }
-  index(slot);
+  reindex(slot, [&] {
+    for (std::uint32_t i = 0; i < count; ++i) {
+      const std::uint64_t gpus = wanted.gpus == 0 ? 0 : pick_gpus(slot, wanted.gpus);
+      take(slot, wanted, gpus);
+      out.push_back({id_of(slot), gpus});
+    }
+  });
 }
 
 std::uint32_t Engine::place(const Request& request, std::uint32_t count, std::vector<Placed>& out) {
@@ -310,22 +356,18 @@ bool Engine::place_gang(const Request& request, std::uint32_t count, bool distin
 }
 
 void Engine::claim(NodeId id, const Resources& resources, std::uint64_t gpu_mask) {
-  unindex(slot_of(id));
-  take(slot_of(id), resources, gpu_mask);
-  index(slot_of(id));
+  reindex(slot_of(id), [&] { take(slot_of(id), resources, gpu_mask); });
 }
 
 void Engine::release(NodeId id, const Resources& resources, std::uint64_t gpu_mask) {
-  unindex(slot_of(id));
-  give(slot_of(id), resources, gpu_mask);
-  index(slot_of(id));
+  reindex(slot_of(id), [&] { give(slot_of(id), resources, gpu_mask); });
 }
 
 void Engine::hold_for(const Request& request) {
   for (std::size_t slot = 0; slot < offers_.size(); ++slot) {
     if (offers_[slot].held || !offers_[slot].could_hold(request)) continue;
-    unindex(slot);
     offers_[slot].held = true;
+    offer_changed(slot);
     held_.push_back(slot);
   }
 }
@@ -333,7 +375,7 @@ void Engine::hold_for(const Request& request) {
 void Engine::drop_holds() {
   for (const std::size_t slot : held_) {
     offers_[slot].held = false;
-    index(slot);
+    offer_changed(slot);
   }
   held_.clear();
 }
@@ -371,24 +413,22 @@ std::string Engine::check_invariants() const {
   for (std::size_t slot = 0; slot < offers_.size(); ++slot) {
     const std::string where = "node " + std::to_string(slot + 1) + ": ";
     if (offers_[slot].present) ++present;
-    if (free_[slot].indexed != offers_[slot].open()) return where + "open and indexed do not agree";
+    if (free_[slot].open != offers_[slot].open()) return where + "whether it is open is out of date";
+    if (free_[slot].indexed != free_[slot].open) return where + "open and indexed do not agree";
     if (!free_[slot].indexed) continue;
     ++indexed;
     const Kind& kind = kinds_[free_[slot].kind];
     if (!kind.mixed && kind.features != offers_[slot].features) return where + "indexed among other features";
     if (free_[slot].gpus != std::popcount(free_[slot].gpu_mask)) return where + "free GPU count differs from its mask";
-    const FitIndex* index = kind.by_free_gpus[free_[slot].gpus]->by_ratio[ratio_of(free_[slot])].get();
-    if (index == nullptr || !index->holds(entry_of(slot))) return where + "not indexed as its amounts say";
+    const FitIndex& index = kind.by_free_gpus[free_[slot].gpus].by_ratio[ratio_of(free_[slot])];
+    if (!index.holds(entry_of(slot))) return where + "not indexed as its amounts say";
   }
   std::size_t entries = 0;
   for (const Kind& kind : kinds_) {
-    for (const auto& level : kind.by_free_gpus) {
-      for (std::uint32_t ratio = 0; level && ratio < kRatios; ++ratio) {
-        const FitIndex* index = level->by_ratio[ratio].get();
-        if ((level->occupied >> ratio & 1U) != (index != nullptr && !index->empty())) return "index: occupied is wrong";
-        if (index == nullptr) continue;
-        if (std::string wrong = index->check(); !wrong.empty()) return "index: " + wrong;
-        entries += index->size();
+    for (const Level& level : kind.by_free_gpus) {
+      for (const FitIndex& index : level.by_ratio) {
+        if (std::string wrong = index.check(); !wrong.empty()) return "index: " + wrong;
+        entries += index.size();
       }
     }
   }

@@ -87,12 +87,13 @@ class Engine {
     bool has(const std::vector<std::string>& wanted) const;
     bool could_hold(const state::Request& request) const;
   };
-  struct Free {
-    std::uint64_t gpu_mask = 0;
+  // What a search and a claim need of a node: half a cache line.
+  struct alignas(32) Free {
+    std::uint64_t gpu_mask = 0, gpus_offered = 0;
     std::int32_t cpu_milli = 0, mem_mib = 0;  // below 0 where claim() exceeded the offer
     std::uint16_t kind = 0;
     std::uint8_t gpus = 0;  // bits of gpu_mask
-    bool indexed = false;
+    bool open = false, indexed = false;
     std::int32_t left() const;
   };
   // Nodes with the same features. There is an index for each number of free GPUs and each of kRatios classes of cpu to
@@ -100,23 +101,29 @@ class Engine {
   // is of all those that found no kind of their own; there each node's features are looked at.
   static constexpr std::uint32_t kRatios = 2;
   struct Level {
-    std::uint32_t occupied = 0;  // bit i: ratio class i has nodes
-    std::array<std::unique_ptr<FitIndex>, kRatios> by_ratio;
+    std::array<FitIndex, kRatios> by_ratio;
   };
   struct Kind {
     std::vector<std::string> features;
     bool mixed = false;
-    std::vector<std::unique_ptr<Level>> by_free_gpus;
+    std::vector<Level> by_free_gpus;
   };
   static constexpr std::size_t kKindsMax = 64;
 
   std::uint16_t kind_for(const std::vector<std::string>& features);
   const std::vector<std::uint16_t>& kinds_with(const std::vector<std::string>& features);
+  using Bounds = std::array<std::int64_t, kRatios>;  // by ratio: what who holds a demand has left at least
   std::size_t find_best(const state::Request& request);
+  std::size_t find_best(const state::Request& request, FitDemand demand, const Bounds& least, std::size_t nearest,
+                        bool exact);
   static std::uint32_t ratio_of(const Free& free);
   FitEntry entry_of(std::size_t slot) const;
+  FitIndex& index_of(const Free& free);
   void index(std::size_t slot);    // puts an open node where its amounts say
   void unindex(std::size_t slot);  // takes it out, before they change
+  template <class Change>
+  void reindex(std::size_t slot, Change&& change);  // makes a change of its amounts, and moves it
+  void offer_changed(std::size_t slot);             // whether it is open, that is
   bool has_room(std::size_t slot, const state::Resources& wanted) const;
   std::uint32_t room_for(std::size_t slot, const state::Resources& wanted) const;
   void take(std::size_t slot, const state::Resources& resources, std::uint64_t gpu_mask);

@@ -6,8 +6,8 @@
 #include <limits>
 #include <utility>
 
-#if defined(__x86_64__)
-#include <immintrin.h>
+#if defined(__SSE2__)
+#include <emmintrin.h>
 #endif
 
 namespace berth::placement {
@@ -16,52 +16,66 @@ namespace {
 
 constexpr std::size_t kWidth = 64;  // entries of a leaf, leaves of a chunk: one bit of a word each
 constexpr std::size_t kSparse = kWidth / 4, kFull = kWidth * 3 / 4;
-constexpr std::int16_t kNothing = -1;  // in unused places, and where a claim exceeds the offer: holds no pod
+constexpr std::int16_t kNothing = FitIndex::kNothing;
 
 using Column = std::array<std::int16_t, kWidth>;
 
-// In 16 bits: quarters of a core, and eighths of a GiB; rounded down, and the largest stands for all above.
-std::int16_t rounded(std::int32_t amount, int bits) {
-  if (amount < 0) return kNothing;
-  return static_cast<std::int16_t>(std::min(amount >> bits, std::int32_t{std::numeric_limits<std::int16_t>::max()}));
-}
-std::int16_t rounded_cpu(std::int32_t cpu_milli) { return rounded(cpu_milli, 8); }
-std::int16_t rounded_mem(std::int32_t mem_mib) { return rounded(mem_mib, 7); }
-
-// Bit i: place i may hold the demand.
-std::uint64_t fitting_any(const Column& cpu, const Column& mem, std::int16_t wanted_cpu, std::int16_t wanted_mem) {
+// Bit i: place i may hold the demand. SSE2, which every x86-64 has, and inlined: a call to an AVX2 version chosen at
+// run time costs more than the wider registers save on so few elements.
+inline std::uint64_t fitting(const Column& cpu, const Column& mem, std::int16_t wanted_cpu, std::int16_t wanted_mem) {
+#if defined(__SSE2__)
+  const __m128i cpu_wanted = _mm_set1_epi16(wanted_cpu), mem_wanted = _mm_set1_epi16(wanted_mem);
+  const auto load = [](const Column& column, std::size_t i) {
+    return _mm_load_si128(reinterpret_cast<const __m128i*>(column.data() + i));
+  };
+  const auto lacks = [&](std::size_t i) {
+    return _mm_or_si128(_mm_cmpgt_epi16(cpu_wanted, load(cpu, i)), _mm_cmpgt_epi16(mem_wanted, load(mem, i)));
+  };
+  std::uint64_t lacking = 0;
+  for (std::size_t i = 0; i < kWidth; i += 16) {
+    const int sixteen = _mm_movemask_epi8(_mm_packs_epi16(lacks(i), lacks(i + 8)));
+    lacking |= static_cast<std::uint64_t>(static_cast<std::uint32_t>(sixteen)) << i;
+  }
+  return ~lacking;
+#else
   std::uint64_t bits = 0;
   for (std::size_t i = 0; i < kWidth; ++i) {
     bits |= static_cast<std::uint64_t>((cpu[i] >= wanted_cpu) & (mem[i] >= wanted_mem)) << i;
   }
   return bits;
+#endif
 }
 
-#if defined(__x86_64__)
-[[gnu::target("avx2")]] std::uint64_t fitting_avx2(const Column& cpu, const Column& mem, std::int16_t wanted_cpu,
-                                                   std::int16_t wanted_mem) {
-  const __m256i cpu_below = _mm256_set1_epi16(wanted_cpu), mem_below = _mm256_set1_epi16(wanted_mem);
-  const auto lacks = [&](std::size_t i) __attribute__((always_inline, target("avx2"))) {
-    const __m256i cpu_here = _mm256_load_si256(reinterpret_cast<const __m256i*>(cpu.data() + i));
-    const __m256i mem_here = _mm256_load_si256(reinterpret_cast<const __m256i*>(mem.data() + i));
-    return _mm256_or_si256(_mm256_cmpgt_epi16(cpu_below, cpu_here), _mm256_cmpgt_epi16(mem_below, mem_here));
+// Bit i: place i has this number.
+inline std::uint64_t equal(const std::array<std::uint32_t, kWidth>& column, std::uint32_t wanted) {
+  std::uint64_t bits = 0;
+#if defined(__SSE2__)
+  const __m128i all = _mm_set1_epi32(static_cast<std::int32_t>(wanted));
+  const auto same = [&](std::size_t i) {
+    return _mm_cmpeq_epi32(all, _mm_load_si128(reinterpret_cast<const __m128i*>(column.data() + i)));
   };
-  const auto half = [&](std::size_t i) __attribute__((always_inline, target("avx2"))) {
-    // Packing works within 128-bit lanes: the middle quarters change places.
-    const __m256i bytes = _mm256_permute4x64_epi64(_mm256_packs_epi16(lacks(i), lacks(i + 16)), 0b11011000);
-    return static_cast<std::uint64_t>(static_cast<std::uint32_t>(_mm256_movemask_epi8(bytes)));
-  };
-  return ~(half(0) | half(32) << 32);
+  for (std::size_t i = 0; i < kWidth; i += 16) {
+    const __m128i low = _mm_packs_epi32(same(i), same(i + 4)), high = _mm_packs_epi32(same(i + 8), same(i + 12));
+    const int sixteen = _mm_movemask_epi8(_mm_packs_epi16(low, high));
+    bits |= static_cast<std::uint64_t>(static_cast<std::uint32_t>(sixteen)) << i;
+  }
+#else
+  for (std::size_t i = 0; i < kWidth; ++i) bits |= static_cast<std::uint64_t>(column[i] == wanted) << i;
+#endif
+  return bits;
 }
-#endif
 
-using Fitting = std::uint64_t (*)(const Column&, const Column&, std::int16_t, std::int16_t);
-const Fitting fitting = [] {
-#if defined(__x86_64__)
-  if (__builtin_cpu_supports("avx2")) return static_cast<Fitting>(fitting_avx2);
-#endif
-  return static_cast<Fitting>(fitting_any);
-}();
+// The last of `count` sorted keys that is not above `key`; the first counts as if it were below all. Without branches
+// that depend on the keys.
+std::size_t place_among(const std::uint64_t* keys, std::size_t count, std::uint64_t key) {
+  std::size_t base = 0;
+  while (count > 1) {
+    const std::size_t half = count / 2;
+    base += keys[base + half] <= key ? half : 0;
+    count -= half;
+  }
+  return base;
+}
 
 std::int16_t largest(const Column& column) { return *std::max_element(column.begin(), column.end()); }
 
@@ -69,52 +83,67 @@ std::size_t lowest_bit(std::uint64_t bits) { return static_cast<std::size_t>(std
 
 }  // namespace
 
-struct FitIndex::Leaf {  // sorted
+// In no order: what comes goes to the end, and the last takes the place of what goes.
+struct FitIndex::Leaf {
   alignas(64) Column cpu, mem;
-  std::array<std::uint64_t, kWidth> key;
+  alignas(64) std::array<std::uint32_t, kWidth> slot;
+  std::array<std::int32_t, kWidth> left;
   std::uint32_t count = 0;
 
   Leaf() {
     cpu.fill(kNothing);
     mem.fill(kNothing);
-    key.fill(kNone);
+    slot.fill(~0U);
+    left.fill(0);
   }
-  std::size_t place_of(std::uint64_t wanted) const {
-    return static_cast<std::size_t>(std::lower_bound(key.begin(), key.begin() + count, wanted) - key.begin());
+  std::uint64_t key(std::size_t i) const { return FitEntry{left[i], 0, 0, slot[i]}.key(); }
+  std::size_t place_of(std::uint32_t wanted) const { return lowest_bit(equal(slot, wanted)); }
+  void set(std::size_t i, const FitEntry& entry) {
+    cpu[i] = rounded_cpu(entry.cpu_milli);
+    mem[i] = rounded_mem(entry.mem_mib);
+    slot[i] = entry.slot;
+    left[i] = entry.left;
   }
-  void insert(const FitEntry& entry) {
-    const std::size_t at = place_of(entry.key());
-    const auto shift = [&](auto& column) {
-      std::copy_backward(column.begin() + at, column.begin() + count, column.begin() + count + 1);
-    };
-    shift(cpu);
-    shift(mem);
-    shift(key);
-    ++count;
-    cpu[at] = rounded_cpu(entry.cpu_milli);
-    mem[at] = rounded_mem(entry.mem_mib);
-    key[at] = entry.key();
+  void move(std::size_t from, Leaf& leaf, std::size_t to) {
+    leaf.cpu[to] = cpu[from];
+    leaf.mem[to] = mem[from];
+    leaf.slot[to] = slot[from];
+    leaf.left[to] = left[from];
   }
-  void erase(std::uint64_t gone) {
-    const std::size_t at = place_of(gone);
-    const auto shift = [&](auto& column) {
-      std::copy(column.begin() + at + 1, column.begin() + count, column.begin() + at);
-    };
-    shift(cpu);
-    shift(mem);
-    shift(key);
-    --count;
-    cpu[count] = mem[count] = kNothing;
-    key[count] = kNone;
+  void clear(std::size_t i) {
+    cpu[i] = mem[i] = kNothing;
+    slot[i] = ~0U;  // what place_of() must not find
   }
-  // Moves the places from `first` on behind those of `to`, whose keys are lower.
-  void move_to(Leaf& to, std::size_t first) {
-    for (std::size_t i = first; i < count; ++i, ++to.count) {
-      to.cpu[to.count] = std::exchange(cpu[i], kNothing);
-      to.mem[to.count] = std::exchange(mem[i], kNothing);
-      to.key[to.count] = std::exchange(key[i], kNone);
-    }
-    count = static_cast<std::uint32_t>(first);
+  void prefetch_amounts() const {
+    __builtin_prefetch(cpu.data());
+    __builtin_prefetch(cpu.data() + kWidth / 2);
+    __builtin_prefetch(mem.data());
+    __builtin_prefetch(mem.data() + kWidth / 2);
+  }
+  void prefetch_slots() const {
+    for (std::size_t i = 0; i < kWidth; i += 16) __builtin_prefetch(slot.data() + i);
+    __builtin_prefetch(&count);
+  }
+  void insert(const FitEntry& entry) { set(count++, entry); }
+  void erase(std::uint32_t gone) {
+    move(--count, *this, place_of(gone));
+    clear(count);
+  }
+  void move_all(Leaf& to) {
+    for (std::size_t i = 0; i < count; ++i) move(i, to, to.count++);
+    count = 0;
+  }
+  // Leaves the lower half of the keys here, moves the others to an empty leaf; returns the least of those.
+  std::uint64_t split(Leaf& upper) {
+    std::array<std::uint64_t, kWidth> keys;
+    for (std::size_t i = 0; i < kWidth; ++i) keys[i] = key(i);
+    std::nth_element(keys.begin(), keys.begin() + kWidth / 2, keys.end());
+    const std::uint64_t middle = keys[kWidth / 2];
+    std::uint32_t kept = 0;
+    for (std::size_t i = 0; i < kWidth; ++i) key(i) < middle ? move(i, *this, kept++) : move(i, upper, upper.count++);
+    for (std::size_t i = kept; i < kWidth; ++i) clear(i);
+    count = kept;
+    return middle;
   }
 };
 
@@ -130,11 +159,7 @@ struct FitIndex::Chunk {
     max_mem.fill(kNothing);
     first_key.fill(kNone);
   }
-  std::size_t leaf_of(std::uint64_t key) const {
-    const auto end = first_key.begin() + static_cast<std::ptrdiff_t>(count);
-    const auto after = std::upper_bound(first_key.begin() + 1, end, key);
-    return static_cast<std::size_t>(after - first_key.begin()) - 1;
-  }
+  std::size_t leaf_of(std::uint64_t key) const { return place_among(first_key.data(), count, key); }
   void make_room(std::size_t at) {
     for (std::size_t i = count; i > at; --i) move(i - 1, i);
     ++count;
@@ -159,13 +184,16 @@ struct FitIndex::Chunk {
 };
 
 struct FitIndex::Search {
-  std::int16_t cpu, mem;
+  FitDemand demand;
   std::uint64_t limit;
   Accept accept;
   const void* context;
 };
 
-FitIndex::FitIndex() {
+// An index that never had a node is nothing but its bounds.
+FitIndex::FitIndex() = default;
+
+void FitIndex::begin() {
   first_key_.push_back(0);
   max_cpu_.push_back(kNothing);
   max_mem_.push_back(kNothing);
@@ -179,37 +207,55 @@ FitIndex::FitIndex(FitIndex&&) noexcept = default;
 FitIndex& FitIndex::operator=(FitIndex&&) noexcept = default;
 
 std::size_t FitIndex::chunk_of(std::uint64_t key) const {
-  const auto after = std::upper_bound(first_key_.begin() + 1, first_key_.end(), key);
-  return static_cast<std::size_t>(after - first_key_.begin()) - 1;
+  return place_among(first_key_.data(), first_key_.size(), key);
 }
 
-void FitIndex::insert(const FitEntry& entry) {
-  const std::uint64_t key = entry.key();
-  std::size_t at = chunk_of(key);
-  std::size_t which = chunks_[at]->leaf_of(key);
-  if (chunks_[at]->leaves[which]->count == kWidth) {
-    split_leaf(at, which);
-    at = chunk_of(key);
-    which = chunks_[at]->leaf_of(key);
+FitIndex::Spot FitIndex::spot_of(const FitEntry& entry) {
+  if (chunks_.empty()) begin();
+  const std::size_t at = chunk_of(entry.key());
+  const std::size_t which = chunks_[at]->leaf_of(entry.key());
+  chunks_[at]->leaves[which]->prefetch_slots();
+  return {at, which};
+}
+
+void FitIndex::insert(const FitEntry& entry, Spot spot) {
+  if (chunks_[spot.chunk]->leaves[spot.leaf]->count == kWidth) {
+    split_leaf(spot.chunk, spot.leaf);
+    spot = spot_of(entry);
   }
-  Chunk& chunk = *chunks_[at];
-  chunk.leaves[which]->insert(entry);
+  chunks_[spot.chunk]->leaves[spot.leaf]->insert(entry);
+  raise_bounds(spot.chunk, spot.leaf, entry);
+  ++size_;
+}
+
+void FitIndex::raise_bounds(std::size_t at, std::size_t which, const FitEntry& entry) {
   const std::int16_t cpu = rounded_cpu(entry.cpu_milli), mem = rounded_mem(entry.mem_mib);
+  Chunk& chunk = *chunks_[at];
   chunk.max_cpu[which] = std::max(chunk.max_cpu[which], cpu);
   chunk.max_mem[which] = std::max(chunk.max_mem[which], mem);
   max_cpu_[at] = std::max(max_cpu_[at], cpu);
   max_mem_[at] = std::max(max_mem_[at], mem);
-  ++size_;
+  most_cpu_ = std::max(most_cpu_, cpu);
+  most_mem_ = std::max(most_mem_, mem);
 }
 
-void FitIndex::erase(const FitEntry& entry) {
-  const std::uint64_t key = entry.key();
-  const std::size_t at = chunk_of(key);
-  const std::size_t which = chunks_[at]->leaf_of(key);
-  Leaf& leaf = *chunks_[at]->leaves[which];
-  leaf.erase(key);
+void FitIndex::erase(const FitEntry& entry, Spot spot) {
+  Leaf& leaf = *chunks_[spot.chunk]->leaves[spot.leaf];
+  leaf.erase(entry.slot);
   --size_;
-  if (leaf.count <= kSparse) merge_leaf(at, which);
+  if (leaf.count <= kSparse) merge_leaf(spot.chunk, spot.leaf);
+}
+
+void FitIndex::change(const FitEntry& from, const FitEntry& to) {
+  const Spot here = spot_of(from), there = spot_of(to);
+  if (here.chunk != there.chunk || here.leaf != there.leaf) {
+    erase(from, here);  // may join leaves
+    insert(to);
+    return;
+  }
+  Leaf& leaf = *chunks_[here.chunk]->leaves[here.leaf];
+  leaf.set(leaf.place_of(from.slot), to);
+  raise_bounds(here.chunk, here.leaf, to);
 }
 
 // Joins a sparse leaf with the next, and a sparse chunk with the next, where one has room for both.
@@ -219,7 +265,7 @@ void FitIndex::merge_leaf(std::size_t at, std::size_t which) {
     Leaf& leaf = *chunk.leaves[which];
     Leaf& next = *chunk.leaves[which + 1];
     if (leaf.count + next.count > kFull) return;
-    next.move_to(leaf, 0);
+    next.move_all(leaf);
     chunk.max_cpu[which] = std::max(chunk.max_cpu[which], chunk.max_cpu[which + 1]);
     chunk.max_mem[which] = std::max(chunk.max_mem[which], chunk.max_mem[which + 1]);
     chunk.remove(which + 1);
@@ -257,8 +303,7 @@ void FitIndex::split_leaf(std::size_t at, std::size_t which) {
   Chunk& chunk = *chunks_[at];
   chunk.make_room(which + 1);
   chunk.leaves[which + 1] = std::make_unique<Leaf>();
-  chunk.leaves[which]->move_to(*chunk.leaves[which + 1], kWidth / 2);
-  chunk.first_key[which + 1] = chunk.leaves[which + 1]->key[0];
+  chunk.first_key[which + 1] = chunk.leaves[which]->split(*chunk.leaves[which + 1]);
   chunk.tighten(which);
   chunk.tighten(which + 1);
 }
@@ -284,21 +329,30 @@ void FitIndex::split_chunk(std::size_t at) {
   chunks_.insert(chunks_.begin() + after, std::move(upper));
 }
 
+void FitIndex::prefetch(const FitDemand& demand) const {
+  const std::uint64_t start = FitEntry{demand.left_min, 0, 0, 0}.key();
+  const Chunk& chunk = *chunks_[chunk_of(start)];
+  chunk.leaves[chunk.leaf_of(start)]->prefetch_amounts();
+}
+
 std::uint64_t FitIndex::find(const FitDemand& demand, std::uint64_t limit, Accept accept, const void* context) {
-  const Search search{rounded_cpu(demand.cpu_milli), rounded_mem(demand.mem_mib), limit, accept, context};
+  const Search search{demand, limit, accept, context};
   const std::uint64_t start = FitEntry{demand.left_min, 0, 0, 0}.key();
   const std::size_t first = chunk_of(start);
   for (std::size_t at = first; at < chunks_.size() && first_key_[at] < limit; ++at) {
-    if (max_cpu_[at] < search.cpu || max_mem_[at] < search.mem) continue;
+    if (max_cpu_[at] < search.demand.cpu || max_mem_[at] < search.demand.mem) continue;
     const std::size_t from = at == first ? chunks_[at]->leaf_of(start) : 0;
     if (const std::uint64_t found = find_in_chunk(at, from, search); found != kNone) return found;
   }
+  most_cpu_ = *std::max_element(max_cpu_.begin(), max_cpu_.end());
+  most_mem_ = *std::max_element(max_mem_.begin(), max_mem_.end());
   return kNone;
 }
 
 std::uint64_t FitIndex::find_in_chunk(std::size_t at, std::size_t from, const Search& search) {
   Chunk& chunk = *chunks_[at];
-  std::uint64_t promising = fitting(chunk.max_cpu, chunk.max_mem, search.cpu, search.mem);
+  const FitDemand& demand = search.demand;
+  std::uint64_t promising = fitting(chunk.max_cpu, chunk.max_mem, demand.cpu, demand.mem);
   if (promising == 0) {
     max_cpu_[at] = largest(chunk.max_cpu);
     max_mem_[at] = largest(chunk.max_mem);
@@ -307,23 +361,33 @@ std::uint64_t FitIndex::find_in_chunk(std::size_t at, std::size_t from, const Se
   for (promising &= ~0ULL << from; promising != 0; promising &= promising - 1) {
     const std::size_t which = lowest_bit(promising);
     if (chunk.first_key[which] >= search.limit) return kNone;
-    const Leaf& leaf = *chunk.leaves[which];
-    std::uint64_t fits = fitting(leaf.cpu, leaf.mem, search.cpu, search.mem);
-    if (fits == 0) chunk.tighten(which);
-    for (; fits != 0; fits &= fits - 1) {
-      const std::uint64_t key = leaf.key[lowest_bit(fits)];
-      if (key >= search.limit) return kNone;
-      if (search.accept(search.context, static_cast<std::uint32_t>(key))) return key;
+    const std::uint64_t fits = fitting(chunk.leaves[which]->cpu, chunk.leaves[which]->mem, demand.cpu, demand.mem);
+    if (fits == 0) {
+      chunk.tighten(which);
+    } else if (const std::uint64_t found = least_accepted(*chunk.leaves[which], fits, search); found != kNone) {
+      return found < search.limit ? found : kNone;
     }
   }
   return kNone;
 }
 
+std::uint64_t FitIndex::least_accepted(const Leaf& leaf, std::uint64_t fits, const Search& search) {
+  while (fits != 0) {
+    std::uint64_t best = kNone;
+    for (std::uint64_t rest = fits; rest != 0; rest &= rest - 1) best = std::min(best, leaf.key(lowest_bit(rest)));
+    const std::uint32_t slot = FitEntry::slot_of(best);
+    if (search.accept == nullptr || search.accept(search.context, slot)) return best;
+    fits ^= std::uint64_t{1} << leaf.place_of(slot);
+  }
+  return kNone;
+}
+
 bool FitIndex::holds(const FitEntry& entry) const {
+  if (chunks_.empty()) return false;
   const Chunk& chunk = *chunks_[chunk_of(entry.key())];
   const Leaf& leaf = *chunk.leaves[chunk.leaf_of(entry.key())];
-  const std::size_t i = leaf.place_of(entry.key());
-  return i < leaf.count && leaf.key[i] == entry.key() && leaf.cpu[i] == rounded_cpu(entry.cpu_milli) &&
+  const std::size_t i = leaf.place_of(entry.slot);
+  return i < leaf.count && leaf.left[i] == entry.left && leaf.cpu[i] == rounded_cpu(entry.cpu_milli) &&
          leaf.mem[i] == rounded_mem(entry.mem_mib);
 }
 
@@ -344,12 +408,12 @@ std::string FitIndex::check() const {
           if (leaf.cpu[i] != kNothing || leaf.mem[i] != kNothing) return "an unused place is not empty";
           continue;
         }
-        const std::uint64_t key = leaf.key[i];
-        if (i > 0 && key <= leaf.key[i - 1]) return "a leaf is not sorted";
+        const std::uint64_t key = leaf.key(i);
         if (key < chunk.first_key[which] || key >= end) return "an entry is in the wrong leaf";
         if (leaf.cpu[i] > chunk.max_cpu[which] || leaf.mem[i] > chunk.max_mem[which])
           return "a leaf's bound is too low";
       }
+      if (max_cpu_[at] > most_cpu_ || max_mem_[at] > most_mem_) return "the bound of all is too low";
       if (chunk.max_cpu[which] > max_cpu_[at] || chunk.max_mem[which] > max_mem_[at])
         return "a chunk's bound is too low";
       count += leaf.count;

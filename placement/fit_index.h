@@ -30,9 +30,19 @@ struct FitEntry {
   }
 };
 
+// In 16 bits, rounded down: quarters of a core and eighths of a GiB. The largest stands for all above; -1 for less than
+// nothing, where a claim exceeds the offer.
+inline std::int16_t rounded(std::int32_t amount, int bits) {
+  constexpr std::int32_t kMost = 0x7fff;
+  const std::int32_t whole = amount >> bits;
+  return static_cast<std::int16_t>(amount < 0 ? -1 : whole > kMost ? kMost : whole);
+}
+inline std::int16_t rounded_cpu(std::int32_t cpu_milli) { return rounded(cpu_milli, 8); }
+inline std::int16_t rounded_mem(std::int32_t mem_mib) { return rounded(mem_mib, 7); }
+
 struct FitDemand {
-  std::int32_t cpu_milli = 0, mem_mib = 0;
-  std::int32_t left_min = 0;  // no node with less left can hold it
+  std::int16_t cpu = 0, mem = 0;  // rounded; not below 0
+  std::int32_t left_min = 0;      // no node with less left can hold it
 };
 
 class FitIndex {
@@ -42,13 +52,28 @@ class FitIndex {
   FitIndex(FitIndex&&) noexcept;
   FitIndex& operator=(FitIndex&&) noexcept;
 
-  void insert(const FitEntry& entry);
-  void erase(const FitEntry& entry);  // it is there, with just these amounts
+  static constexpr std::int16_t kNothing = -1;  // holds no pod
+
+  // Where an entry is or belongs. Finding that asks for the memory there, so that two can be asked for before either is
+  // waited for. Good until the next change.
+  struct Spot {
+    std::size_t chunk = 0, leaf = 0;
+  };
+  Spot spot_of(const FitEntry& entry);
+  void insert(const FitEntry& entry) { insert(entry, spot_of(entry)); }
+  void insert(const FitEntry& entry, Spot spot);
+  void erase(const FitEntry& entry) { erase(entry, spot_of(entry)); }  // it is there, with just these amounts
+  void erase(const FitEntry& entry, Spot spot);
+  void change(const FitEntry& from, const FitEntry& to);  // the same slot
+  // False: nothing here can hold it.
+  bool may_hold(const FitDemand& demand) const { return most_cpu_ >= demand.cpu && most_mem_ >= demand.mem; }
   bool empty() const { return size_ == 0; }
   std::size_t size() const { return size_; }
 
+  // Asks for the memory that find() will look at first.
+  void prefetch(const FitDemand& demand) const;
   // The first by (left, slot) for which accept(context, slot) holds, of those that may hold the demand and have a key
-  // below `limit`: its key, or kNone. `accept` checks the amounts exactly, and whatever else there is to check.
+  // below `limit`: its key, or kNone. Without `accept` it may be one that does not quite hold it.
   using Accept = bool (*)(const void* context, std::uint32_t slot);
   static constexpr std::uint64_t kNone = ~0ULL;
   std::uint64_t find(const FitDemand& demand, std::uint64_t limit, Accept accept, const void* context);
@@ -60,6 +85,8 @@ class FitIndex {
  private:
   struct Leaf;
   struct Chunk;
+  void begin();
+  void raise_bounds(std::size_t chunk, std::size_t leaf, const FitEntry& entry);
   std::size_t chunk_of(std::uint64_t key) const;
   void split_leaf(std::size_t chunk, std::size_t leaf);
   void split_chunk(std::size_t chunk);
@@ -67,8 +94,10 @@ class FitIndex {
   void merge_chunk(std::size_t chunk);
   struct Search;
   std::uint64_t find_in_chunk(std::size_t chunk, std::size_t from_leaf, const Search& search);
+  static std::uint64_t least_accepted(const Leaf& leaf, std::uint64_t fits, const Search& search);
 
   std::size_t size_ = 0;
+  std::int16_t most_cpu_ = kNothing, most_mem_ = kNothing;  // over all chunks
   // By chunk, in order: the least key that belongs there, and the largest amounts in it.
   std::vector<std::uint64_t> first_key_;
   std::vector<std::int16_t> max_cpu_, max_mem_;

@@ -4,20 +4,27 @@ from harness import BenchError, Scratch, google_benchmark, run_json
 
 
 def placement(options, figures):
-    pattern = "/(100|1000)$" if options.short else "."
+    pattern = "/(100|1000)(/|$)" if options.short else "."
     rows = {row["name"]: row for row in google_benchmark(options, "placement_bench", pattern)}
+    others = {"engine_equal": "equal_pods", "engine_gangs": "gangs_of_64_pods", "engine_impossible": "impossible_refusals"}
     for name, row in rows.items():
-        kind, nodes = name.split("/")
-        if kind == "engine_equal":
-            figures.add(f"equal_pods_{nodes}_nodes_pods_per_s", row["items_per_second"])
+        if row.get("error_occurred"):
+            raise BenchError(f"{name}: {row['error_message']}")
+        kind, nodes, *percent = name.split("/")
+        if kind in others:
+            figures.add(f"{others[kind]}_{nodes}_nodes_per_s", row["items_per_second"])
+        if kind != "engine":
             continue
-        figures.add(f"{kind}_{nodes}_nodes_ns", row["real_time"])
-        if kind == "plain_loop":
-            mine = rows[f"engine/{nodes}"]
-            if mine["hash"] != row["hash"]:
-                raise BenchError(f"the engine and the plain loop chose different nodes of {nodes}")
-            figures.add(f"plain_loop_over_engine_{nodes}_nodes_ratio", row["real_time"] / mine["real_time"])
-            figures.note_outcome(f"{nodes} nodes: both chose the same ones, hash {int(row['hash']):012x}")
+        what = f"{nodes}_nodes_{percent[0]}_percent_full"
+        figures.add(f"{what}_placements_per_s", row["items_per_second"])
+        figures.add(f"{what}_decision_ns", row["real_time"])
+        for other in ("scan", "plain_loop"):
+            theirs = rows[f"{other}/{nodes}/{percent[0]}"]
+            if theirs["hash"] != row["hash"]:
+                raise BenchError(f"the engine and the {other} chose different nodes of {nodes}")
+            figures.add(f"{what}_{other}_over_engine_ratio", theirs["real_time"] / row["real_time"])
+        figures.note_outcome(f"{nodes} nodes, {row['full'] * 100:.1f} % full: all three chose the same, hash "
+                             f"{int(row['hash']):012x}; {row['refused_share'] * 100:.1f} % of the pods found no room")
 
 
 def journal(options, figures):

@@ -131,6 +131,12 @@ class EngineAgainstModel : public testing::TestWithParam<unsigned> {
         std::count_if(model.nodes.begin(), model.nodes.end(), [&](const auto& n) { return Model::fits(n, r); });
     ASSERT_EQ(got, fitting >= count);
     ASSERT_EQ(out.size(), got ? count : 0);
+    // The best nodes, best first, as if each that has its pod were no longer there.
+    Model rest = model;
+    for (const Placed& p : out) {
+      ASSERT_EQ(p.node.value, rest.best(r));
+      rest.nodes[p.node.value - 1].present = false;
+    }
     for (std::size_t i = 0; i < out.size(); ++i) {
       for (std::size_t j = 0; j < i; ++j) ASSERT_NE(out[i].node, out[j].node);
       model.take(out[i], r);
@@ -184,6 +190,29 @@ TEST(Engine, APlaceThatRunsOverCapacityIsCountedAndNothingMoreIsPlacedThere) {
   EXPECT_EQ(engine.place(request(1, 0), 1, out), 0U);
   engine.release(NodeId{1}, {3000, 1024, 0}, 0);
   EXPECT_EQ(engine.place(request(2000, 4096), 1, out), 1U);
+}
+
+TEST(Engine, MoreSetsOfFeaturesThanItKeepsApartAreStillToldApart) {
+  Engine engine;
+  for (std::uint32_t id = 1; id <= 200; ++id) open_node(engine, id, {4000, 4096, 0}, {"f" + std::to_string(id)});
+  std::vector<Placed> out;
+  for (const std::uint32_t id : {1U, 63U, 64U, 65U, 199U}) {
+    out.clear();
+    EXPECT_EQ(engine.place(request(3000, 1024, 0, {"f" + std::to_string(id)}), 2, out), 1U);
+    EXPECT_EQ(out.at(0).node.value, id);
+  }
+  EXPECT_EQ(engine.place(request(1, 1, 0, {"f201"}), 1, out), 0U);
+  EXPECT_EQ(engine.check_invariants(), "");
+}
+
+TEST(Engine, WhatRoundingHidesIsStillSeen) {
+  Engine engine;
+  open_node(engine, 1, {1100, 1100, 0});  // in quarters of a core as much as the next
+  open_node(engine, 2, {1200, 1200, 0});
+  std::vector<Placed> out;
+  EXPECT_EQ(engine.place(request(1150, 1150), 1, out), 1U);
+  EXPECT_EQ(out.at(0).node.value, 2U);
+  EXPECT_EQ(engine.place(request(1150, 1150), 1, out), 0U);
 }
 
 TEST(Engine, HeldNodesAreKeptFromAllOthersUntilDropped) {
