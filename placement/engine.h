@@ -5,17 +5,14 @@
 // of a core with 4 MiB of memory and 1/16,000 of a GPU each worth one; ties by node id. What a pod takes is the same
 // wherever it lands, so the node with the least left before is the one with the least left after, and stays it until it
 // is full: equal pods share one search. The answer is the true best over all nodes, not over a sample; an index sorted
-// by what is left (fit_index.h) skips nearly all of them.
+// by what is left (node_index.h) skips nearly all of them.
 #pragma once
 
-#include <array>
 #include <cstdint>
-#include <map>
-#include <memory>
 #include <string>
 #include <vector>
 
-#include "placement/fit_index.h"
+#include "placement/node_index.h"
 #include "state/ids.h"
 #include "state/resources.h"
 
@@ -94,37 +91,15 @@ class Engine {
     std::uint16_t kind = 0;
     std::uint8_t gpus = 0;  // bits of gpu_mask
     bool open = false, indexed = false;
-    std::int32_t left() const;
+    Amounts amounts() const;
   };
-  // Nodes with the same features. There is an index for each number of free GPUs and each of kRatios classes of cpu to
-  // memory: a node whose cpu is used up has much memory left, and is not in the way of a search for cpu. The last kind
-  // is of all those that found no kind of their own; there each node's features are looked at.
-  static constexpr std::uint32_t kRatios = 2;
-  struct Level {
-    std::array<FitIndex, kRatios> by_ratio;
-  };
-  struct Kind {
-    std::vector<std::string> features;
-    bool mixed = false;
-    std::vector<Level> by_free_gpus;
-  };
-  static constexpr std::size_t kKindsMax = 64;
 
-  std::uint16_t kind_for(const std::vector<std::string>& features);
-  const std::vector<std::uint16_t>& kinds_with(const std::vector<std::string>& features);
-  using Bounds = std::array<std::int64_t, kRatios>;  // by ratio: what who holds a demand has left at least
   std::size_t find_best(const state::Request& request);
-  std::size_t find_best(const state::Request& request, FitDemand demand, const Bounds& least, std::size_t nearest,
-                        bool exact);
-  static std::uint32_t ratio_of(const Free& free);
-  FitEntry entry_of(std::size_t slot) const;
-  FitIndex& index_of(const Free& free);
   void index(std::size_t slot);    // puts an open node where its amounts say
   void unindex(std::size_t slot);  // takes it out, before they change
   template <class Change>
   void reindex(std::size_t slot, Change&& change);  // makes a change of its amounts, and moves it
   void offer_changed(std::size_t slot);             // whether it is open, that is
-  bool has_room(std::size_t slot, const state::Resources& wanted) const;
   std::uint32_t room_for(std::size_t slot, const state::Resources& wanted) const;
   void take(std::size_t slot, const state::Resources& resources, std::uint64_t gpu_mask);
   void give(std::size_t slot, const state::Resources& resources, std::uint64_t gpu_mask);
@@ -138,8 +113,7 @@ class Engine {
   // Dense by NodeId - 1.
   std::vector<Free> free_;
   std::vector<Offer> offers_;
-  std::vector<Kind> kinds_;
-  std::map<std::vector<std::string>, std::vector<std::uint16_t>> kinds_with_;  // what kinds_with() has worked out
+  NodeIndex index_;
 };
 
 }  // namespace berth::placement

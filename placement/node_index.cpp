@@ -1,0 +1,210 @@
+#include "placement/node_index.h"
+
+#include <algorithm>
+#include <limits>
+
+namespace berth::placement {
+
+using state::Request;
+using state::Resources;
+
+namespace {
+
+constexpr std::int32_t kGpuWorthMilli = 16'000;
+constexpr std::size_t kRequestsKnownMax = 256;
+constexpr std::size_t kNodesInCache = 30'000;
+constexpr std::int64_t kLeftMax = std::numeric_limits<std::int32_t>::max();
+
+std::int32_t bounded(std::uint64_t amount) {
+  return static_cast<std::int32_t>(std::min<std::uint64_t>(amount, kAmountMax));
+}
+
+FitEntry entry_of(std::uint32_t slot, const Amounts& amounts) {
+  return {amounts.left(), amounts.cpu_milli, amounts.mem_mib, slot};
+}
+
+}  // namespace
+
+std::int32_t Amounts::left() const {
+  return cpu_milli + (mem_mib >> 2) + static_cast<std::int32_t>(gpus) * kGpuWorthMilli;
+}
+bool Amounts::hold(const Resources& wanted) const {
+  return cpu_milli >= std::int64_t{wanted.cpu_milli} && wanted.mem_mib <= kAmountMax &&
+         mem_mib >= static_cast<std::int64_t>(wanted.mem_mib) && gpus >= wanted.gpus;
+}
+Amounts amounts_of(const Resources& resources) {
+  return {bounded(resources.cpu_milli), bounded(resources.mem_mib), std::min(resources.gpus, state::kMaxGpus)};
+}
+
+bool includes(const std::vector<std::string>& all, const std::vector<std::string>& wanted) {
+  return std::includes(all.begin(), all.end(), wanted.begin(), wanted.end());
+}
+
+// ---- who is where ---------------------------------------------------------------------------------------------------
+
+std::uint16_t NodeIndex::kind_for(const std::vector<std::string>& features, std::uint32_t gpus_offered) {
+  std::size_t number = 0;
+  while (number < kinds_.size() && !kinds_[number].mixed && kinds_[number].features != features) ++number;
+  if (number == kinds_.size()) {
+    Kind& kind = kinds_.emplace_back();
+    kind.mixed = kinds_.size() == kKindsMax;
+    if (!kind.mixed) kind.features = features;
+    kinds_with_.clear();
+  }
+  // All the levels that the node can be on, now: change() must not see them move.
+  auto& levels = kinds_[number].by_free_gpus;
+  levels.resize(std::max<std::size_t>(levels.size(), gpus_offered + 1U));
+  return static_cast<std::uint16_t>(number);
+}
+
+bool NodeIndex::is_kind(std::uint16_t kind, const std::vector<std::string>& features) const {
+  return kind < kinds_.size() && (kinds_[kind].mixed || kinds_[kind].features == features);
+}
+
+// Cpu in parts of what is left of cpu and memory together; without a division.
+std::uint32_t NodeIndex::ratio_of(const Amounts& amounts) {
+  const std::int64_t cpu = std::max(amounts.cpu_milli, 0), mem = std::max(amounts.mem_mib >> 2, 0);
+  std::uint32_t ratio = 0;
+  for (std::int64_t part = 1; part < kRatios; ++part) ratio += cpu * kRatios >= part * (cpu + mem) ? 1U : 0U;
+  return cpu + mem == 0 ? 0 : ratio;
+}
+
+FitIndex& NodeIndex::index_of(std::uint16_t kind, const Amounts& amounts) {
+  return kinds_[kind].by_free_gpus[amounts.gpus].by_ratio[ratio_of(amounts)];
+}
+
+void NodeIndex::insert(std::uint16_t kind, std::uint32_t slot, const Amounts& amounts) {
+  index_of(kind, amounts).insert(entry_of(slot, amounts));
+  ++size_;
+}
+
+void NodeIndex::erase(std::uint16_t kind, std::uint32_t slot, const Amounts& amounts) {
+  index_of(kind, amounts).erase(entry_of(slot, amounts));
+  --size_;
+}
+
+void NodeIndex::change(std::uint16_t kind, std::uint32_t slot, const Amounts& from, const Amounts& to) {
+  FitIndex& before = index_of(kind, from);
+  FitIndex& after = index_of(kind, to);
+  const FitEntry old = entry_of(slot, from), now = entry_of(slot, to);
+  if (&before == &after) return after.change(old, now);
+  const FitIndex::Spot was = before.spot_of(old), goes = after.spot_of(now);
+  before.erase(old, was);
+  after.insert(now, goes);
+}
+
+bool NodeIndex::holds(std::uint16_t kind, std::uint32_t slot, const Amounts& amounts) const {
+  const FitIndex& index = kinds_[kind].by_free_gpus[amounts.gpus].by_ratio[ratio_of(amounts)];
+  return index.holds(entry_of(slot, amounts));
+}
+
+std::string NodeIndex::check() const {
+  std::size_t entries = 0;
+  for (const Kind& kind : kinds_) {
+    for (const Level& level : kind.by_free_gpus) {
+      for (const FitIndex& index : level.by_ratio) {
+        if (std::string wrong = index.check(); !wrong.empty()) return wrong;
+        entries += index.size();
+      }
+    }
+  }
+  return entries == size_ ? "" : "the number of entries is wrong";
+}
+
+// ---- the search -----------------------------------------------------------------------------------------------------
+
+const std::vector<std::uint16_t>& NodeIndex::kinds_with(const std::vector<std::string>& features) {
+  if (auto found = kinds_with_.find(features); found != kinds_with_.end()) return found->second;
+  if (kinds_with_.size() >= kRequestsKnownMax) kinds_with_.clear();
+  std::vector<std::uint16_t> with;
+  for (std::size_t i = 0; i < kinds_.size(); ++i) {
+    if (kinds_[i].mixed || includes(kinds_[i].features, features)) with.push_back(static_cast<std::uint16_t>(i));
+  }
+  return kinds_with_.emplace(features, std::move(with)).first->second;
+}
+
+namespace {
+
+// Whoever holds a demand has at least so much left, GPUs aside, if its cpu is between `ratio` and `ratio` + 1 of
+// `ratios` parts of that. Falls and then rises with the ratio.
+std::int64_t least_left(const Amounts& demand, std::uint32_t ratio, std::uint32_t ratios) {
+  const std::int64_t cpu = demand.cpu_milli, mem = demand.mem_mib >> 2;
+  return std::max({cpu + mem, cpu * ratios / (ratio + 1), mem * ratios / (ratios - ratio)});
+}
+
+// With so many GPUs beside.
+std::int32_t left_min_of(std::int64_t least, std::uint32_t gpus) {
+  return static_cast<std::int32_t>(std::min(least + std::int64_t{gpus} * kGpuWorthMilli, kLeftMax));
+}
+
+}  // namespace
+
+std::size_t NodeIndex::find_best(const Request& request, FitIndex::Accept fits, const void* context) {
+  const Resources& wanted = request.resources;
+  if (wanted.cpu_milli > kAmountMax || wanted.mem_mib > kAmountMax || wanted.gpus > state::kMaxGpus) return kNoSlot;
+  const Amounts amounts = amounts_of(wanted);
+  const FitDemand demand{rounded_cpu(amounts.cpu_milli), rounded_mem(amounts.mem_mib), 0};
+  Bounds least;
+  for (std::uint32_t ratio = 0; ratio < kRatios; ++ratio) least[ratio] = least_left(amounts, ratio, kRatios);
+  const auto nearest = static_cast<std::size_t>(std::min_element(least.begin(), least.end()) - least.begin());
+
+  prefetch(request, demand, least, nearest);
+  // Rounded amounts nearly always tell; only if they did not is every candidate looked at, which costs a cache miss
+  // each.
+  const std::size_t best = search(request, demand, least, nearest, false, fits, context);
+  if (best == kNoSlot || fits(context, static_cast<std::uint32_t>(best))) return best;
+  return search(request, demand, least, nearest, true, fits, context);
+}
+
+std::size_t NodeIndex::search(const Request& request, FitDemand demand, const Bounds& least, std::size_t nearest,
+                              bool exact, FitIndex::Accept fits, const void* context) {
+  std::int64_t limit_left = std::numeric_limits<std::int64_t>::max();  // of the best so far
+  std::uint64_t limit = FitIndex::kNone;
+  std::size_t best = kNoSlot;
+  for (const std::uint16_t number : kinds_with(request.features)) {
+    Kind& kind = kinds_[number];
+    const FitIndex::Accept accept = exact || kind.mixed ? fits : nullptr;
+    for (std::uint32_t gpus = request.resources.gpus; gpus < kind.by_free_gpus.size(); ++gpus) {
+      const std::int64_t worth = static_cast<std::int64_t>(gpus) * kGpuWorthMilli;
+      if (least[nearest] + worth > limit_left) break;
+      Level& level = kind.by_free_gpus[gpus];
+      // From the class of the demand's own ratio outwards, the lower bound first.
+      auto below = static_cast<std::int32_t>(nearest), above = below + 1;
+      while (below >= 0 || above < static_cast<std::int32_t>(kRatios)) {
+        const bool down =
+            above >= static_cast<std::int32_t>(kRatios) ||
+            (below >= 0 && least[static_cast<std::size_t>(below)] <= least[static_cast<std::size_t>(above)]);
+        const auto ratio = static_cast<std::uint32_t>(down ? below-- : above++);
+        if (least[ratio] + worth > limit_left) break;
+        FitIndex& index = level.by_ratio[ratio];
+        if (!index.may_hold(demand)) continue;
+        demand.left_min = left_min_of(least[ratio], gpus);
+        const std::uint64_t found = index.find(demand, limit, accept, context);
+        if (found == FitIndex::kNone) continue;
+        limit = found;
+        best = FitEntry::slot_of(found);
+        limit_left = FitEntry::left_of(found);
+      }
+    }
+  }
+  return best;
+}
+
+void NodeIndex::prefetch(const Request& request, FitDemand demand, const Bounds& least, std::size_t nearest) {
+  // In a large cluster a search is all cache misses: they are asked for together, as far as it is likely to go.
+  const std::uint32_t ahead = size_ < kNodesInCache ? 1 : 2;
+  for (const std::uint16_t number : kinds_with(request.features)) {
+    auto& levels = kinds_[number].by_free_gpus;
+    for (std::uint32_t gpus = request.resources.gpus;
+         gpus < std::min<std::size_t>(levels.size(), request.resources.gpus + ahead); ++gpus) {
+      for (std::size_t ratio = 0; ratio < kRatios; ++ratio) {
+        if (ahead == 1 && ratio != nearest) continue;
+        demand.left_min = left_min_of(least[ratio], gpus);
+        const FitIndex& index = levels[gpus].by_ratio[ratio];
+        if (index.may_hold(demand)) index.prefetch(demand);
+      }
+    }
+  }
+}
+
+}  // namespace berth::placement

@@ -1,0 +1,75 @@
+// All open nodes of one searcher, by what they have left: a FitIndex for each set of features, each number of free GPUs
+// and each class of cpu to memory, and the search over all of them. What is left is counted in thousandths of a core,
+// with 4 MiB of memory and 1/16,000 of a GPU each worth one. One caller at a time.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "placement/fit_index.h"
+#include "state/resources.h"
+
+namespace berth::placement {
+
+inline constexpr std::uint32_t kAmountMax = (1U << 30) - 1;  // of any offer or request, in its unit: sums fit 32 bits
+inline constexpr std::size_t kNoSlot = ~std::size_t{0};
+
+struct Amounts {
+  std::int32_t cpu_milli = 0, mem_mib = 0;  // below 0 where a claim exceeded the offer
+  std::uint32_t gpus = 0;
+  std::int32_t left() const;
+  bool hold(const state::Resources& wanted) const;
+};
+// At most kAmountMax of each.
+Amounts amounts_of(const state::Resources& resources);
+bool includes(const std::vector<std::string>& all, const std::vector<std::string>& wanted);  // both sorted
+
+class NodeIndex {
+ public:
+  // The number of this set of features; nodes that have them have at most so many GPUs free.
+  std::uint16_t kind_for(const std::vector<std::string>& features, std::uint32_t gpus_offered);
+  bool is_kind(std::uint16_t kind, const std::vector<std::string>& features) const;
+
+  void insert(std::uint16_t kind, std::uint32_t slot, const Amounts& amounts);
+  void erase(std::uint16_t kind, std::uint32_t slot, const Amounts& amounts);
+  void change(std::uint16_t kind, std::uint32_t slot, const Amounts& from, const Amounts& to);
+  bool holds(std::uint16_t kind, std::uint32_t slot, const Amounts& amounts) const;
+
+  // Of the nodes that can take the pod, the one with the least left, ties by slot; kNoSlot if there is none.
+  // fits(context, slot) looks at a node exactly, its features as well.
+  std::size_t find_best(const state::Request& request, FitIndex::Accept fits, const void* context);
+
+  std::size_t size() const { return size_; }
+  std::string check() const;  // "" or what is wrong; for tests
+
+ private:
+  // A node whose cpu is used up has much memory left, and shall not be in the way of a search for cpu.
+  static constexpr std::uint32_t kRatios = 2;
+  struct Level {
+    std::array<FitIndex, kRatios> by_ratio;
+  };
+  // The last kind is of all nodes that found no kind of their own; there each node's features are looked at.
+  struct Kind {
+    std::vector<std::string> features;
+    bool mixed = false;
+    std::vector<Level> by_free_gpus;
+  };
+  static constexpr std::size_t kKindsMax = 64;
+  using Bounds = std::array<std::int64_t, kRatios>;  // by ratio: what who holds a demand has left at least
+
+  const std::vector<std::uint16_t>& kinds_with(const std::vector<std::string>& features);
+  static std::uint32_t ratio_of(const Amounts& amounts);
+  FitIndex& index_of(std::uint16_t kind, const Amounts& amounts);
+  void prefetch(const state::Request& request, FitDemand demand, const Bounds& least, std::size_t nearest);
+  std::size_t search(const state::Request& request, FitDemand demand, const Bounds& least, std::size_t nearest,
+                     bool exact, FitIndex::Accept fits, const void* context);
+
+  std::size_t size_ = 0;
+  std::vector<Kind> kinds_;
+  std::map<std::vector<std::string>, std::vector<std::uint16_t>> kinds_with_;  // what kinds_with() has worked out
+};
+
+}  // namespace berth::placement
