@@ -1,13 +1,14 @@
 // placement::Engine at steady state: pods of mixed sizes come and go on a cluster that stays 50, 90 or 99 % full.
 // Beside it, in the same run and on the same pods, the same policy as a plain loop over structs and as a vectorised
 // scan over all nodes. All must choose the same nodes: the counter `hash` is over their first choices.
+#include <atomic>
 #include <benchmark/benchmark.h>
 #include <bit>
-#include <map>
-#include <memory>
+#include <thread>
 
 #include "bench/placement_world.h"
 #include "bench/scan.h"
+#include "placement/shared_engine.h"
 
 namespace berth::bench {
 namespace {
@@ -234,6 +235,94 @@ void impossible(benchmark::State& bench) {
   bench.SetItemsProcessed(static_cast<std::int64_t>(bench.iterations()));
 }
 
+// Several workers at once on one cluster that stays 90 % full: each ends a random pod of its own and places a new one.
+class Crew {
+ public:
+  Crew(std::uint32_t workers, std::uint32_t nodes) : engine_(workers, nodes), mine_(workers) {
+    Sequence random(42);
+    std::uint64_t capacity = 0;
+    for (std::uint32_t id = 1; id <= nodes; ++id) {
+      const NodeKind kind = node_kind(random);
+      engine_.set_node(NodeId{id}, kind.capacity, kind.features);
+      engine_.set_open(NodeId{id}, true);
+      capacity += kind.capacity.cpu_milli;
+    }
+    for (std::size_t i = 0; i < kRequests; ++i) requests_.push_back(mixed_pod(random));
+    // The pods of 100 % of the cpu arrive in turn at the workers; what they could place shows how well they pack.
+    std::uint64_t arrived = 0, placed = 0;
+    for (std::uint32_t turn = 0; arrived < capacity; ++turn) {
+      const Request request = mixed_pod(random);
+      arrived += request.resources.cpu_milli;
+      if (const auto place = engine_.place(turn % workers, request)) {
+        placed += request.resources.cpu_milli;
+        mine_[turn % workers].push_back({*place, request.resources});
+      }
+    }
+    packed_percent = 100.0 * static_cast<double>(placed) / static_cast<double>(capacity);
+    Sequence ends(43);
+    for (std::uint32_t turn = 0; placed > capacity / 10 * 9; ++turn) {
+      auto& pods = mine_[turn % workers];
+      std::swap(pods[ends.below(static_cast<std::uint32_t>(pods.size()))], pods.back());
+      placed -= pods.back().resources.cpu_milli;
+      engine_.release(turn % workers, pods.back().place, pods.back().resources);
+      pods.pop_back();
+    }
+  }
+  // On a thread of its own for each worker; returns how many found a place.
+  std::uint64_t work(std::uint32_t worker, std::uint64_t seed, int turns) {
+    Sequence random(seed);
+    auto& pods = mine_[worker];
+    std::uint64_t placed = 0;
+    std::size_t next = 0;  // to end; drawn a turn ahead, as above
+    bool full = true;
+    for (int i = 0; i < turns; ++i) {
+      if (full && !pods.empty()) {
+        std::swap(pods[std::min(next, pods.size() - 1)], pods.back());
+        engine_.release(worker, pods.back().place, pods.back().resources);
+        pods.pop_back();
+        next = pods.empty() ? 0 : random.below(static_cast<std::uint32_t>(pods.size()));
+        __builtin_prefetch(pods.data() + next);
+      }
+      const Request& request = requests_[random.below(kRequests)];
+      const auto place = engine_.place(worker, request);
+      full = place.has_value();
+      if (!place) continue;
+      ++placed;
+      pods.push_back({*place, request.resources});
+    }
+    return placed;
+  }
+  double packed_percent = 0;
+
+ private:
+  struct Pod {
+    placement::SharedEngine::Place place;
+    Resources resources;
+  };
+  placement::SharedEngine engine_;
+  std::vector<std::vector<Pod>> mine_;
+  std::vector<Request> requests_;
+};
+
+void shared(benchmark::State& bench) {
+  const auto nodes = static_cast<std::uint32_t>(bench.range(0)), workers = static_cast<std::uint32_t>(bench.range(1));
+  Crew crew(workers, nodes);
+  constexpr int kTurns = 20'000;
+  std::uint64_t placed = 0, seed = 0;
+  for (auto _ : bench) {
+    std::atomic<std::uint64_t> sum{0};
+    std::vector<std::thread> threads;
+    ++seed;
+    for (std::uint32_t worker = 0; worker < workers; ++worker) {
+      threads.emplace_back([&, worker] { sum += crew.work(worker, seed * 64 + worker, kTurns); });
+    }
+    for (std::thread& thread : threads) thread.join();
+    placed += sum;
+  }
+  bench.SetItemsProcessed(static_cast<std::int64_t>(placed));
+  bench.counters["packed"] = crew.packed_percent;
+}
+
 void add_benches() {
   for (const std::int64_t nodes : {100, 1'000, 10'000, 100'000, 1'000'000}) {
     for (const std::int64_t percent : {50, 90, 99}) {
@@ -245,6 +334,10 @@ void add_benches() {
         if (nodes >= 1'000) benchmark::RegisterBenchmark("engine_gangs", gangs)->Arg(nodes);
       }
       if (percent == 90) benchmark::RegisterBenchmark("engine_impossible", impossible)->Arg(nodes);
+    }
+    if (nodes < 1'000 || nodes > 100'000) continue;
+    for (const std::int64_t workers : {1, 2}) {
+      benchmark::RegisterBenchmark("shared", shared)->Args({nodes, workers})->UseRealTime();
     }
   }
 }

@@ -13,6 +13,15 @@ def placement(options, figures):
         kind, nodes, *percent = name.split("/")
         if kind in others:
             figures.add(f"{others[kind]}_{nodes}_nodes_per_s", row["items_per_second"])
+        if kind == "shared":
+            workers, clock = percent
+            name = f"{nodes}_nodes_90_percent_full_{workers}_workers"
+            figures.add(f"{name}_placements_per_s", row["items_per_second"])
+            figures.add(f"{name}_packed_percent", row["packed"])
+            if workers == "2":
+                one = rows[f"shared/{nodes}/1/{clock}"]
+                figures.add(f"{nodes}_nodes_two_workers_over_one_ratio",
+                            row["items_per_second"] / one["items_per_second"])
         if kind != "engine":
             continue
         what = f"{nodes}_nodes_{percent[0]}_percent_full"
