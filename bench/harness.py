@@ -243,25 +243,25 @@ def floors(options, scratch, seconds):
     return run_json([options.program("floor_bench"), scratch, str(seconds)])
 
 
-def run_program(argv):
+def run_program(argv, limit_s=RUN_LIMIT_S):
     try:
-        return subprocess.run(argv, capture_output=True, text=True, check=False, timeout=RUN_LIMIT_S)
+        return subprocess.run(argv, capture_output=True, text=True, check=False, timeout=limit_s)
     except subprocess.TimeoutExpired as late:
-        raise BenchError(f"{' '.join(argv[:4])} did not end within {RUN_LIMIT_S} s") from late
+        raise BenchError(f"{' '.join(argv[:4])} did not end within {limit_s} s") from late
 
 
-def run_json(argv):
-    done = run_program(argv)
+def run_json(argv, limit_s=RUN_LIMIT_S):
+    done = run_program(argv, limit_s)
     if done.returncode != 0:
         raise BenchError(f"{' '.join(argv)} ended with {done.returncode}: {done.stderr.strip()[-500:]}")
     return json.loads(done.stdout)
 
 
-def google_benchmark(options, program, pattern="."):
+def google_benchmark(options, program, pattern=".", limit_s=RUN_LIMIT_S):
     """The `benchmarks` rows of a Google Benchmark program."""
     argv = [options.program(program), "--benchmark_format=json", f"--benchmark_filter={pattern}"]
     argv.append("--benchmark_min_time=" + ("0.001" if options.short else "0.5"))
-    return run_json(argv)["benchmarks"]
+    return run_json(argv, limit_s)["benchmarks"]
 
 
 def percentile(values, part):
