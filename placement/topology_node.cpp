@@ -301,7 +301,8 @@ std::string TopologyNode::refusal(const Need& need) const {
   const TopologyRequest& request = need.request;
   const Topology::Part kind =
       request.require && request.level != Level::kNone ? part_of(request.level) : Topology::Part::kMachine;
-  const std::string units = need.whole_cores ? "free cores" : "free hardware threads";
+  const std::string units =
+      std::string(need.whole_cores ? "free core" : "free hardware thread") + (need.units == 1 ? "" : "s");
   std::string where = kind == Topology::Part::kMachine ? "the machine has not " : "no " + name_of(kind) + " has ";
   if (kind != Topology::Part::kMachine &&
       std::none_of(parts_.begin(), parts_.end(), [&](const Part& part) { return part.domain.part == kind; })) {
@@ -320,7 +321,8 @@ std::string TopologyNode::refusal(const Need& need) const {
   std::string wanted = std::to_string(need.units) + " " + units, has = std::to_string(room_in(range, need));
   if (room_in(range, need) >= need.units) {
     const bool gpus = gpus_in(range) < request.gpus;
-    wanted = gpus ? std::to_string(request.gpus) + " free GPUs" : format_mem_mib(request.mem_mib) + " of free memory";
+    wanted = gpus ? std::to_string(request.gpus) + (request.gpus == 1 ? " free GPU" : " free GPUs")
+                  : format_mem_mib(request.mem_mib) + " of free memory";
     has = gpus ? std::to_string(gpus_in(range)) : format_mem_mib(mem_in(range));
     if (kind != Topology::Part::kMachine) wanted += " beside " + std::to_string(need.units) + " " + units;
   }

@@ -23,6 +23,7 @@ class CommandLine : public ::testing::Test {
     add_server_command(*app_, context_);
     add_agent_command(*app_, context_);
     add_dev_command(*app_, context_);
+    add_place_command(*app_, context_);
     add_bench_commands(*app_, context_);
     add_doc_commands(*app_, context_);
     root_ = describe(*app_);

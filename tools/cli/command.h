@@ -48,6 +48,7 @@ void add_doc_commands(CLI::App& app, Context& context);    // version completion
 void add_server_command(CLI::App& app, Context& context);
 void add_agent_command(CLI::App& app, Context& context);
 void add_dev_command(CLI::App& app, Context& context);
+void add_place_command(CLI::App& app, Context& context);
 // tools/load
 void add_bench_commands(CLI::App& app, Context& context);  // bench load, bench agents
 
