@@ -98,23 +98,37 @@ void Engine::index(std::size_t slot) {
 }
 
 void Engine::unindex(std::size_t slot) {
+  settle();
   Free& free = free_[slot];
   if (!free.indexed) return;
   index_.erase(free.kind, static_cast<std::uint32_t>(slot), free.amounts());
   free.indexed = false;
 }
 
+// The index is brought up to date when it is needed or another node changes: equal pods that come and go on one node
+// cost one change of the index, not one each.
 template <class Change>
 void Engine::reindex(std::size_t slot, Change&& change) {
   Free& free = free_[slot];
-  const Amounts before = free.amounts();
+  if (free.indexed && slot != changed_slot_) {
+    settle();
+    changed_slot_ = slot;
+    changed_from_ = free.amounts();
+  }
   const std::uint64_t gpus_before = free.gpu_mask;
   change();
   if (free.gpu_mask != gpus_before) free.gpus = static_cast<std::uint8_t>(std::popcount(free.gpu_mask));
-  if (free.indexed) index_.change(free.kind, static_cast<std::uint32_t>(slot), before, free.amounts());
+}
+
+void Engine::settle() {
+  if (changed_slot_ == kNoSlot) return;
+  const Free& free = free_[changed_slot_];
+  index_.change(free.kind, static_cast<std::uint32_t>(changed_slot_), changed_from_, free.amounts());
+  changed_slot_ = kNoSlot;
 }
 
 std::size_t Engine::find_best(const Request& request) {
+  settle();
   struct Wish {
     const Engine* engine;
     const Request* request;
@@ -270,7 +284,8 @@ std::string Engine::check_invariants() const {
     const Free& free = free_[slot];
     if (free.gpus != std::popcount(free.gpu_mask)) return where + "free GPU count differs from its mask";
     if (!index_.is_kind(free.kind, offers_[slot].features)) return where + "indexed among other features";
-    if (!index_.holds(free.kind, static_cast<std::uint32_t>(slot), free.amounts())) {
+    const Amounts known = slot == changed_slot_ ? changed_from_ : free.amounts();
+    if (!index_.holds(free.kind, static_cast<std::uint32_t>(slot), known)) {
       return where + "not indexed as its amounts say";
     }
   }

@@ -99,6 +99,7 @@ class Engine {
   void unindex(std::size_t slot);  // takes it out, before they change
   template <class Change>
   void reindex(std::size_t slot, Change&& change);  // makes a change of its amounts, and moves it
+  void settle();                                    // … in the index, if that is behind
   void offer_changed(std::size_t slot);             // whether it is open, that is
   std::uint32_t room_for(std::size_t slot, const state::Resources& wanted) const;
   void take(std::size_t slot, const state::Resources& resources, std::uint64_t gpu_mask);
@@ -114,6 +115,8 @@ class Engine {
   std::vector<Free> free_;
   std::vector<Offer> offers_;
   NodeIndex index_;
+  std::size_t changed_slot_ = kNoSlot;  // a node whose latest changes the index does not know yet
+  Amounts changed_from_;                // what it is there as
 };
 
 }  // namespace berth::placement
