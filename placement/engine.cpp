@@ -189,7 +189,7 @@ std::uint32_t Engine::place(const Request& request, std::uint32_t count, std::ve
   while (placed < count) {
     const std::size_t slot = find_best(request);
     if (slot == kNoSlot) break;
-    const std::uint32_t here = std::min(room_for(slot, request.resources), count - placed);
+    const std::uint32_t here = policy_->stays_best ? std::min(room_for(slot, request.resources), count - placed) : 1;
     claim_equal(slot, request.resources, here, out);
     placed += here;
   }

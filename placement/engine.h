@@ -1,11 +1,11 @@
 // Where it fits: the node table and the search. A request goes in, a plan comes out; a plan's capacity is claimed until
 // it is released. Pure: no clock, no randomness, no I/O. One caller at a time.
 //
-// The policy is best fit: of the open nodes that can take the pod, the one with the least left, counted in thousandths
-// of a core with 4 MiB of memory and 1/16,000 of a GPU each worth one; ties by node id. What a pod takes is the same
-// wherever it lands, so the node with the least left before is the one with the least left after, and stays it until it
-// is full: equal pods share one search. The answer is the true best over all nodes, not over a sample; an index sorted
-// by what is left (node_index.h) skips nearly all of them.
+// By default it is best fit (policy.h has the others): of the open nodes that can take the pod, the one with the least
+// left, counted in thousandths of a core with 4 MiB of memory and 1/16,000 of a GPU each worth one; ties by node id.
+// What a pod takes is the same wherever it lands, so the node with the least left before is the one with the least left
+// after, and stays it until it is full: equal pods share one search. The answer is the true best over all nodes, not
+// over a sample; an index sorted by what is left (node_index.h) skips nearly all of them.
 #pragma once
 
 #include <cstdint>
@@ -44,6 +44,8 @@ struct Potential {
 
 class Engine {
  public:
+  explicit Engine(const Policy& policy = default_policy()) : policy_(&policy), index_(policy) {}
+
   // Adds the node or replaces its offer; what is claimed on it stays claimed (and may then exceed the offer). A new
   // node is neither connected nor out of service.
   void set_node(state::NodeId id, const state::Resources& capacity, const std::vector<std::string>& features);
@@ -114,6 +116,7 @@ class Engine {
   // Dense by NodeId - 1.
   std::vector<Free> free_;
   std::vector<Offer> offers_;
+  const Policy* policy_;
   NodeIndex index_;
   std::size_t changed_slot_ = kNoSlot;  // a node whose latest changes the index does not know yet
   Amounts changed_from_;                // what it is there as

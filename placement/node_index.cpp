@@ -19,11 +19,11 @@ std::int32_t bounded(std::uint64_t amount) {
   return static_cast<std::int32_t>(std::min<std::uint64_t>(amount, kAmountMax));
 }
 
-FitEntry entry_of(std::uint32_t slot, const Amounts& amounts) {
-  return {amounts.left(), amounts.cpu_milli, amounts.mem_mib, slot};
-}
-
 }  // namespace
+
+FitEntry NodeIndex::entry_of(std::uint32_t slot, const Amounts& amounts) const {
+  return {policy_->key(amounts.left()), amounts.cpu_milli, amounts.mem_mib, slot};
+}
 
 std::int32_t Amounts::left() const {
   return cpu_milli + (mem_mib >> 2) + static_cast<std::int32_t>(gpus) * kGpuWorthMilli;
@@ -132,12 +132,12 @@ std::int64_t least_left(const Amounts& demand, std::uint32_t ratio, std::uint32_
   return std::max({cpu + mem, cpu * ratios / (ratio + 1), mem * ratios / (ratios - ratio)});
 }
 
-// With so many GPUs beside.
-std::int32_t left_min_of(std::int64_t least, std::uint32_t gpus) {
-  return static_cast<std::int32_t>(std::min(least + std::int64_t{gpus} * kGpuWorthMilli, kLeftMax));
-}
-
 }  // namespace
+
+// Of whoever has so much left, and so many GPUs beside.
+std::int32_t NodeIndex::least_key(std::int64_t left, std::uint32_t gpus) const {
+  return static_cast<std::int32_t>(std::min(policy_->least_key(left + std::int64_t{gpus} * kGpuWorthMilli), kLeftMax));
+}
 
 std::size_t NodeIndex::find_best(const Request& request, FitIndex::Accept fits, const void* context) {
   const Resources& wanted = request.resources;
@@ -158,15 +158,14 @@ std::size_t NodeIndex::find_best(const Request& request, FitIndex::Accept fits, 
 
 std::size_t NodeIndex::search(const Request& request, FitDemand demand, const Bounds& least, std::size_t nearest,
                               bool exact, FitIndex::Accept fits, const void* context) {
-  std::int64_t limit_left = std::numeric_limits<std::int64_t>::max();  // of the best so far
+  std::int64_t limit_key = std::numeric_limits<std::int64_t>::max();  // of the best so far
   std::uint64_t limit = FitIndex::kNone;
   std::size_t best = kNoSlot;
   for (const std::uint16_t number : kinds_with(request.features)) {
     Kind& kind = kinds_[number];
     const FitIndex::Accept accept = exact || kind.mixed ? fits : nullptr;
     for (std::uint32_t gpus = request.resources.gpus; gpus < kind.by_free_gpus.size(); ++gpus) {
-      const std::int64_t worth = static_cast<std::int64_t>(gpus) * kGpuWorthMilli;
-      if (least[nearest] + worth > limit_left) break;
+      if (least_key(least[nearest], gpus) > limit_key) break;
       Level& level = kind.by_free_gpus[gpus];
       // From the class of the demand's own ratio outwards, the lower bound first.
       auto below = static_cast<std::int32_t>(nearest), above = below + 1;
@@ -175,15 +174,15 @@ std::size_t NodeIndex::search(const Request& request, FitDemand demand, const Bo
             above >= static_cast<std::int32_t>(kRatios) ||
             (below >= 0 && least[static_cast<std::size_t>(below)] <= least[static_cast<std::size_t>(above)]);
         const auto ratio = static_cast<std::uint32_t>(down ? below-- : above++);
-        if (least[ratio] + worth > limit_left) break;
+        if (least_key(least[ratio], gpus) > limit_key) break;
         FitIndex& index = level.by_ratio[ratio];
         if (!index.may_hold(demand)) continue;
-        demand.left_min = left_min_of(least[ratio], gpus);
+        demand.left_min = least_key(least[ratio], gpus);
         const std::uint64_t found = index.find(demand, limit, accept, context);
         if (found == FitIndex::kNone) continue;
         limit = found;
         best = FitEntry::slot_of(found);
-        limit_left = FitEntry::left_of(found);
+        limit_key = FitEntry::left_of(found);
       }
     }
   }
@@ -199,7 +198,7 @@ void NodeIndex::prefetch(const Request& request, FitDemand demand, const Bounds&
          gpus < std::min<std::size_t>(levels.size(), request.resources.gpus + ahead); ++gpus) {
       for (std::size_t ratio = 0; ratio < kRatios; ++ratio) {
         if (ahead == 1 && ratio != nearest) continue;
-        demand.left_min = left_min_of(least[ratio], gpus);
+        demand.left_min = least_key(least[ratio], gpus);
         const FitIndex& index = levels[gpus].by_ratio[ratio];
         if (index.may_hold(demand)) index.prefetch(demand);
       }

@@ -1,6 +1,6 @@
-// All open nodes of one searcher, by what they have left: a FitIndex for each set of features, each number of free GPUs
-// and each class of cpu to memory, and the search over all of them. What is left is counted in thousandths of a core,
-// with 4 MiB of memory and 1/16,000 of a GPU each worth one. One caller at a time.
+// All open nodes of one searcher, by a policy's key of what they have left: a FitIndex for each set of features, each
+// number of free GPUs and each class of cpu to memory, and the search over all of them. What is left is counted in
+// thousandths of a core, with 4 MiB of memory and 1/16,000 of a GPU each worth one. One caller at a time.
 #pragma once
 
 #include <array>
@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "placement/fit_index.h"
+#include "placement/policy.h"
 #include "state/resources.h"
 
 namespace berth::placement {
@@ -29,6 +30,8 @@ bool includes(const std::vector<std::string>& all, const std::vector<std::string
 
 class NodeIndex {
  public:
+  explicit NodeIndex(const Policy& policy = default_policy()) : policy_(&policy) {}
+
   // The number of this set of features; nodes that have them have at most so many GPUs free.
   std::uint16_t kind_for(const std::vector<std::string>& features, std::uint32_t gpus_offered);
   bool is_kind(std::uint16_t kind, const std::vector<std::string>& features) const;
@@ -38,7 +41,7 @@ class NodeIndex {
   void change(std::uint16_t kind, std::uint32_t slot, const Amounts& from, const Amounts& to);
   bool holds(std::uint16_t kind, std::uint32_t slot, const Amounts& amounts) const;
 
-  // Of the nodes that can take the pod, the one with the least left, ties by slot; kNoSlot if there is none.
+  // Of the nodes that can take the pod, the one with the policy's least key, ties by slot; kNoSlot if there is none.
   // fits(context, slot) looks at a node exactly, its features as well.
   std::size_t find_best(const state::Request& request, FitIndex::Accept fits, const void* context);
 
@@ -67,6 +70,10 @@ class NodeIndex {
   std::size_t search(const state::Request& request, FitDemand demand, const Bounds& least, std::size_t nearest,
                      bool exact, FitIndex::Accept fits, const void* context);
 
+  FitEntry entry_of(std::uint32_t slot, const Amounts& amounts) const;
+  std::int32_t least_key(std::int64_t left, std::uint32_t gpus) const;
+
+  const Policy* policy_;
   std::size_t size_ = 0;
   std::vector<Kind> kinds_;
   std::map<std::vector<std::string>, std::vector<std::uint16_t>> kinds_with_;  // what kinds_with() has worked out

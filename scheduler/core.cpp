@@ -17,7 +17,10 @@ const Cluster& Core::cluster() const { return impl_->cluster(); }
 std::string Core::check_invariants() const { return impl_->check_invariants(); }
 
 Core::Impl::Impl(CoreOptions options, Cluster cluster, TimeUs now)
-    : options_(std::move(options)), cluster_(std::move(cluster)), now_(std::max(now, cluster_.applied_at())) {
+    : options_(std::move(options)),
+      cluster_(std::move(cluster)),
+      engine_(*options_.placement),
+      now_(std::max(now, cluster_.applied_at())) {
   restore();
 }
 

@@ -14,6 +14,7 @@
 #include <variant>
 #include <vector>
 
+#include "placement/policy.h"
 #include "state/cluster.h"
 #include "state/events.h"
 #include "state/requests.h"
@@ -91,6 +92,7 @@ struct CoreOptions {
   std::string version;
   std::string cluster_name;
   state::TimeUs started_at = 0;
+  const placement::Policy* placement = &placement::default_policy();
   std::int64_t heartbeat_ms = 5'000;
   std::int64_t node_lost_after_ms = 30'000;  // from disconnection to loss
   std::uint32_t array_size_max = 10'000'000;

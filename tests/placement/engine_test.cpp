@@ -40,16 +40,18 @@ struct Model {
            std::popcount(n.gpus) >= static_cast<int>(r.resources.gpus) &&
            std::includes(n.features.begin(), n.features.end(), r.features.begin(), r.features.end());
   }
-  // The node that best fit chooses, 0 if none.
+  const Policy* policy = &default_policy();
+  // The node that the policy chooses, 0 if none.
   std::uint32_t best(const Request& r) const {
     std::uint32_t best = 0;
     std::int64_t least = 0;
     for (std::size_t i = 0; i < nodes.size(); ++i) {
       if (!fits(nodes[i], r)) continue;
       const std::int64_t left = nodes[i].cpu + (nodes[i].mem >> 2) + 16'000LL * std::popcount(nodes[i].gpus);
-      if (best == 0 || left < least) {
+      const std::int64_t key = policy->name == "binpack" ? left : policy->name == "spread" ? -left : 0;
+      if (best == 0 || key < least) {
         best = static_cast<std::uint32_t>(i + 1);
-        least = left;
+        least = key;
       }
     }
     return best;
@@ -70,8 +72,9 @@ struct Model {
 
 class EngineAgainstModel : public testing::TestWithParam<unsigned> {
  protected:
+  EngineAgainstModel() { model.policy = &policies()[GetParam() % policies().size()]; }
   std::mt19937 random{GetParam()};
-  Engine engine;
+  Engine engine{policies()[GetParam() % policies().size()]};
   Model model;
   std::vector<std::pair<Placed, Request>> placed;
 
@@ -179,7 +182,7 @@ TEST_P(EngineAgainstModel, ChoosesTheSameNodesAndConservesCapacity) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Seeds, EngineAgainstModel, testing::Range(1U, 13U));
+INSTANTIATE_TEST_SUITE_P(Seeds, EngineAgainstModel, testing::Range(1U, 19U));
 
 TEST(Engine, APlaceThatRunsOverCapacityIsCountedAndNothingMoreIsPlacedThere) {
   Engine engine;
@@ -190,6 +193,24 @@ TEST(Engine, APlaceThatRunsOverCapacityIsCountedAndNothingMoreIsPlacedThere) {
   EXPECT_EQ(engine.place(request(1, 0), 1, out), 0U);
   engine.release(NodeId{1}, {3000, 1024, 0}, 0);
   EXPECT_EQ(engine.place(request(2000, 4096), 1, out), 1U);
+}
+
+TEST(Engine, EachPolicyHasItsOwnWay) {
+  const auto where = [](std::string_view name) {
+    Engine engine(*find_policy(name));
+    open_node(engine, 1, {8000, 8192, 0});
+    open_node(engine, 2, {4000, 8192, 0});
+    open_node(engine, 3, {16000, 8192, 0});
+    std::vector<Placed> out;
+    EXPECT_EQ(engine.place(request(2000, 512), 5, out), 5U);
+    std::string nodes;
+    for (const Placed& p : out) nodes += std::to_string(p.node.value);
+    return nodes;
+  };
+  EXPECT_EQ(where("binpack"), "22111");
+  EXPECT_EQ(where("spread"), "33331");
+  EXPECT_EQ(where("first-fit"), "11112");
+  EXPECT_EQ(find_policy("random"), nullptr);
 }
 
 TEST(Engine, MoreSetsOfFeaturesThanItKeepsApartAreStillToldApart) {

@@ -234,7 +234,7 @@ INSTANTIATE_TEST_SUITE_P(
                     BadSpec{"name", [](JobSpec& s) { s.name = "a\nb"; }, "name"},
                     BadSpec{"time", [](JobSpec& s) { s.time_limit_ms = -1; }, "time"},
                     BadSpec{"command", [](JobSpec& s) { s.launch.clear(); }, "command"}),
-    [](const auto& info) { return std::string(info.param.name); });
+    [](const auto& chosen) { return std::string(chosen.param.name); });
 
 TEST(Core, ARepeatedSubmissionFindsTheFirst) {
   Harness h;

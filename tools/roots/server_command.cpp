@@ -39,7 +39,7 @@ constexpr const char* kExamples =
     "  berth server --advertise head.example.org:7117   what the join line should name";
 
 struct Options {
-  std::string config, data, socket, listen, advertise, lost_after, heartbeat;
+  std::string config, data, socket, listen, advertise, lost_after, heartbeat, placement;
   bool verbose = false;
 };
 
@@ -67,6 +67,11 @@ state::Status gather(const Options& options, ServerConfig& config) {
   if (auto set = duration(options.lost_after, "--node-lost-after", server.core.node_lost_after_ms); !set) return set;
   if (auto set = duration(options.heartbeat, "--heartbeat", server.core.heartbeat_ms); !set) return set;
   if (auto good = check_heartbeat(server.core.heartbeat_ms, "--heartbeat"); !good) return good;
+  if (!options.placement.empty()) {
+    auto policy = parse_placement(options.placement, "--placement");
+    if (!policy) return policy.error();
+    server.core.placement = *policy;
+  }
   server.data_directory = absolute_path(server.data_directory);
   server.unix_socket = absolute_path(server.unix_socket);
   if (server.listen == "none") server.listen.clear();
@@ -149,6 +154,10 @@ void add_server_command(CLI::App& app, Context& context) {
       ->type_name("TIME");
   command->add_option("--heartbeat", options->heartbeat, "how often nodes say that they are there (default: 5s)")
       ->type_name("TIME");
+  command
+      ->add_option("--placement", options->placement,
+                   "which node a pod gets: binpack (the default), spread or first-fit")
+      ->type_name("POLICY");
   command->add_flag("-v,--verbose", options->verbose, "log more");
   on_run(command, context, [options] { return run(*options); });
 }

@@ -10,6 +10,7 @@
 #include <yaml-cpp/yaml.h>
 
 #include "state/units.h"
+#include "tools/cli/text.h"
 
 namespace berth::tools {
 
@@ -167,6 +168,12 @@ const Setters& setters() {
       {"socket", text_key("socket", [](ServerConfig& c) -> std::string& { return c.server.unix_socket; })},
       {"listen", text_key("listen", [](ServerConfig& c) -> std::string& { return c.server.listen; })},
       {"advertise", text_key("advertise", [](ServerConfig& c) -> std::string& { return c.advertise; })},
+      {"placement",
+       [](const YAML::Node& node, ServerConfig& config) {
+         return parsed_of<const placement::Policy*>(
+             node, "placement", [](const std::string& text) { return parse_placement(text, "placement"); },
+             config.server.core.placement);
+       }},
       {"cluster", text_key("cluster", [](ServerConfig& c) -> std::string& { return c.server.core.cluster_name; })},
       {"node_lost_after", duration_key("node_lost_after", &Core::node_lost_after_ms)},
       {"heartbeat", heartbeat_of},
@@ -185,6 +192,13 @@ const Setters& setters() {
 }
 
 }  // namespace
+
+Result<const placement::Policy*> parse_placement(const std::string& name, const std::string& field) {
+  if (const placement::Policy* policy = placement::find_policy(name)) return policy;
+  std::vector<std::string> names;
+  for (const placement::Policy& policy : placement::policies()) names.emplace_back(policy.name);
+  return state::invalid(field, "there is no policy '" + printable(name) + "'; accepted: " + join(names, ", "));
+}
 
 Status check_heartbeat(std::int64_t ms, const std::string& field) {
   if (ms >= kHeartbeatMsMin && ms <= kHeartbeatMsMax) return Unit{};

@@ -6,6 +6,7 @@
 #include <string>
 
 #include "api/server/server.h"
+#include "placement/policy.h"
 #include "state/result.h"
 
 namespace berth::tools {
@@ -15,6 +16,8 @@ struct ServerConfig {
   std::string advertise;  // what the join line names instead of the address that listens
 };
 
+// How the core chooses nodes, by name.
+state::Result<const placement::Policy*> parse_placement(const std::string& name, const std::string& field);
 // An agent says so often that it is there. Too seldom or too often is refused.
 state::Status check_heartbeat(std::int64_t ms, const std::string& field);
 
