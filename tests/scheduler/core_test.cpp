@@ -1,5 +1,6 @@
 // Jobs, arrays, gangs, queue order, cancellation, refusals.
 #include <gtest/gtest.h>
+#include <set>
 
 #include "tests/scheduler/harness.h"
 
@@ -32,6 +33,20 @@ TEST(Core, JobsWaitForANodeAndStartWhenItJoins) {
   EXPECT_EQ(h.ask_for<JobPage>(ListJobsRequest{}).rows[0].reason, "no node has joined yet");
   h.join("n1");
   EXPECT_EQ(h.state_of(id), PodState::kBound);
+}
+
+TEST(Core, ThePolicyDecidesWhichNodeAJobGets) {
+  for (const auto& [policy, nodes] : {std::pair{"binpack", 1U}, std::pair{"first-fit", 1U}, std::pair{"spread", 3U}}) {
+    CoreOptions options;
+    options.placement = placement::find_policy(policy);
+    ASSERT_NE(options.placement, nullptr);
+    Harness h(options);
+    for (const char* name : {"n1", "n2", "n3"}) h.join(name);
+    for (int i = 0; i < 3; ++i) h.submit(single());
+    std::set<NodeId> used;
+    for (const auto& [ref, pod] : h.cluster().live_pods()) used.insert(pod.node);
+    EXPECT_EQ(used.size(), nodes) << policy;
+  }
 }
 
 TEST(Core, HigherPriorityRunsFirstThenTheOlderJob) {
