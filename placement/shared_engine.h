@@ -5,7 +5,7 @@
 // A pod goes to the best node of the worker's part, exactly as Engine would choose among those; if none has room, to
 // the best of all others, found by the blocks' summaries. So with one worker the answer is the true best, and with
 // several the best of a part drawn block by block. A claim that loses a race corrects the index and looks again: each
-// loss is another worker's success.
+// loss is another worker's success, or an offer that is just being cut.
 //
 // A pod is refused only after a pass over all blocks that found no room while nothing was given back; after
 // kPassesMax passes in which something was, it is refused as well.
