@@ -61,7 +61,7 @@ struct Live {
 // What a placer of any make is filled with.
 struct World {
   std::vector<NodeKind> nodes;
-  std::vector<Live> live;
+  placement::HugeVector<Live> live;
   std::uint64_t cpu = 0, mem = 0, used_cpu = 0, used_mem = 0;
   double full() const {
     return std::max(static_cast<double>(used_cpu) / static_cast<double>(cpu),

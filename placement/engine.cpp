@@ -128,6 +128,7 @@ void Engine::settle() {
 }
 
 std::size_t Engine::find_best(const Request& request) {
+  index_.prefetch(request);  // comes while the index is settled
   settle();
   struct Wish {
     const Engine* engine;
@@ -174,46 +175,56 @@ void Engine::give(std::size_t slot, const Resources& resources, std::uint64_t gp
   free_[slot].gpu_mask |= gpu_mask & free_[slot].gpus_offered;
 }
 
-void Engine::claim_equal(std::size_t slot, const Resources& wanted, std::uint32_t count, std::vector<Placed>& out) {
-  reindex(slot, [&] {
-    for (std::uint32_t i = 0; i < count; ++i) {
-      const std::uint64_t gpus = wanted.gpus == 0 ? 0 : pick_gpus(slot, wanted.gpus);
-      take(slot, wanted, gpus);
-      out.push_back({id_of(slot), gpus});
-    }
-  });
+void Engine::take_equal(std::size_t slot, const Resources& wanted, std::uint32_t count, std::vector<Placed>& out) {
+  Free& free = free_[slot];
+  const auto n = static_cast<std::int32_t>(count);
+  free.cpu_milli -= cpu_of(wanted) * n;
+  free.mem_mib -= mem_of(wanted) * n;
+  for (std::uint32_t i = 0; i < count; ++i) {
+    const std::uint64_t gpus = wanted.gpus == 0 ? 0 : pick_gpus(slot, wanted.gpus);
+    free.gpu_mask &= ~gpus;
+    out.push_back({id_of(slot), gpus});
+  }
 }
 
 std::uint32_t Engine::place(const Request& request, std::uint32_t count, std::vector<Placed>& out) {
+  if (count >= kStreamFrom && policy_->stays_best) return place_many(request, count, count, out);
   std::uint32_t placed = 0;
   while (placed < count) {
     const std::size_t slot = find_best(request);
     if (slot == kNoSlot) break;
     const std::uint32_t here = policy_->stays_best ? std::min(room_for(slot, request.resources), count - placed) : 1;
-    claim_equal(slot, request.resources, here, out);
+    reindex(slot, [&] { take_equal(slot, request.resources, here, out); });
     placed += here;
   }
   return placed;
 }
 
+// One search for all: the nodes best first, each given as many as it holds, `each` at most, before the next. The index
+// is brought up to date afterwards.
+std::uint32_t Engine::place_many(const Request& request, std::uint32_t count, std::uint32_t each,
+                                 std::vector<Placed>& out) {
+  settle();
+  index_.stream(request, stream_);
+  filled_.clear();
+  std::uint32_t placed = 0;
+  while (placed < count) {
+    const std::size_t slot = stream_.next();
+    if (slot == kNoSlot) break;
+    const std::uint32_t here = std::min({room_for(slot, request.resources), each, count - placed});
+    if (here == 0 || (!request.features.empty() && !offers_[slot].has(request.features))) continue;
+    filled_.push_back({static_cast<std::uint32_t>(slot), free_[slot].amounts()});
+    take_equal(slot, request.resources, here, out);
+    if (request.resources.gpus != 0) free_[slot].gpus = static_cast<std::uint8_t>(std::popcount(free_[slot].gpu_mask));
+    placed += here;
+  }
+  for (const Filled& was : filled_) index_.change(free_[was.slot].kind, was.slot, was.from, free_[was.slot].amounts());
+  return placed;
+}
+
 bool Engine::place_gang(const Request& request, std::uint32_t count, bool distinct, std::vector<Placed>& out) {
   const std::size_t before = out.size();
-  std::uint32_t placed = 0;
-  if (!distinct) {
-    placed = place(request, count, out);
-  } else {
-    // A node that has its pod stays out of the index until the others have theirs.
-    for (; placed < count; ++placed) {
-      const std::size_t slot = find_best(request);
-      if (slot == kNoSlot) break;
-      unindex(slot);
-      const std::uint64_t gpus = pick_gpus(slot, request.resources.gpus);
-      take(slot, request.resources, gpus);
-      out.push_back({id_of(slot), gpus});
-    }
-    for (std::size_t i = before; i < out.size(); ++i) index(slot_of(out[i].node));
-  }
-  if (placed == count) return true;
+  if ((distinct ? place_many(request, count, 1, out) : place(request, count, out)) == count) return true;
   for (std::size_t i = before; i < out.size(); ++i) release(out[i].node, request.resources, out[i].gpu_mask);
   out.resize(before);
   return false;

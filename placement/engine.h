@@ -12,6 +12,7 @@
 #include <string>
 #include <vector>
 
+#include "placement/huge_memory.h"
 #include "placement/node_index.h"
 #include "state/ids.h"
 #include "state/resources.h"
@@ -60,6 +61,8 @@ class Engine {
   // Claims a given place without a search, at recovery or adoption: what runs there runs there, even over capacity.
   void claim(state::NodeId id, const state::Resources& resources, std::uint64_t gpu_mask);
   void release(state::NodeId id, const state::Resources& resources, std::uint64_t gpu_mask);
+  // Asks for the memory of a node that is released on soon: for whoever has several ends at hand.
+  void release_soon(state::NodeId id) const { __builtin_prefetch(&free_[id.value - 1]); }
 
   // Keeps every node that could ever hold the request from all placements until drop_holds(): so that a pod that has
   // waited too long is not overtaken for ever.
@@ -107,17 +110,26 @@ class Engine {
   void take(std::size_t slot, const state::Resources& resources, std::uint64_t gpu_mask);
   void give(std::size_t slot, const state::Resources& resources, std::uint64_t gpu_mask);
   std::uint64_t pick_gpus(std::size_t slot, std::uint32_t count) const;
-  void claim_equal(std::size_t slot, const state::Resources& wanted, std::uint32_t count, std::vector<Placed>& out);
+  std::uint32_t place_many(const state::Request& request, std::uint32_t count, std::uint32_t each,
+                           std::vector<Placed>& out);
+  void take_equal(std::size_t slot, const state::Resources& wanted, std::uint32_t count, std::vector<Placed>& out);
   std::string nearest_miss(const state::Request& request) const;
 
   std::uint32_t node_count_ = 0;
   std::uint64_t offers_version_ = 0;
   std::vector<std::size_t> held_;
   // Dense by NodeId - 1.
-  std::vector<Free> free_;
+  HugeVector<Free> free_;
   std::vector<Offer> offers_;
   const Policy* policy_;
   NodeIndex index_;
+  static constexpr std::uint32_t kStreamFrom = 8;  // pods; for fewer, that many searches cost less
+  struct Filled {
+    std::uint32_t slot;
+    Amounts from;
+  };
+  NodeIndex::Stream stream_;      // place_many()'s
+  std::vector<Filled> filled_;
   std::size_t changed_slot_ = kNoSlot;  // a node whose latest changes the index does not know yet
   Amounts changed_from_;                // what it is there as
 };

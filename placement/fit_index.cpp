@@ -10,6 +10,8 @@
 #include <emmintrin.h>
 #endif
 
+#include "placement/huge_memory.h"
+
 namespace berth::placement {
 
 namespace {
@@ -122,6 +124,7 @@ struct FitIndex::Leaf {
   }
   void prefetch_slots() const {
     for (std::size_t i = 0; i < kWidth; i += 16) __builtin_prefetch(slot.data() + i);
+    for (std::size_t i = 0; i < kWidth; i += 16) __builtin_prefetch(left.data() + i);
     __builtin_prefetch(&count);
   }
   void insert(const FitEntry& entry) { set(count++, entry); }
@@ -151,13 +154,14 @@ struct FitIndex::Leaf {
 struct FitIndex::Chunk {
   alignas(64) Column max_cpu, max_mem;
   std::array<std::uint64_t, kWidth> first_key;
-  std::array<std::unique_ptr<Leaf>, kWidth> leaves;
+  std::array<Leaf*, kWidth> leaves;
   std::size_t count = 0;
 
   Chunk() {
     max_cpu.fill(kNothing);
     max_mem.fill(kNothing);
     first_key.fill(kNone);
+    leaves.fill(nullptr);
   }
   std::size_t leaf_of(std::uint64_t key) const { return place_among(first_key.data(), count, key); }
   void make_room(std::size_t at) {
@@ -165,7 +169,6 @@ struct FitIndex::Chunk {
     ++count;
   }
   void remove(std::size_t at) {
-    leaves[at].reset();
     for (std::size_t i = at; i + 1 < count; ++i) move(i + 1, i);
     --count;
     max_cpu[count] = max_mem[count] = kNothing;
@@ -175,7 +178,7 @@ struct FitIndex::Chunk {
     max_cpu[to] = max_cpu[from];
     max_mem[to] = max_mem[from];
     first_key[to] = first_key[from];
-    leaves[to] = std::move(leaves[from]);
+    leaves[to] = leaves[from];
   }
   void tighten(std::size_t i) {
     max_cpu[i] = largest(leaves[i]->cpu);
@@ -190,21 +193,23 @@ struct FitIndex::Search {
   const void* context;
 };
 
-// An index that never had a node is nothing but its bounds.
-FitIndex::FitIndex() = default;
+struct FitMemory::Pools {
+  HugePool<FitIndex::Leaf> leaves;
+  HugePool<FitIndex::Chunk> chunks;
+};
+FitMemory::FitMemory() : pools_(std::make_unique<Pools>()) {}
+FitMemory::~FitMemory() = default;
 
+// An index that never had a node is nothing but its bounds.
 void FitIndex::begin() {
   first_key_.push_back(0);
   max_cpu_.push_back(kNothing);
   max_mem_.push_back(kNothing);
-  chunks_.push_back(std::make_unique<Chunk>());
-  chunks_[0]->leaves[0] = std::make_unique<Leaf>();
+  chunks_.push_back(memory_->chunks.make());
+  chunks_[0]->leaves[0] = memory_->leaves.make();
   chunks_[0]->first_key[0] = 0;
   chunks_[0]->count = 1;
 }
-FitIndex::~FitIndex() = default;
-FitIndex::FitIndex(FitIndex&&) noexcept = default;
-FitIndex& FitIndex::operator=(FitIndex&&) noexcept = default;
 
 std::size_t FitIndex::chunk_of(std::uint64_t key) const {
   return place_among(first_key_.data(), first_key_.size(), key);
@@ -268,6 +273,7 @@ void FitIndex::merge_leaf(std::size_t at, std::size_t which) {
     next.move_all(leaf);
     chunk.max_cpu[which] = std::max(chunk.max_cpu[which], chunk.max_cpu[which + 1]);
     chunk.max_mem[which] = std::max(chunk.max_mem[which], chunk.max_mem[which + 1]);
+    memory_->leaves.drop(&next);
     chunk.remove(which + 1);
   }
   if (chunk.count <= kSparse) merge_chunk(at);
@@ -282,8 +288,9 @@ void FitIndex::merge_chunk(std::size_t at) {
     chunk.max_cpu[to] = next.max_cpu[i];
     chunk.max_mem[to] = next.max_mem[i];
     chunk.first_key[to] = next.first_key[i];
-    chunk.leaves[to] = std::move(next.leaves[i]);
+    chunk.leaves[to] = next.leaves[i];
   }
+  memory_->chunks.drop(&next);
   max_cpu_[at] = std::max(max_cpu_[at], max_cpu_[at + 1]);
   max_mem_[at] = std::max(max_mem_[at], max_mem_[at + 1]);
   const auto gone = static_cast<std::ptrdiff_t>(at + 1);
@@ -302,7 +309,7 @@ void FitIndex::split_leaf(std::size_t at, std::size_t which) {
   }
   Chunk& chunk = *chunks_[at];
   chunk.make_room(which + 1);
-  chunk.leaves[which + 1] = std::make_unique<Leaf>();
+  chunk.leaves[which + 1] = memory_->leaves.make();
   chunk.first_key[which + 1] = chunk.leaves[which]->split(*chunk.leaves[which + 1]);
   chunk.tighten(which);
   chunk.tighten(which + 1);
@@ -310,14 +317,14 @@ void FitIndex::split_leaf(std::size_t at, std::size_t which) {
 
 void FitIndex::split_chunk(std::size_t at) {
   constexpr std::size_t kHalf = kWidth / 2;
-  auto upper = std::make_unique<Chunk>();
+  Chunk* upper = memory_->chunks.make();
   Chunk& lower = *chunks_[at];
   for (std::size_t i = kHalf; i < kWidth; ++i) {
     const std::size_t to = i - kHalf;
     upper->max_cpu[to] = std::exchange(lower.max_cpu[i], kNothing);
     upper->max_mem[to] = std::exchange(lower.max_mem[i], kNothing);
     upper->first_key[to] = std::exchange(lower.first_key[i], kNone);
-    upper->leaves[to] = std::move(lower.leaves[i]);
+    upper->leaves[to] = lower.leaves[i];
   }
   lower.count = upper->count = kHalf;
   const auto after = static_cast<std::ptrdiff_t>(at + 1);
@@ -326,7 +333,7 @@ void FitIndex::split_chunk(std::size_t at) {
   max_mem_[at] = largest(lower.max_mem);
   max_cpu_.insert(max_cpu_.begin() + after, largest(upper->max_cpu));
   max_mem_.insert(max_mem_.begin() + after, largest(upper->max_mem));
-  chunks_.insert(chunks_.begin() + after, std::move(upper));
+  chunks_.insert(chunks_.begin() + after, upper);
 }
 
 void FitIndex::prefetch(const FitDemand& demand) const {
@@ -380,6 +387,38 @@ std::uint64_t FitIndex::least_accepted(const Leaf& leaf, std::uint64_t fits, con
     fits ^= std::uint64_t{1} << leaf.place_of(slot);
   }
   return kNone;
+}
+
+FitIndex::Cursor::Cursor(const FitIndex& index, const FitDemand& demand) : index_(&index), demand_(demand) {
+  const std::uint64_t start = FitEntry{demand.left_min, 0, 0, 0}.key();
+  chunk_ = index.chunk_of(start);
+  leaf_ = index.chunks_[chunk_]->leaf_of(start);
+}
+
+std::uint64_t FitIndex::Cursor::next() {
+  while (at_ == count_) {
+    if (!fill()) return kNone;
+  }
+  return keys_[at_++];
+}
+
+bool FitIndex::Cursor::fill() {
+  for (; chunk_ < index_->chunks_.size(); ++chunk_, leaf_ = 0) {
+    if (index_->max_cpu_[chunk_] < demand_.cpu || index_->max_mem_[chunk_] < demand_.mem) continue;
+    const Chunk& chunk = *index_->chunks_[chunk_];
+    for (; leaf_ < chunk.count; ++leaf_) {
+      if (chunk.max_cpu[leaf_] < demand_.cpu || chunk.max_mem[leaf_] < demand_.mem) continue;
+      const Leaf& leaf = *chunk.leaves[leaf_];
+      std::uint64_t fits = fitting(leaf.cpu, leaf.mem, demand_.cpu, demand_.mem);
+      if (fits == 0) continue;
+      at_ = count_ = 0;
+      for (; fits != 0; fits &= fits - 1) keys_[count_++] = leaf.key(lowest_bit(fits));
+      std::sort(keys_.begin(), keys_.begin() + count_);
+      ++leaf_;
+      return true;
+    }
+  }
+  return false;
 }
 
 bool FitIndex::holds(const FitEntry& entry) const {

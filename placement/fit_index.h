@@ -9,6 +9,7 @@
 // a split.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -45,12 +46,21 @@ struct FitDemand {
   std::int32_t left_min = 0;      // no node with less left can hold it
 };
 
+// Where the leaves of several indexes lie; outlives them.
+class FitMemory {
+ public:
+  FitMemory();
+  ~FitMemory();
+
+ private:
+  friend class FitIndex;
+  struct Pools;
+  std::unique_ptr<Pools> pools_;
+};
+
 class FitIndex {
  public:
-  FitIndex();
-  ~FitIndex();
-  FitIndex(FitIndex&&) noexcept;
-  FitIndex& operator=(FitIndex&&) noexcept;
+  explicit FitIndex(FitMemory& memory) : memory_(memory.pools_.get()) {}
 
   static constexpr std::int16_t kNothing = -1;  // holds no pod
 
@@ -78,6 +88,21 @@ class FitIndex {
   static constexpr std::uint64_t kNone = ~0ULL;
   std::uint64_t find(const FitDemand& demand, std::uint64_t limit, Accept accept, const void* context);
 
+  // All that may hold a demand, in order, while nothing is changed.
+  class Cursor {
+   public:
+    Cursor(const FitIndex& index, const FitDemand& demand);
+    std::uint64_t next();  // its key, or kNone
+
+   private:
+    bool fill();  // keys_ from the next leaf that has any
+    const FitIndex* index_;
+    FitDemand demand_;
+    std::size_t chunk_, leaf_;
+    std::uint32_t count_ = 0, at_ = 0;
+    std::array<std::uint64_t, 64> keys_;
+  };
+
   bool holds(const FitEntry& entry) const;
   // "" or what is wrong with the structure itself. For tests.
   std::string check() const;
@@ -96,12 +121,14 @@ class FitIndex {
   std::uint64_t find_in_chunk(std::size_t chunk, std::size_t from_leaf, const Search& search);
   static std::uint64_t least_accepted(const Leaf& leaf, std::uint64_t fits, const Search& search);
 
+  friend class FitMemory;
+  FitMemory::Pools* memory_;
   std::size_t size_ = 0;
   std::int16_t most_cpu_ = kNothing, most_mem_ = kNothing;  // over all chunks
   // By chunk, in order: the least key that belongs there, and the largest amounts in it.
   std::vector<std::uint64_t> first_key_;
   std::vector<std::int16_t> max_cpu_, max_mem_;
-  std::vector<std::unique_ptr<Chunk>> chunks_;
+  std::vector<Chunk*> chunks_;
 };
 
 }  // namespace berth::placement

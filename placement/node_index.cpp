@@ -53,7 +53,7 @@ std::uint16_t NodeIndex::kind_for(const std::vector<std::string>& features, std:
   }
   // All the levels that the node can be on, now: change() must not see them move.
   auto& levels = kinds_[number].by_free_gpus;
-  levels.resize(std::max<std::size_t>(levels.size(), gpus_offered + 1U));
+  while (levels.size() <= gpus_offered) levels.emplace_back(memory_);
   return static_cast<std::uint16_t>(number);
 }
 
@@ -139,25 +139,43 @@ std::int32_t NodeIndex::least_key(std::int64_t left, std::uint32_t gpus) const {
   return static_cast<std::int32_t>(std::min(policy_->least_key(left + std::int64_t{gpus} * kGpuWorthMilli), kLeftMax));
 }
 
-std::size_t NodeIndex::find_best(const Request& request, FitIndex::Accept fits, const void* context) {
-  const Resources& wanted = request.resources;
-  if (wanted.cpu_milli > kAmountMax || wanted.mem_mib > kAmountMax || wanted.gpus > state::kMaxGpus) return kNoSlot;
-  const Amounts amounts = amounts_of(wanted);
-  const FitDemand demand{rounded_cpu(amounts.cpu_milli), rounded_mem(amounts.mem_mib), 0};
-  Bounds least;
-  for (std::uint32_t ratio = 0; ratio < kRatios; ++ratio) least[ratio] = least_left(amounts, ratio, kRatios);
-  const auto nearest = static_cast<std::size_t>(std::min_element(least.begin(), least.end()) - least.begin());
+namespace {
 
-  prefetch(request, demand, least, nearest);
-  // Rounded amounts nearly always tell; only if they did not is every candidate looked at, which costs a cache miss
-  // each.
-  const std::size_t best = search(request, demand, least, nearest, false, fits, context);
-  if (best == kNoSlot || fits(context, static_cast<std::uint32_t>(best))) return best;
-  return search(request, demand, least, nearest, true, fits, context);
+bool within_amounts(const Resources& wanted) {
+  return wanted.cpu_milli <= kAmountMax && wanted.mem_mib <= kAmountMax && wanted.gpus <= state::kMaxGpus;
 }
 
-std::size_t NodeIndex::search(const Request& request, FitDemand demand, const Bounds& least, std::size_t nearest,
-                              bool exact, FitIndex::Accept fits, const void* context) {
+}  // namespace
+
+struct NodeIndex::Search {
+  FitDemand demand;
+  Bounds least;
+  std::size_t nearest;
+};
+
+NodeIndex::Search NodeIndex::search_for(const Resources& wanted) {
+  const Amounts amounts = amounts_of(wanted);
+  Search search{{rounded_cpu(amounts.cpu_milli), rounded_mem(amounts.mem_mib), 0}, {}, 0};
+  for (std::uint32_t ratio = 0; ratio < kRatios; ++ratio) search.least[ratio] = least_left(amounts, ratio, kRatios);
+  search.nearest =
+      static_cast<std::size_t>(std::min_element(search.least.begin(), search.least.end()) - search.least.begin());
+  return search;
+}
+
+std::size_t NodeIndex::find_best(const Request& request, FitIndex::Accept fits, const void* context) {
+  if (!within_amounts(request.resources)) return kNoSlot;
+  const Search search = search_for(request.resources);
+  // Rounded amounts nearly always tell; only if they did not is every candidate looked at, which costs a cache miss
+  // each.
+  const std::size_t best = find(request, search, false, fits, context);
+  if (best == kNoSlot || fits(context, static_cast<std::uint32_t>(best))) return best;
+  return find(request, search, true, fits, context);
+}
+
+std::size_t NodeIndex::find(const Request& request, const Search& search, bool exact, FitIndex::Accept fits,
+                            const void* context) {
+  const auto& [wanted, least, nearest] = search;
+  FitDemand demand = wanted;
   std::int64_t limit_key = std::numeric_limits<std::int64_t>::max();  // of the best so far
   std::uint64_t limit = FitIndex::kNone;
   std::size_t best = kNoSlot;
@@ -189,7 +207,9 @@ std::size_t NodeIndex::search(const Request& request, FitDemand demand, const Bo
   return best;
 }
 
-void NodeIndex::prefetch(const Request& request, FitDemand demand, const Bounds& least, std::size_t nearest) {
+void NodeIndex::prefetch(const Request& request) {
+  const auto [wanted, least, nearest] = search_for(request.resources);
+  FitDemand demand = wanted;
   // In a large cluster a search is all cache misses: they are asked for together, as far as it is likely to go.
   const std::uint32_t ahead = size_ < kNodesInCache ? 1 : 2;
   for (const std::uint16_t number : kinds_with(request.features)) {
@@ -204,6 +224,49 @@ void NodeIndex::prefetch(const Request& request, FitDemand demand, const Bounds&
       }
     }
   }
+}
+
+void NodeIndex::stream(const Request& request, Stream& out) {
+  out.sources_.clear();
+  out.cursors_.clear();
+  if (!within_amounts(request.resources)) return;
+  const auto [wanted, least, nearest] = search_for(request.resources);
+  for (const std::uint16_t number : kinds_with(request.features)) {
+    auto& levels = kinds_[number].by_free_gpus;
+    for (std::uint32_t gpus = request.resources.gpus; gpus < levels.size(); ++gpus) {
+      for (std::size_t ratio = 0; ratio < kRatios; ++ratio) {
+        const FitIndex& index = levels[gpus].by_ratio[ratio];
+        FitDemand demand = wanted;
+        if (!index.may_hold(demand)) continue;
+        demand.left_min = least_key(least[ratio], gpus);
+        out.sources_.push_back({FitEntry{demand.left_min, 0, 0, 0}.key(), true, 0, &index, demand});
+      }
+    }
+  }
+  std::make_heap(out.sources_.begin(), out.sources_.end(), Stream::later);
+}
+
+// A source is looked into when no other can have a better one.
+std::size_t NodeIndex::Stream::next() {
+  while (!sources_.empty()) {
+    std::pop_heap(sources_.begin(), sources_.end(), later);
+    Source& source = sources_.back();
+    const std::uint64_t key = source.key;
+    const bool bound = source.bound;
+    if (bound) {
+      source.cursor = static_cast<std::uint32_t>(cursors_.size());
+      cursors_.emplace_back(*source.index, source.demand);
+      source.bound = false;
+    }
+    source.key = cursors_[source.cursor].next();
+    if (source.key == FitIndex::kNone) {
+      sources_.pop_back();
+    } else {
+      std::push_heap(sources_.begin(), sources_.end(), later);
+    }
+    if (!bound) return FitEntry::slot_of(key);
+  }
+  return kNoSlot;
 }
 
 }  // namespace berth::placement

@@ -44,6 +44,29 @@ class NodeIndex {
   // Of the nodes that can take the pod, the one with the policy's least key, ties by slot; kNoSlot if there is none.
   // fits(context, slot) looks at a node exactly, its features as well.
   std::size_t find_best(const state::Request& request, FitIndex::Accept fits, const void* context);
+  // Asks for the memory that find_best() is likely to look at, so that it comes while something else is done.
+  void prefetch(const state::Request& request);
+
+  // All that may take the pod, best first, while nothing is changed: what find_best() would say if each went once it
+  // was said. The caller looks at each exactly, its features as well.
+  class Stream {
+   public:
+    std::size_t next();  // kNoSlot: that was all
+
+   private:
+    friend class NodeIndex;
+    struct Source {
+      std::uint64_t key;  // of the next, or a bound
+      bool bound;
+      std::uint32_t cursor;
+      const FitIndex* index;
+      FitDemand demand;
+    };
+    static bool later(const Source& a, const Source& b) { return a.key > b.key; }
+    std::vector<Source> sources_;  // a heap, the least key first
+    std::vector<FitIndex::Cursor> cursors_;
+  };
+  void stream(const state::Request& request, Stream& out);
 
   std::size_t size() const { return size_; }
   std::string check() const;  // "" or what is wrong; for tests
@@ -53,6 +76,7 @@ class NodeIndex {
   static constexpr std::uint32_t kRatios = 2;
   struct Level {
     std::array<FitIndex, kRatios> by_ratio;
+    explicit Level(FitMemory& memory) : by_ratio{FitIndex(memory), FitIndex(memory)} {}
   };
   // The last kind is of all nodes that found no kind of their own; there each node's features are looked at.
   struct Kind {
@@ -66,15 +90,17 @@ class NodeIndex {
   const std::vector<std::uint16_t>& kinds_with(const std::vector<std::string>& features);
   static std::uint32_t ratio_of(const Amounts& amounts);
   FitIndex& index_of(std::uint16_t kind, const Amounts& amounts);
-  void prefetch(const state::Request& request, FitDemand demand, const Bounds& least, std::size_t nearest);
-  std::size_t search(const state::Request& request, FitDemand demand, const Bounds& least, std::size_t nearest,
-                     bool exact, FitIndex::Accept fits, const void* context);
+  struct Search;
+  static Search search_for(const state::Resources& wanted);
+  std::size_t find(const state::Request& request, const Search& search, bool exact, FitIndex::Accept fits,
+                   const void* context);
 
   FitEntry entry_of(std::uint32_t slot, const Amounts& amounts) const;
   std::int32_t least_key(std::int64_t left, std::uint32_t gpus) const;
 
   const Policy* policy_;
   std::size_t size_ = 0;
+  FitMemory memory_;
   std::vector<Kind> kinds_;
   std::map<std::vector<std::string>, std::vector<std::uint16_t>> kinds_with_;  // what kinds_with() has worked out
 };

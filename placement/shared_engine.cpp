@@ -104,6 +104,7 @@ void SharedEngine::changed_by(std::uint32_t worker, std::uint32_t slot) {
 
 std::optional<SharedEngine::Place> SharedEngine::place(std::uint32_t number, const Request& request) {
   Worker& worker = workers_[number];
+  worker.index.prefetch(request);
   read_inbox(number);
   struct Wish {
     const SharedEngine* engine;

@@ -240,6 +240,34 @@ TEST(WireCodec, AFrameMayLieAtAnyAddress) {
   }
 }
 
+// The verifier accepts a list whose items lie where their type must not.
+TEST(WireCodec, AListThatLiesAskewIsRefused) {
+  state::WatchJobsRequest watch;
+  watch.jobs = {state::JobId{(1ULL << 32) | 1}, state::JobId{2}};
+  std::string frame = encode_frame({1, state::ClientRequest(watch)});
+  ASSERT_TRUE(decode_message(content(frame)));
+  const auto word = [&](std::size_t at) {
+    std::uint32_t value = 0;
+    std::memcpy(&value, frame.data() + at, sizeof value);
+    return value;
+  };
+  // The list's length, 2, stands before its first id. Pointed at 4 bytes further on, it is a list of 1, and verifies.
+  std::size_t list = 4;
+  while (list + 20 <= frame.size() && (word(list) != 2 || word(list + 4) != 1 || word(list + 8) != 1)) list += 4;
+  ASSERT_LE(list + 20, frame.size());
+  int moved = 0;
+  for (std::size_t at = 4; at < list; at += 4) {
+    if (at + word(at) != list) continue;
+    const std::uint32_t askew = word(at) + 4;
+    std::memcpy(frame.data() + at, &askew, sizeof askew);
+    ++moved;
+  }
+  ASSERT_EQ(moved, 1);
+  const auto back = decode_message(content(frame));
+  ASSERT_FALSE(back);
+  EXPECT_EQ(back.error().code, state::ErrorCode::kProtocol);
+}
+
 TEST(WireCodec, MessagesLargerThanAFrameAreRefusedByTheirSizeAlone) {
   state::LogChunk chunk;
   chunk.bytes.assign(kMaxFrameBytes, 'x');

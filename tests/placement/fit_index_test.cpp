@@ -11,7 +11,8 @@ namespace {
 class FitIndexAgainstMap : public testing::TestWithParam<unsigned> {
  protected:
   std::mt19937 dice{GetParam()};
-  FitIndex index;
+  FitMemory memory;
+  FitIndex index{memory};
   std::map<std::uint64_t, FitEntry> model;  // by key
   std::vector<FitEntry> entries;
 
