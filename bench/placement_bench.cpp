@@ -169,7 +169,8 @@ void mixed_pods(benchmark::State& bench) {
   std::uint64_t placed = 0, refused = 0, hash = 0;
   std::size_t turn = 0;
   const std::uint64_t used = world.used_cpu;
-  // Ends come in batches, so that the next ones are known: their records are asked for two turns ahead, their nodes one.
+  // Ends come in batches, so that the next ones are known: their records are asked for two turns ahead, their nodes
+  // one.
   std::size_t next = 0, after = 0;
   const auto one = [&]() -> std::uint32_t {
     if (world.used_cpu >= used) {

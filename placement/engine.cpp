@@ -8,6 +8,8 @@ namespace berth::placement {
 
 namespace {
 
+constexpr std::int64_t kFewNodes = 128;
+
 using state::NodeId;
 using state::Request;
 using state::Resources;
@@ -31,12 +33,20 @@ std::uint64_t times(std::uint64_t have, std::uint64_t want) {
 
 }  // namespace
 
-bool Engine::Offer::has(const std::vector<std::string>& wanted) const { return includes(features, wanted); }
-bool Engine::Offer::could_hold(const Request& request) const {
-  return present && within(request.resources, capacity) && has(request.features);
+bool Engine::has(std::size_t slot, const std::vector<std::string>& wanted) const {
+  return wanted.empty() || includes(constraints_.traits(slot).words, wanted);
+}
+bool Engine::could_hold(std::size_t slot, const Request& request) {
+  const Offer& offer = offers_[slot];
+  return offer.present && within(request.resources, offer.capacity) && has(slot, request.features) &&
+         (!constraints_.concern(request) || constraints_.met(slot, request));
+}
+bool Engine::is_empty(std::size_t slot) const {
+  const Resources& all = offers_[slot].capacity;
+  return free_[slot].cpu_milli == cpu_of(all) && free_[slot].mem_mib == mem_of(all) && offers_[slot].alone == 0;
 }
 
-void Engine::set_node(NodeId id, const Resources& capacity, const std::vector<std::string>& features) {
+void Engine::set_node(NodeId id, const Resources& capacity, Traits traits) {
   const std::size_t slot = slot_of(id);
   if (slot >= offers_.size()) {
     offers_.resize(slot + 1);
@@ -53,10 +63,10 @@ void Engine::set_node(NodeId id, const Resources& capacity, const std::vector<st
   free.mem_mib += mem_of(capacity) - mem_of(old);
   free.gpus_offered = mask_of(static_cast<std::uint32_t>(gpus_of(capacity)));
   free.gpu_mask = free.gpus_offered & ~claimed_gpus;
-  free.kind = index_.kind_for(features, static_cast<std::uint32_t>(gpus_of(capacity)));
+  free.kind = index_.kind_for(traits.words, static_cast<std::uint32_t>(gpus_of(capacity)));
   offer.present = true;
   offer.capacity = capacity;
-  offer.features = features;
+  constraints_.set_node(slot, std::move(traits));
   ++offers_version_;
   offer_changed(slot);
 }
@@ -82,6 +92,7 @@ void Engine::remove_node(NodeId id) {
   if (slot >= offers_.size() || !offers_[slot].present) return;
   unindex(slot);
   offers_[slot] = Offer{};
+  constraints_.remove_node(slot);
   free_[slot] = Free{};
   --node_count_;
   ++offers_version_;
@@ -127,7 +138,9 @@ void Engine::settle() {
   changed_slot_ = kNoSlot;
 }
 
-std::size_t Engine::find_best(const Request& request) {
+std::size_t Engine::find_best(const Request& request) { return find_best_in(request, {}); }
+
+std::size_t Engine::find_best_in(const Request& request, const MaskList& masks) {
   index_.prefetch(request);  // comes while the index is settled
   settle();
   struct Wish {
@@ -137,9 +150,37 @@ std::size_t Engine::find_best(const Request& request) {
   const FitIndex::Accept fits = [](const void* context, std::uint32_t slot) {
     const auto* of = static_cast<const Wish*>(context);
     return of->engine->free_[slot].amounts().hold(of->request->resources) &&
-           (of->request->features.empty() || of->engine->offers_[slot].has(of->request->features));
+           of->engine->has(slot, of->request->features);
   };
-  return index_.find_best(request, fits, &wish);
+  if (masks.empty() || masks.smallest().count() > kFewNodes) return index_.find_best(request, fits, &wish, masks);
+  // So few that each is looked at.
+  std::size_t best = kNoSlot;
+  std::int64_t least = 0;
+  const Mask& few = masks.smallest();
+  for (std::size_t word = 0, seen = 0; word < few.words() && seen < static_cast<std::size_t>(few.count()); ++word) {
+    for (std::uint64_t bits = few.word(word); bits != 0; bits &= bits - 1, ++seen) {
+      const std::size_t slot = word * 64 + static_cast<std::size_t>(std::countr_zero(bits));
+      if (!free_[slot].indexed || !masks.test(slot) || !fits(&wish, static_cast<std::uint32_t>(slot))) continue;
+      const std::int64_t key = policy_->key(free_[slot].amounts().left());
+      if (best != kNoSlot && key >= least) continue;
+      best = slot;
+      least = key;
+    }
+  }
+  return best;
+}
+
+// In the nodes that meet most of the wishes, those that matter most first.
+std::size_t Engine::find_best_of(const Request& request, const Constraints::Prepared& sets, const MaskList& also) {
+  const std::size_t wishes = sets.soft.size();
+  for (std::uint32_t met = 1U << wishes; met-- > 0;) {
+    MaskList masks = also;
+    for (std::size_t i = 0; i < wishes; ++i) {
+      if ((met >> (wishes - 1 - i) & 1U) != 0) masks.add(sets.soft[i]);
+    }
+    if (const std::size_t slot = find_best_in(request, masks); slot != kNoSlot) return slot;
+  }
+  return kNoSlot;
 }
 
 // ---- claims ---------------------------------------------------------------------------------------------------------
@@ -188,6 +229,7 @@ void Engine::take_equal(std::size_t slot, const Resources& wanted, std::uint32_t
 }
 
 std::uint32_t Engine::place(const Request& request, std::uint32_t count, std::vector<Placed>& out) {
+  if (constraints_.concern(request)) return place_constrained(request, count, false, out);
   if (count >= kStreamFrom && policy_->stays_best) return place_many(request, count, count, out);
   std::uint32_t placed = 0;
   while (placed < count) {
@@ -212,7 +254,7 @@ std::uint32_t Engine::place_many(const Request& request, std::uint32_t count, st
     const std::size_t slot = stream_.next();
     if (slot == kNoSlot) break;
     const std::uint32_t here = std::min({room_for(slot, request.resources), each, count - placed});
-    if (here == 0 || (!request.features.empty() && !offers_[slot].has(request.features))) continue;
+    if (here == 0 || !has(slot, request.features)) continue;
     filled_.push_back({static_cast<std::uint32_t>(slot), free_[slot].amounts()});
     take_equal(slot, request.resources, here, out);
     if (request.resources.gpus != 0) free_[slot].gpus = static_cast<std::uint8_t>(std::popcount(free_[slot].gpu_mask));
@@ -222,16 +264,103 @@ std::uint32_t Engine::place_many(const Request& request, std::uint32_t count, st
   return placed;
 }
 
+// With a search for each pod: what one takes may close nodes to the next.
+std::uint32_t Engine::place_constrained(const Request& request, std::uint32_t count, bool distinct,
+                                        std::vector<Placed>& out) {
+  Mask empty;
+  if (request.exclusive) {
+    for (std::size_t slot = 0; slot < offers_.size(); ++slot) {
+      if (free_[slot].indexed && is_empty(slot)) empty.set(slot, true);
+    }
+  }
+  std::uint32_t placed = 0;
+  while (placed < count) {
+    const Constraints::Prepared& sets = constraints_.prepare(request);
+    MaskList masks = sets.hard;
+    if (request.exclusive) masks.add(&empty);
+    if (distinct) masks.add(&unused_);
+    const std::size_t slot = find_best_of(request, sets, masks);
+    if (slot == kNoSlot) break;
+    const bool one = distinct || sets.moving || request.exclusive || !policy_->stays_best;
+    const std::uint32_t here = one ? 1 : std::min(room_for(slot, request.resources), count - placed);
+    reindex(slot, [&] { take_equal(slot, request.resources, here, out); });
+    for (std::uint32_t i = 0; i < here; ++i) came(slot, request);
+    if (request.exclusive) empty.set(slot, false);
+    if (distinct) unused_.set(slot, false);
+    placed += here;
+  }
+  return placed;
+}
+
+// A pod with constraints has come to the node.
+void Engine::came(std::size_t slot, const Request& request) {
+  constraints_.add(slot, request);
+  if (!request.exclusive) return;
+  ++offers_[slot].alone;
+  offer_changed(slot);
+}
+
 bool Engine::place_gang(const Request& request, std::uint32_t count, bool distinct, std::vector<Placed>& out) {
   const std::size_t before = out.size();
-  if ((distinct ? place_many(request, count, 1, out) : place(request, count, out)) == count) return true;
-  for (std::size_t i = before; i < out.size(); ++i) release(out[i].node, request.resources, out[i].gpu_mask);
+  bool all = false;
+  if (constraints_.concern(request)) {
+    unused_.clear();
+    if (distinct) {
+      for (std::size_t slot = 0; slot < offers_.size(); ++slot) unused_.set(slot, true);
+    }
+    all = place_parts(request, count, distinct, out);
+  } else {
+    all = (distinct ? place_many(request, count, 1, out) : place(request, count, out)) == count;
+  }
+  if (all) return true;
+  for (std::size_t i = before; i < out.size(); ++i) release(out[i].node, request, out[i].gpu_mask);
   out.resize(before);
   return false;
 }
 
+// A condition's [a*2&b*4]: so many of the pods on nodes of each. [a|b]: all on nodes of the same, the first that holds
+// them.
+bool Engine::place_parts(const Request& request, std::uint32_t count, bool distinct, std::vector<Placed>& out) {
+  const Constraints::Prepared& sets = constraints_.prepare(request);
+  if (sets.parts.empty()) return place_constrained(request, count, distinct, out) == count;
+  const auto parts = sets.parts;
+  const bool counted = sets.counted;
+  const std::size_t before = out.size();
+  Request part = request;
+  for (const auto& [text, pods] : parts) {
+    part.where = text;
+    const std::uint32_t wanted = counted ? pods : count;
+    if (place_constrained(part, wanted, distinct, out) == wanted) {
+      if (!counted || out.size() - before == count) return out.size() - before == count;
+      continue;
+    }
+    if (counted) return false;
+    for (std::size_t i = before; i < out.size(); ++i) {
+      release(out[i].node, request, out[i].gpu_mask);
+      if (distinct) unused_.set(slot_of(out[i].node), true);
+    }
+    out.resize(before);
+  }
+  return false;
+}
+
+void Engine::claim(NodeId id, const Request& request, std::uint64_t gpu_mask) {
+  claim(id, request.resources, gpu_mask);
+  if (!request.plain()) came(slot_of(id), request);
+}
+
 void Engine::claim(NodeId id, const Resources& resources, std::uint64_t gpu_mask) {
   reindex(slot_of(id), [&] { take(slot_of(id), resources, gpu_mask); });
+}
+
+void Engine::release(NodeId id, const Request& request, std::uint64_t gpu_mask) {
+  const std::size_t slot = slot_of(id);
+  release(id, request.resources, gpu_mask);
+  if (request.plain()) return;
+  constraints_.remove(slot, request);
+  if (!request.exclusive || offers_[slot].alone == 0) return;
+  --offers_[slot].alone;
+  offer_changed(slot);
 }
 
 void Engine::release(NodeId id, const Resources& resources, std::uint64_t gpu_mask) {
@@ -240,7 +369,7 @@ void Engine::release(NodeId id, const Resources& resources, std::uint64_t gpu_ma
 
 void Engine::hold_for(const Request& request) {
   for (std::size_t slot = 0; slot < offers_.size(); ++slot) {
-    if (offers_[slot].held || !offers_[slot].could_hold(request)) continue;
+    if (offers_[slot].held || !could_hold(slot, request)) continue;
     offers_[slot].held = true;
     offer_changed(slot);
     held_.push_back(slot);
@@ -255,21 +384,25 @@ void Engine::drop_holds() {
   held_.clear();
 }
 
-bool Engine::fits_now(NodeId id, const Request& request) const {
+bool Engine::fits_now(NodeId id, const Request& request) {
   const std::size_t slot = slot_of(id);
-  return slot < offers_.size() && offers_[slot].open() && free_[slot].amounts().hold(request.resources) &&
-         offers_[slot].has(request.features);
+  if (slot >= offers_.size() || !offers_[slot].open() || !free_[slot].amounts().hold(request.resources)) return false;
+  if (!has(slot, request.features)) return false;
+  if (!constraints_.concern(request)) return true;
+  return constraints_.prepare(request).hard.test(slot) && (!request.exclusive || is_empty(slot));
 }
 
-Potential Engine::potential(const Request& request) const {
+Potential Engine::potential(const Request& request) {
   Potential potential;
   const Resources& wanted = request.resources;
-  for (const Offer& offer : offers_) {
-    if (!offer.could_hold(request)) continue;
+  for (std::size_t slot = 0; slot < offers_.size(); ++slot) {
+    if (!could_hold(slot, request)) continue;
+    const Resources& capacity = offers_[slot].capacity;
     ++potential.nodes;
-    potential.pods +=
-        std::min({times(offer.capacity.cpu_milli, wanted.cpu_milli), times(offer.capacity.mem_mib, wanted.mem_mib),
-                  times(offer.capacity.gpus, wanted.gpus)});
+    potential.pods += request.exclusive
+                          ? 1
+                          : std::min({times(capacity.cpu_milli, wanted.cpu_milli),
+                                      times(capacity.mem_mib, wanted.mem_mib), times(capacity.gpus, wanted.gpus)});
   }
   return potential;
 }
@@ -284,6 +417,7 @@ Resources Engine::used(NodeId id) const {
 }
 
 std::string Engine::check_invariants() const {
+  if (std::string wrong = constraints_.check(); !wrong.empty()) return "rules: " + wrong;
   std::uint32_t present = 0, indexed = 0;
   for (std::size_t slot = 0; slot < offers_.size(); ++slot) {
     const std::string where = "node " + std::to_string(slot + 1) + ": ";
@@ -294,7 +428,7 @@ std::string Engine::check_invariants() const {
     ++indexed;
     const Free& free = free_[slot];
     if (free.gpus != std::popcount(free.gpu_mask)) return where + "free GPU count differs from its mask";
-    if (!index_.is_kind(free.kind, offers_[slot].features)) return where + "indexed among other features";
+    if (!index_.is_kind(free.kind, constraints_.traits(slot).words)) return where + "indexed among other features";
     const Amounts known = slot == changed_slot_ ? changed_from_ : free.amounts();
     if (!index_.holds(free.kind, static_cast<std::uint32_t>(slot), known)) {
       return where + "not indexed as its amounts say";

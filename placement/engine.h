@@ -12,6 +12,7 @@
 #include <string>
 #include <vector>
 
+#include "placement/constraints.h"
 #include "placement/huge_memory.h"
 #include "placement/node_index.h"
 #include "state/ids.h"
@@ -49,7 +50,10 @@ class Engine {
 
   // Adds the node or replaces its offer; what is claimed on it stays claimed (and may then exceed the offer). A new
   // node is neither connected nor out of service.
-  void set_node(state::NodeId id, const state::Resources& capacity, const std::vector<std::string>& features);
+  void set_node(state::NodeId id, const state::Resources& capacity, Traits traits);
+  void set_node(state::NodeId id, const state::Resources& capacity, const std::vector<std::string>& features) {
+    set_node(id, capacity, Traits{{}, features, {}});
+  }
   void set_connected(state::NodeId id, bool connected);
   void set_in_service(state::NodeId id, bool in_service);
   void remove_node(state::NodeId id);
@@ -59,7 +63,9 @@ class Engine {
   // All `count` pods or none (returns false, claims nothing). `distinct`: each on a node of its own.
   bool place_gang(const state::Request& request, std::uint32_t count, bool distinct, std::vector<Placed>& out);
   // Claims a given place without a search, at recovery or adoption: what runs there runs there, even over capacity.
-  void claim(state::NodeId id, const state::Resources& resources, std::uint64_t gpu_mask);
+  void claim(state::NodeId id, const state::Request& request, std::uint64_t gpu_mask);
+  void claim(state::NodeId id, const state::Resources& resources, std::uint64_t gpu_mask);  // of a plain request
+  void release(state::NodeId id, const state::Request& request, std::uint64_t gpu_mask);
   void release(state::NodeId id, const state::Resources& resources, std::uint64_t gpu_mask);
   // Asks for the memory of a node that is released on soon: for whoever has several ends at hand.
   void release_soon(state::NodeId id) const { __builtin_prefetch(&free_[id.value - 1]); }
@@ -69,9 +75,9 @@ class Engine {
   void hold_for(const state::Request& request);
   void drop_holds();
 
-  bool fits_now(state::NodeId id, const state::Request& request) const;
-  Refusal explain(const state::Request& request) const;
-  Potential potential(const state::Request& request) const;
+  bool fits_now(state::NodeId id, const state::Request& request);
+  Refusal explain(const state::Request& request);
+  Potential potential(const state::Request& request);
   // Changes whenever an offer does: a cached Potential is good as long as this stays.
   std::uint64_t offers_version() const { return offers_version_; }
 
@@ -83,11 +89,9 @@ class Engine {
  private:
   struct Offer {
     bool present = false, connected = false, in_service = true, held = false;
+    std::uint32_t alone = 0;  // pods that have it for themselves
     state::Resources capacity;
-    std::vector<std::string> features;
-    bool open() const { return present && connected && in_service && !held; }
-    bool has(const std::vector<std::string>& wanted) const;
-    bool could_hold(const state::Request& request) const;
+    bool open() const { return present && connected && in_service && !held && alone == 0; }
   };
   // What a search and a claim need of a node: half a cache line.
   struct alignas(32) Free {
@@ -100,6 +104,15 @@ class Engine {
   };
 
   std::size_t find_best(const state::Request& request);
+  std::size_t find_best_of(const state::Request& request, const Constraints::Prepared& sets, const MaskList& also);
+  std::size_t find_best_in(const state::Request& request, const MaskList& masks);
+  bool has(std::size_t slot, const std::vector<std::string>& wanted) const;
+  bool could_hold(std::size_t slot, const state::Request& request);
+  bool is_empty(std::size_t slot) const;
+  std::uint32_t place_constrained(const state::Request& request, std::uint32_t count, bool distinct,
+                                  std::vector<Placed>& out);
+  bool place_parts(const state::Request& request, std::uint32_t count, bool distinct, std::vector<Placed>& out);
+  void came(std::size_t slot, const state::Request& request);
   void index(std::size_t slot);    // puts an open node where its amounts say
   void unindex(std::size_t slot);  // takes it out, before they change
   template <class Change>
@@ -113,11 +126,13 @@ class Engine {
   std::uint32_t place_many(const state::Request& request, std::uint32_t count, std::uint32_t each,
                            std::vector<Placed>& out);
   void take_equal(std::size_t slot, const state::Resources& wanted, std::uint32_t count, std::vector<Placed>& out);
-  std::string nearest_miss(const state::Request& request) const;
+  std::string nearest_miss(const state::Request& request);
 
   std::uint32_t node_count_ = 0;
   std::uint64_t offers_version_ = 0;
   std::vector<std::size_t> held_;
+  Constraints constraints_;
+  Mask unused_;  // of a gang's nodes of their own: those that have none of its pods yet
   // Dense by NodeId - 1.
   HugeVector<Free> free_;
   std::vector<Offer> offers_;
@@ -128,7 +143,7 @@ class Engine {
     std::uint32_t slot;
     Amounts from;
   };
-  NodeIndex::Stream stream_;      // place_many()'s
+  NodeIndex::Stream stream_;  // place_many()'s
   std::vector<Filled> filled_;
   std::size_t changed_slot_ = kNoSlot;  // a node whose latest changes the index does not know yet
   Amounts changed_from_;                // what it is there as

@@ -30,19 +30,24 @@ class Tally {
 
 }  // namespace
 
-Refusal Engine::explain(const Request& request) const {
+Refusal Engine::explain(const Request& request) {
   Refusal refusal;
   refusal.nodes_total = node_count_;
   Tally tally;
   const auto& wanted = request.resources;
+  const bool constrained = constraints_.concern(request);
   for (std::size_t slot = 0; slot < offers_.size(); ++slot) {
     const Offer& offer = offers_[slot];
     if (!offer.present) continue;
+    const auto& words = constraints_.traits(slot).words;
     const auto missing = std::find_if(request.features.begin(), request.features.end(), [&](const std::string& name) {
-      return !std::binary_search(offer.features.begin(), offer.features.end(), name);
+      return !std::binary_search(words.begin(), words.end(), name);
     });
+    std::string refused;
     if (missing != request.features.end()) {
       tally.add("feature " + *missing);
+    } else if (constrained && !(refused = constraints_.refused_by(slot, request)).empty()) {
+      tally.add(refused);
     } else if (wanted.gpus > offer.capacity.gpus) {
       tally.add("total GPUs");
     } else if (wanted.cpu_milli > offer.capacity.cpu_milli) {
@@ -59,6 +64,12 @@ Refusal Engine::explain(const Request& request) const {
       tally.add("free cpu");
     } else if (free_[slot].mem_mib < static_cast<std::int64_t>(wanted.mem_mib)) {
       tally.add("free memory");
+    } else if (offer.alone != 0) {
+      tally.add("a pod that has the node for itself");
+    } else if (request.exclusive && !is_empty(slot)) {
+      tally.add("other pods on the node");
+    } else if (constrained && !(refused = constraints_.refused_by_pods(slot, request)).empty()) {
+      tally.add(refused);
     } else if (offer.held) {
       tally.add("kept for a job that waited longer");
     } else {
@@ -71,13 +82,13 @@ Refusal Engine::explain(const Request& request) const {
 }
 
 // Of the nodes that only lack one free resource, the largest group, with the best of them.
-std::string Engine::nearest_miss(const Request& request) const {
+std::string Engine::nearest_miss(const Request& request) {
   const auto& wanted = request.resources;
   std::uint32_t lack_cpu = 0, lack_mem = 0;
   std::int32_t best_cpu = 0, best_mem = 0;
   for (std::size_t slot = 0; slot < offers_.size(); ++slot) {
     const Offer& offer = offers_[slot];
-    if (!offer.open() || !offer.could_hold(request)) continue;
+    if (!offer.open() || !could_hold(slot, request)) continue;
     if (free_[slot].gpus < wanted.gpus) continue;
     const bool cpu = free_[slot].cpu_milli >= static_cast<std::int64_t>(wanted.cpu_milli);
     const bool mem = free_[slot].mem_mib >= static_cast<std::int64_t>(wanted.mem_mib);

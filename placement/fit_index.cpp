@@ -191,6 +191,7 @@ struct FitIndex::Search {
   std::uint64_t limit;
   Accept accept;
   const void* context;
+  const MaskList& masks;
 };
 
 struct FitMemory::Pools {
@@ -342,8 +343,9 @@ void FitIndex::prefetch(const FitDemand& demand) const {
   chunk.leaves[chunk.leaf_of(start)]->prefetch_amounts();
 }
 
-std::uint64_t FitIndex::find(const FitDemand& demand, std::uint64_t limit, Accept accept, const void* context) {
-  const Search search{demand, limit, accept, context};
+std::uint64_t FitIndex::find(const FitDemand& demand, std::uint64_t limit, Accept accept, const void* context,
+                             const MaskList& masks) {
+  const Search search{demand, limit, accept, context, masks};
   const std::uint64_t start = FitEntry{demand.left_min, 0, 0, 0}.key();
   const std::size_t first = chunk_of(start);
   for (std::size_t at = first; at < chunks_.size() && first_key_[at] < limit; ++at) {
@@ -379,6 +381,11 @@ std::uint64_t FitIndex::find_in_chunk(std::size_t at, std::size_t from, const Se
 }
 
 std::uint64_t FitIndex::least_accepted(const Leaf& leaf, std::uint64_t fits, const Search& search) {
+  if (!search.masks.empty()) {
+    for (std::uint64_t rest = fits; rest != 0; rest &= rest - 1) {
+      if (!search.masks.test(leaf.slot[lowest_bit(rest)])) fits &= ~(rest & (~rest + 1));
+    }
+  }
   while (fits != 0) {
     std::uint64_t best = kNone;
     for (std::uint64_t rest = fits; rest != 0; rest &= rest - 1) best = std::min(best, leaf.key(lowest_bit(rest)));

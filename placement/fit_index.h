@@ -15,6 +15,8 @@
 #include <string>
 #include <vector>
 
+#include "placement/mask.h"
+
 namespace berth::placement {
 
 // What the index knows of a node. `left` is what is minimised, any 32-bit number.
@@ -86,7 +88,9 @@ class FitIndex {
   // below `limit`: its key, or kNone. Without `accept` it may be one that does not quite hold it.
   using Accept = bool (*)(const void* context, std::uint32_t slot);
   static constexpr std::uint64_t kNone = ~0ULL;
-  std::uint64_t find(const FitDemand& demand, std::uint64_t limit, Accept accept, const void* context);
+  // Of nodes in all of `masks` alone.
+  std::uint64_t find(const FitDemand& demand, std::uint64_t limit, Accept accept, const void* context,
+                     const MaskList& masks = {});
 
   // All that may hold a demand, in order, while nothing is changed.
   class Cursor {

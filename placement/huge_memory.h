@@ -2,12 +2,11 @@
 // cluster's worth of nodes is one cache miss and not a walk of page tables as well.
 #pragma once
 
-#include <sys/mman.h>
-
 #include <algorithm>
 #include <cstddef>
 #include <memory>
 #include <new>
+#include <sys/mman.h>
 #include <vector>
 
 namespace berth::placement {

@@ -162,18 +162,19 @@ NodeIndex::Search NodeIndex::search_for(const Resources& wanted) {
   return search;
 }
 
-std::size_t NodeIndex::find_best(const Request& request, FitIndex::Accept fits, const void* context) {
+std::size_t NodeIndex::find_best(const Request& request, FitIndex::Accept fits, const void* context,
+                                 const MaskList& masks) {
   if (!within_amounts(request.resources)) return kNoSlot;
   const Search search = search_for(request.resources);
   // Rounded amounts nearly always tell; only if they did not is every candidate looked at, which costs a cache miss
   // each.
-  const std::size_t best = find(request, search, false, fits, context);
+  const std::size_t best = find(request, search, false, fits, context, masks);
   if (best == kNoSlot || fits(context, static_cast<std::uint32_t>(best))) return best;
-  return find(request, search, true, fits, context);
+  return find(request, search, true, fits, context, masks);
 }
 
 std::size_t NodeIndex::find(const Request& request, const Search& search, bool exact, FitIndex::Accept fits,
-                            const void* context) {
+                            const void* context, const MaskList& masks) {
   const auto& [wanted, least, nearest] = search;
   FitDemand demand = wanted;
   std::int64_t limit_key = std::numeric_limits<std::int64_t>::max();  // of the best so far
@@ -196,7 +197,7 @@ std::size_t NodeIndex::find(const Request& request, const Search& search, bool e
         FitIndex& index = level.by_ratio[ratio];
         if (!index.may_hold(demand)) continue;
         demand.left_min = least_key(least[ratio], gpus);
-        const std::uint64_t found = index.find(demand, limit, accept, context);
+        const std::uint64_t found = index.find(demand, limit, accept, context, masks);
         if (found == FitIndex::kNone) continue;
         limit = found;
         best = FitEntry::slot_of(found);

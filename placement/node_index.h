@@ -43,7 +43,9 @@ class NodeIndex {
 
   // Of the nodes that can take the pod, the one with the policy's least key, ties by slot; kNoSlot if there is none.
   // fits(context, slot) looks at a node exactly, its features as well.
-  std::size_t find_best(const state::Request& request, FitIndex::Accept fits, const void* context);
+  // Only nodes in all of the masks are looked at.
+  std::size_t find_best(const state::Request& request, FitIndex::Accept fits, const void* context,
+                        const MaskList& masks = {});
   // Asks for the memory that find_best() is likely to look at, so that it comes while something else is done.
   void prefetch(const state::Request& request);
 
@@ -84,7 +86,7 @@ class NodeIndex {
     bool mixed = false;
     std::vector<Level> by_free_gpus;
   };
-  static constexpr std::size_t kKindsMax = 64;
+  static constexpr std::size_t kKindsMax = 16;
   using Bounds = std::array<std::int64_t, kRatios>;  // by ratio: what who holds a demand has left at least
 
   const std::vector<std::uint16_t>& kinds_with(const std::vector<std::string>& features);
@@ -93,7 +95,7 @@ class NodeIndex {
   struct Search;
   static Search search_for(const state::Resources& wanted);
   std::size_t find(const state::Request& request, const Search& search, bool exact, FitIndex::Accept fits,
-                   const void* context);
+                   const void* context, const MaskList& masks);
 
   FitEntry entry_of(std::uint32_t slot, const Amounts& amounts) const;
   std::int32_t least_key(std::int64_t left, std::uint32_t gpus) const;

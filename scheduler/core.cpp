@@ -27,12 +27,12 @@ Core::Impl::Impl(CoreOptions options, Cluster cluster, TimeUs now)
 // Everything beside the cluster is derived from it: the node table, the claims, the queue of waiting jobs.
 void Core::Impl::restore() {
   for (const auto& [id, node] : cluster_.nodes()) {
-    engine_.set_node(id, node.info.capacity, node.info.features);
+    engine_.set_node(id, node.info.capacity, {node.info.name, node.info.features, node.info.taints});
     engine_.set_in_service(id, node.state == NodeState::kUp);
     if (node.state != NodeState::kLost) set_lost_deadline(id, now_ + options_.node_lost_after_ms * 1000);
   }
   for (const auto& [id, pod] : cluster_.live_pods()) {
-    engine_.claim(pod.node, cluster_.job(id.job)->spec.request.resources, pod.gpu_mask);
+    engine_.claim(pod.node, cluster_.job(id.job)->spec.request, pod.gpu_mask);
   }
   for (const auto& [id, job] : cluster_.jobs()) {
     waiting_pods_ += job->counts.of(PodState::kPending);

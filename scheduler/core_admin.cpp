@@ -42,6 +42,7 @@ void Core::Impl::on_request(ClientCommand& command, NodeActionRequest& request) 
       }
       set_lost_deadline(id, 0);
       runtime_.erase(id);
+      ++moves_;
       engine_.remove_node(id);
       emit(NodeRemoved{id});
       break;

@@ -37,6 +37,12 @@ void Core::Impl::handle(AgentConnected& command) {
   }
   std::sort(info.features.begin(), info.features.end());
   info.features.erase(std::unique(info.features.begin(), info.features.end()), info.features.end());
+  std::sort(info.taints.begin(), info.taints.end());
+  info.taints.erase(std::unique(info.taints.begin(), info.taints.end()), info.taints.end());
+  if (!std::all_of(info.taints.begin(), info.taints.end(), placement::is_taint)) {
+    return refuse_agent(ErrorCode::kInvalid, "taint",
+                        "a taint is KEY or KEY=VALUE, with :prefer behind it if it is only a wish");
+  }
 
   const Node* known = cluster_.node_by_name(info.name);
   if (known != nullptr && session_of(known->id) != 0) {
@@ -53,7 +59,8 @@ void Core::Impl::handle(AgentConnected& command) {
   if (other_memory) lose_pods(id, "node " + info.name + " lost its memory of this pod");
   const bool same = known != nullptr && known->info == info && known->state != NodeState::kLost;
   if (!same) emit(NodeJoined{id, info});
-  engine_.set_node(id, info.capacity, info.features);
+  ++moves_;
+  engine_.set_node(id, info.capacity, {info.name, info.features, info.taints});
   engine_.set_in_service(id, cluster_.node(id)->state == NodeState::kUp);
   engine_.set_connected(id, true);
   if (session_of(id) == 0) ++connected_;
@@ -149,7 +156,7 @@ bool Core::Impl::adoptable(const Job& job, const AgentPod& pod) const {
 void Core::Impl::adopt(NodeId node, const AgentPod& pod) {
   emit(PodsAdopted{{{pod.ref, node, pod.gpu_mask, pod.started_at}}});
   const Job& job = *cluster_.job(pod.ref.pod.job);
-  engine_.claim(node, job.spec.request.resources, pod.gpu_mask);
+  engine_.claim(node, job.spec.request, pod.gpu_mask);
   --waiting_pods_;
   after_ends(job);
 }
@@ -231,8 +238,9 @@ void Core::Impl::end_pods(std::vector<PodEnd> ends) {
     if (found == nullptr || found->ref != end.ref) continue;  // twice in one report
     const Pod pod = *found;
     decide_end(job, pod, end);
-    engine_.release(pod.node, job.spec.request.resources, pod.gpu_mask);
+    engine_.release(pod.node, job.spec.request, pod.gpu_mask);
     room_made_.insert(pod.node);
+    if (!job.spec.request.labels.empty() || !job.spec.request.rules.empty()) ++moves_;
     if (pod.state == PodState::kBound && end.outcome.started_at != 0) {
       start_latency_.add(end.outcome.started_at - job.submitted_at);
     }

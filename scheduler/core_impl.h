@@ -96,11 +96,10 @@ class Core::Impl {
   void on_request(ClientCommand& command, state::ExplainRequest& request);
   void on_request(ClientCommand& command, state::ServerInfoRequest& request);
   void on_request(ClientCommand& command, state::ReadLogRequest& request);
-  state::JobRow row_of(const state::Job& job, std::map<const WaitQueue::Class*, std::string>& class_reasons) const;
+  state::JobRow row_of(const state::Job& job, std::map<const WaitQueue::Class*, std::string>& class_reasons);
   state::PodRow pod_row_of(const state::Job& job, std::uint32_t element) const;
-  std::string waiting_reason(const state::Job& job,
-                             std::map<const WaitQueue::Class*, std::string>& class_reasons) const;
-  state::Explanation explain_waiting(const state::Job& job) const;
+  std::string waiting_reason(const state::Job& job, std::map<const WaitQueue::Class*, std::string>& class_reasons);
+  state::Explanation explain_waiting(const state::Job& job);
 
   // ---- core_admin.cpp ----
   void on_request(ClientCommand& command, state::NodeActionRequest& request);
@@ -135,6 +134,8 @@ class Core::Impl {
   std::map<state::JobId, std::vector<ReplyTo>> watchers_;
   std::map<std::uint64_t, std::set<state::JobId>> watched_by_;  // session -> jobs
   std::uint64_t waiting_pods_ = 0;
+  std::uint64_t moves_seen_ = 0;  // by the last pass
+  std::uint64_t moves_ = 0;       // pods with labels or rules that came or went, and changes of nodes
   bool pass_unfinished_ = false;
   bool retry_blocked_ = false;  // some classes were blocked by a hold, not by want of room
   std::uint64_t log_tokens_ = 0;

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <numeric>
 
+#include "scheduler/check_request.h"
 #include "scheduler/core_impl.h"
 #include "state/units.h"
 
@@ -12,7 +13,6 @@ using namespace state;
 namespace {
 
 constexpr std::int32_t kPriorityMax = 1000;
-constexpr std::size_t kFeaturesMax = 32;
 constexpr std::size_t kJobsPerRequestMax = 100'000;
 
 bool is_name(std::string_view text, std::size_t max) {
@@ -50,12 +50,7 @@ Status Core::Impl::check_spec(const Caller& caller, JobSpec& spec) {
     return invalid("gpus", std::to_string(spec.request.resources.gpus) + " GPUs are over the limit of " +
                                std::to_string(kMaxGpus) + " for a pod");
   }
-  if (spec.request.features.size() > kFeaturesMax) {
-    return invalid("feature", "at most " + std::to_string(kFeaturesMax) + " features may be asked for");
-  }
-  std::sort(spec.request.features.begin(), spec.request.features.end());
-  spec.request.features.erase(std::unique(spec.request.features.begin(), spec.request.features.end()),
-                              spec.request.features.end());
+  if (Status good = check_request(spec); !good) return good;
   if (spec.priority < -kPriorityMax || spec.priority > kPriorityMax) {
     return invalid("priority", "the priority must be from -1000 to 1000");
   }
@@ -141,6 +136,7 @@ void Core::Impl::on_request(ClientCommand& command, SubmitRequest& request) {
     std::uint64_t key = request.submit_key;
     for (JobSpec& spec : request.jobs) {
       const JobId id{cluster_.last_job_id().value + 1};
+      name_own_pods(spec, id);
       emit(JobSubmitted{id, owner, std::move(spec), key});
       if (key != 0) ++key;
       const Job& job = *cluster_.job(id);

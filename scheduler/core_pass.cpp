@@ -22,8 +22,14 @@ void Core::Impl::unblock_for_room() {
     const std::vector<WaitQueue::Class*> blocked(waiting_.blocked().begin(), waiting_.blocked().end());
     for (WaitQueue::Class* in : blocked) {
       const bool room = std::any_of(room_made_.begin(), room_made_.end(),
-                                    [&](NodeId node) { return engine_.fits_now(node, in->request); });
+                                    [&](NodeId node) { return engine_.fits_now(node, in->request()); });
       if (room) waiting_.unblock(*in);
+    }
+  }
+  if (std::exchange(moves_seen_, moves_) != moves_) {
+    const std::vector<WaitQueue::Class*> blocked(waiting_.blocked().begin(), waiting_.blocked().end());
+    for (WaitQueue::Class* in : blocked) {
+      if (in->minds_pods() && in->moves_seen != moves_) waiting_.unblock(*in);
     }
   }
   room_made_.clear();
@@ -43,7 +49,7 @@ void Core::Impl::apply_holds(const WaitKey& upto) {
       ++it;
       continue;
     }
-    engine_.hold_for((*it)->request);
+    engine_.hold_for((*it)->request());
     holds_applied_ = true;
     it = overdue_.erase(it);
   }
@@ -66,6 +72,7 @@ void Core::Impl::run_pass() {
     }
     if (!overdue_.empty()) apply_holds(head->key);
     if (!place_from(*head, budget)) {
+      head->in->moves_seen = moves_;
       waiting_.block(*head->in);
       if (holds_applied_) retry_blocked_ = true;
       if (overdue(*head->in)) overdue_.push_back(head->in);
@@ -73,6 +80,12 @@ void Core::Impl::run_pass() {
   }
   if (holds_applied_) engine_.drop_holds();
   holds_applied_ = false;
+  // What was placed may be what others waited for.
+  if (moves_ != moves_seen_) {
+    pass_unfinished_ |=
+        std::any_of(waiting_.blocked().begin(), waiting_.blocked().end(),
+                    [&](const WaitQueue::Class* in) { return in->minds_pods() && in->moves_seen != moves_; });
+  }
 }
 
 // Places what it can of the first job; false if its class found no room.
@@ -124,6 +137,7 @@ void Core::Impl::bind(const Job& job, const std::vector<std::uint32_t>& elements
     bound.binds.push_back({ref, places[i].node, places[i].gpu_mask});
   }
   waiting_pods_ -= bound.binds.size();
+  if (!job.spec.request.labels.empty() || !job.spec.request.rules.empty()) ++moves_;
   emit(std::move(bound));
   if (!watchers_.empty() && watchers_.contains(job.id)) changed_.insert(job.id);
 

@@ -37,7 +37,7 @@ std::string join_counts(const placement::Refusal& refusal) {
 
 }  // namespace
 
-std::string Core::Impl::waiting_reason(const Job& job, std::map<const WaitQueue::Class*, std::string>& reasons) const {
+std::string Core::Impl::waiting_reason(const Job& job, std::map<const WaitQueue::Class*, std::string>& reasons) {
   if (job.counts.of(PodState::kPending) == 0) return "";
   if (job.spec.kind == JobKind::kGang && job.pending.size() != job.spec.elements.size()) {
     return "the gang's other pods are being stopped before it starts again";
@@ -50,7 +50,7 @@ std::string Core::Impl::waiting_reason(const Job& job, std::map<const WaitQueue:
   if (!in->blocked) return "about to be placed";
   auto [reason, made] = reasons.try_emplace(in);
   if (made) {
-    const placement::Refusal refusal = engine_.explain(in->request);
+    const placement::Refusal refusal = engine_.explain(in->request());
     if (refusal.nodes_fit != 0) {
       reason->second = job.spec.kind == JobKind::kGang ? "too few nodes have room for the whole gang at once"
                                                        : "kept back for a job that waited longer";
@@ -61,7 +61,7 @@ std::string Core::Impl::waiting_reason(const Job& job, std::map<const WaitQueue:
   return reason->second;
 }
 
-JobRow Core::Impl::row_of(const Job& job, std::map<const WaitQueue::Class*, std::string>& class_reasons) const {
+JobRow Core::Impl::row_of(const Job& job, std::map<const WaitQueue::Class*, std::string>& class_reasons) {
   JobRow row;
   row.id = job.id;
   row.name = job.spec.name;
@@ -192,7 +192,7 @@ void Core::Impl::on_request(ClientCommand& command, ShowJobRequest& request) {
   reply(command.reply_to, JobDetail{row_of(*job, class_reasons), job->spec, job->owner});
 }
 
-Explanation Core::Impl::explain_waiting(const Job& job) const {
+Explanation Core::Impl::explain_waiting(const Job& job) {
   Explanation out;
   std::map<const WaitQueue::Class*, std::string> class_reasons;
   out.summary = waiting_reason(job, class_reasons);
@@ -200,7 +200,7 @@ Explanation Core::Impl::explain_waiting(const Job& job) const {
   std::string asks = "asks for " + format_cpu_milli(wanted.cpu_milli) + " cpus";
   if (wanted.mem_mib != 0) asks += ", " + format_mem_mib(wanted.mem_mib);
   if (wanted.gpus != 0) asks += ", " + plural(wanted.gpus, "GPU", "GPUs");
-  for (const std::string& feature : job.spec.request.features) asks += ", feature " + feature;
+  for (const std::string& text : constraint_texts(job.spec.request)) asks += ", " + text;
   if (job.spec.kind == JobKind::kGang) {
     asks += " for each of " + plural(job.spec.elements.size(), "pod", "pods") + " at once";
     if (job.spec.distinct_nodes) asks += ", each on a node of its own";

@@ -8,13 +8,8 @@ using state::JobId;
 using state::JobKind;
 
 WaitQueue::Class& WaitQueue::class_of(const state::JobSpec& spec) {
-  const auto& resources = spec.request.resources;
-  ClassKey key{resources.cpu_milli,
-               resources.mem_mib,
-               resources.gpus,
-               spec.kind == JobKind::kGang ? spec.elements.size() : 0,
-               spec.kind == JobKind::kGang && spec.distinct_nodes,
-               spec.request.features};
+  const bool gang = spec.kind == JobKind::kGang;
+  ClassKey key{spec.request, gang ? spec.elements.size() : 0, gang && spec.distinct_nodes};
   auto found = classes_.find(key);
   if (found != classes_.end()) return *found->second;
   if (classes_.size() >= kIdleClassesMax) {
@@ -26,7 +21,6 @@ WaitQueue::Class& WaitQueue::class_of(const state::JobSpec& spec) {
   }
   auto made = std::make_unique<Class>();
   made->key = key;
-  made->request = spec.request;
   return *classes_.emplace(std::move(key), std::move(made)).first->second;
 }
 

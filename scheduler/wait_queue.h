@@ -23,12 +23,9 @@ struct WaitKey {
 };
 
 struct ClassKey {
-  std::uint32_t cpu_milli = 0;
-  std::uint64_t mem_mib = 0;
-  std::uint32_t gpus = 0;
+  state::Request request;
   std::uint32_t gang = 0;  // pods of the gang, 0 for others
   bool distinct = false;
-  std::vector<std::string> features;
   auto operator<=>(const ClassKey&) const = default;
 };
 
@@ -36,9 +33,12 @@ class WaitQueue {
  public:
   struct Class {
     ClassKey key;
-    state::Request request;
+    const state::Request& request() const { return key.request; }
     std::set<WaitKey> jobs;
     bool blocked = false;  // the last try found no room
+    // Other pods may stand in its way, or be what it waits for.
+    bool minds_pods() const { return !key.request.labels.empty() || !key.request.rules.empty(); }
+    std::uint64_t moves_seen = 0;  // of pods that others mind, at the last try
     // Cached Potential, good for one version of the offers.
     std::uint64_t potential_version = ~0ULL;
     std::uint32_t potential_nodes = 0;

@@ -40,10 +40,54 @@ Owner to_owner(const spec::Owner* table) {
   return out;
 }
 
+namespace {
+
+fb::Offset<spec::Request> request_of(fb::FlatBufferBuilder& b, const Request& request) {
+  const auto& resources = request.resources;
+  const auto features = strings(b, request.features);
+  if (request.plain()) {
+    return spec::CreateRequest(b, resources.cpu_milli, resources.mem_mib, resources.gpus, features);
+  }
+  const auto where = text(b, request.where);
+  const auto prefers = strings(b, request.prefers);
+  const auto tolerates = strings(b, request.tolerates);
+  const auto labels = strings(b, request.labels);
+  fb::Offset<fb::Vector<fb::Offset<spec::PodRule>>> rules;
+  if (!request.rules.empty()) {
+    std::vector<fb::Offset<spec::PodRule>> list;
+    for (const PodRule& rule : request.rules) {
+      const auto selector = text(b, rule.selector);
+      const auto domain = text(b, rule.domain);
+      list.push_back(
+          spec::CreatePodRule(b, static_cast<std::uint8_t>(rule.kind), rule.soft, selector, domain, rule.skew));
+    }
+    rules = b.CreateVector(list);
+  }
+  return spec::CreateRequest(b, resources.cpu_milli, resources.mem_mib, resources.gpus, features, where, prefers,
+                             tolerates, labels, rules, request.exclusive);
+}
+
+bool to_request(const spec::Request& table, Request& out) {
+  out.resources = {table.cpu_milli(), table.mem_mib(), table.gpus()};
+  out.features = strings(table.features());
+  out.where = text(table.where());
+  out.prefers = strings(table.prefers());
+  out.tolerates = strings(table.tolerates());
+  out.labels = strings(table.labels());
+  out.exclusive = table.exclusive();
+  if (table.rules() == nullptr) return true;
+  for (const auto* rule : *table.rules()) {
+    if (rule->kind() > static_cast<std::uint8_t>(PodRule::Kind::kSpread)) return false;
+    out.rules.push_back({static_cast<PodRule::Kind>(rule->kind()), rule->soft(), text(rule->selector()),
+                         text(rule->domain()), rule->skew()});
+  }
+  return true;
+}
+
+}  // namespace
+
 fb::Offset<spec::JobSpec> job_spec(fb::FlatBufferBuilder& b, const JobSpec& job) {
-  const auto features = strings(b, job.request.features);
-  const auto& resources = job.request.resources;
-  const auto request = spec::CreateRequest(b, resources.cpu_milli, resources.mem_mib, resources.gpus, features);
+  const auto request = request_of(b, job.request);
   const auto name = text(b, job.name);
   const auto queue = text(b, job.queue);
   fb::Offset<fb::Vector<const spec::IndexRange*>> elements;
@@ -79,10 +123,7 @@ bool to_job_spec(const spec::JobSpec* table, JobSpec& out) {
   }
   out.throttle = table->throttle();
   out.distinct_nodes = table->distinct_nodes();
-  if (const auto* request = table->request(); request != nullptr) {
-    out.request.resources = {request->cpu_milli(), request->mem_mib(), request->gpus()};
-    out.request.features = strings(request->features());
-  }
+  if (const auto* request = table->request(); request != nullptr && !to_request(*request, out.request)) return false;
   out.priority = table->priority();
   out.time_limit_ms = table->time_limit_ms();
   out.requeues_max = table->requeues_max();

@@ -11,8 +11,9 @@ fb::Offset<journal::NodeInfo> node_info(fb::FlatBufferBuilder& b, const NodeInfo
   const auto version = text(b, info.version);
   const auto limits = text(b, info.limits);
   const auto features = strings(b, info.features);
+  const auto taints = strings(b, info.taints);
   return journal::CreateNodeInfo(b, name, instance, address, version, limits, info.capacity.cpu_milli,
-                                 info.capacity.mem_mib, info.capacity.gpus, features);
+                                 info.capacity.mem_mib, info.capacity.gpus, features, taints);
 }
 
 bool to_node_info(const journal::NodeInfo* table, NodeInfo& out) {
@@ -24,6 +25,7 @@ bool to_node_info(const journal::NodeInfo* table, NodeInfo& out) {
   out.limits = text(table->limits());
   out.capacity = {table->cpu_milli(), table->mem_mib(), table->gpus()};
   out.features = strings(table->features());
+  out.taints = strings(table->taints());
   return true;
 }
 

@@ -123,7 +123,9 @@ struct NodeInfo {        // what an agent offers
   std::string version;
   std::string limits;  // what the node can enforce: "cgroup-v1", "cgroup-v2", "none"
   Resources capacity;
-  std::vector<std::string> features;  // sorted, unique
+  std::vector<std::string> features;  // and labels, "key=value"; sorted, unique
+  // "key" or "key=value": only pods that tolerate it come here; with ":prefer" behind it they are only preferred.
+  std::vector<std::string> taints = {};  // sorted, unique
   bool operator==(const NodeInfo&) const = default;
 };
 

@@ -130,6 +130,7 @@ Status Agent::Impl::begin() {
   info.limits = cgroups.limits();
   info.capacity = *offer;
   info.features = options.features;
+  info.taints = options.taints;
   std::sort(info.features.begin(), info.features.end());
   info.features.erase(std::unique(info.features.begin(), info.features.end()), info.features.end());
 

@@ -26,7 +26,8 @@ struct AgentOptions {
   std::optional<std::uint32_t> cpu_milli;
   std::optional<std::uint64_t> mem_mib;
   std::optional<std::uint32_t> gpus;
-  std::vector<std::string> features;
+  std::vector<std::string> features;  // and labels, "key=value"
+  std::vector<std::string> taints;
   RuntimeChoice runtime = RuntimeChoice::kAuto;
   bool handle_signals = false;                           // SIGINT and SIGTERM end run()
   std::function<void(const state::NodeInfo&)> on_ready;  // once, when the node is known; before the first connection

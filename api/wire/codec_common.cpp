@@ -36,8 +36,9 @@ fb::Offset<fbs::NodeInfo> node_info(Builder& b, const state::NodeInfo& info) {
   const auto version = text(b, info.version);
   const auto limits = text(b, info.limits);
   const auto features = texts(b, info.features);
+  const auto taints = texts(b, info.taints);
   const fbs::Resources capacity = resources(info.capacity);
-  return fbs::CreateNodeInfo(b, name, instance, address, version, limits, &capacity, features);
+  return fbs::CreateNodeInfo(b, name, instance, address, version, limits, &capacity, features, taints);
 }
 
 state::NodeInfo node_info(Reader& in, const fbs::NodeInfo* table) {
@@ -53,6 +54,7 @@ state::NodeInfo node_info(Reader& in, const fbs::NodeInfo* table) {
   out.limits = in.text(table->limits());
   out.capacity = resources(table->capacity());
   out.features = in.texts(table->features());
+  out.taints = in.texts(table->taints());
   return out;
 }
 
@@ -107,6 +109,22 @@ template <class T>
 std::size_t size_of(const fb::Vector<T>* list, std::size_t item_bytes) {
   return list == nullptr ? 0 : list->size() * item_bytes;
 }
+std::size_t size_of(const Strings* list) {
+  std::size_t size = 0;
+  if (list == nullptr) return size;
+  for (const auto* text : *list) size += sizeof(std::uint32_t) + size_of(text);
+  return size;
+}
+// Of what a JobSpec's request is copied from. (Counted before it is copied: offsets may share what they point to.)
+std::size_t size_of(const spec::Request& request) {
+  std::size_t size = size_of(request.features()) + size_of(request.where()) + size_of(request.prefers()) +
+                     size_of(request.tolerates()) + size_of(request.labels());
+  if (request.rules() == nullptr) return size;
+  for (const auto* rule : *request.rules()) {
+    size += sizeof(std::uint32_t) + size_of(rule->selector()) + size_of(rule->domain());
+  }
+  return size;
+}
 
 }  // namespace
 
@@ -118,9 +136,7 @@ state::JobSpec job_spec(Reader& in, const spec::JobSpec* table) {
   }
   std::size_t size = size_of(table->name()) + size_of(table->queue()) + size_of(table->launch(), 1) +
                      size_of(table->elements(), sizeof(spec::IndexRange));
-  if (const auto* request = table->request(); request != nullptr && request->features() != nullptr) {
-    for (const auto* feature : *request->features()) size += sizeof(std::uint32_t) + size_of(feature);
-  }
+  if (const auto* request = table->request(); request != nullptr) size += size_of(*request);
   if (!in.take(size)) return out;
   if (!state::convert::to_job_spec(table, out)) in.refuse();
   return out;

@@ -4,6 +4,7 @@
 #include <cstdlib>
 #include <string_view>
 
+#include "state/condition.h"
 #include "state/index_set.h"
 #include "state/units.h"
 
@@ -30,6 +31,18 @@ void check(const Result<T>& result, T min, T max) {
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   const std::string_view text(reinterpret_cast<const char*>(data), size);
+  if (const auto condition = Condition::parse(text, "field"); !condition) {
+    check_error(condition.error());
+  } else {
+    const bool somewhere = condition->holds("n1", {"a", "b=1", "c=x"});
+    for (const auto& part : condition->parts()) {
+      const auto alone = Condition::parse(part.text, "field");
+      if (!alone && part.text.size() <= kConditionBytesMax) std::abort();
+      // Where a part holds the whole does.
+      if (alone && alone->holds("n1", {"a", "b=1", "c=x"}) && !somewhere) std::abort();
+    }
+  }
+  if (const auto names = parse_name_list(text, "field"); !names) check_error(names.error());
   const auto cpus = parse_cpu_milli(text, "field");
   check<std::uint32_t>(cpus, 1, 1'000'000'000);
   if (cpus && *parse_cpu_milli(format_cpu_milli(*cpus), "field") != *cpus) std::abort();

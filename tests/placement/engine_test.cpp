@@ -187,11 +187,11 @@ INSTANTIATE_TEST_SUITE_P(Seeds, EngineAgainstModel, testing::Range(1U, 19U));
 TEST(Engine, APlaceThatRunsOverCapacityIsCountedAndNothingMoreIsPlacedThere) {
   Engine engine;
   open_node(engine, 1, {4000, 4096, 0});
-  engine.claim(NodeId{1}, {3000, 1024, 0}, 0);
+  engine.claim(NodeId{1}, Resources{3000, 1024, 0}, 0);
   open_node(engine, 1, {2000, 4096, 0});  // the node now offers less than runs on it
   std::vector<Placed> out;
   EXPECT_EQ(engine.place(request(1, 0), 1, out), 0U);
-  engine.release(NodeId{1}, {3000, 1024, 0}, 0);
+  engine.release(NodeId{1}, Resources{3000, 1024, 0}, 0);
   EXPECT_EQ(engine.place(request(2000, 4096), 1, out), 1U);
 }
 
@@ -257,8 +257,8 @@ TEST(Engine, ARefusalNamesHowManyNodesEachConstraintRuledOut) {
   open_node(engine, 4, {4000, 65536, 0});
   open_node(engine, 5, {4000, 65536, 0}, {"fast"});
   engine.set_in_service(NodeId{5}, false);
-  engine.claim(NodeId{2}, {1000, 0, 0}, 0);
-  engine.claim(NodeId{3}, {2000, 0, 0}, 0);
+  engine.claim(NodeId{2}, Resources{1000, 0, 0}, 0);
+  engine.claim(NodeId{3}, Resources{2000, 0, 0}, 0);
   const Refusal refusal = engine.explain(request(4000, 2048, 0, {"fast"}));
   EXPECT_EQ(refusal.nodes_total, 5U);
   EXPECT_EQ(refusal.nodes_fit, 0U);
@@ -273,8 +273,8 @@ TEST(Engine, ARefusalNamesHowManyNodesEachConstraintRuledOut) {
 TEST(Engine, PotentialCountsWhatTheOffersCouldHoldWhenEmpty) {
   Engine engine;
   open_node(engine, 1, {4000, 4096, 2});
-  engine.set_node(NodeId{2}, {8000, 1024, 0}, {});  // never connected: still an offer
-  engine.claim(NodeId{1}, {4000, 4096, 2}, 3);
+  engine.set_node(NodeId{2}, {8000, 1024, 0}, std::vector<std::string>{});  // never connected: still an offer
+  engine.claim(NodeId{1}, Resources{4000, 4096, 2}, 3);
   EXPECT_EQ(engine.potential(request(1000, 1024)).nodes, 2U);
   EXPECT_EQ(engine.potential(request(1000, 1024)).pods, 5U);
   EXPECT_EQ(engine.potential(request(1000, 1024, 1)).pods, 2U);

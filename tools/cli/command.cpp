@@ -21,6 +21,7 @@ std::string& running_path() {
 std::string as_option(const std::string& field) {
   if (field == "command") return "";
   if (field == "features") return "--feature";
+  if (field == "labels") return "--label";
   return field.starts_with('-') ? field : "--" + field;
 }
 

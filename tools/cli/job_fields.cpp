@@ -1,3 +1,5 @@
+#include "placement/constraints.h"
+#include "state/condition.h"
 #include "state/units.h"
 #include "tools/cli/job_draft.h"
 #include "tools/cli/text.h"
@@ -58,6 +60,65 @@ Status set_feature(JobDraft& draft, std::string_view value, std::string_view fie
   return Unit{};
 }
 
+Status set_where(JobDraft& draft, std::string_view value, std::string_view field) {
+  if (auto condition = Condition::parse(value, field); !condition) return condition.error();
+  // Several must all hold.
+  std::string& where = draft.request.where;
+  where = where.empty() ? std::string(value) : "(" + where + ")&(" + std::string(value) + ")";
+  if (auto condition = Condition::parse(where, field); !condition) return condition.error();
+  return Unit{};
+}
+
+Status add_condition(JobDraft& draft, std::string_view value, std::string_view field) {
+  if (auto condition = Condition::parse(value, field); !condition) return condition.error();
+  draft.request.prefers.emplace_back(value);
+  return Unit{};
+}
+
+// Names of nodes, wanted or not.
+Status set_node_names(JobDraft& draft, std::string_view value, std::string_view field, const char* op) {
+  if (auto names = parse_name_list(value, field); !names) return names.error();
+  return set_where(draft, std::string("node ") + op + " (" + std::string(value) + ")", field);
+}
+
+// [soft:]SELECTOR[@DOMAIN]; "own" is the job's own pods
+Status add_rule(JobDraft& draft, std::string_view value, std::string_view field, PodRule::Kind kind) {
+  PodRule rule;
+  rule.kind = kind;
+  std::string_view rest = value;
+  if (rest.starts_with("soft:")) {
+    rule.soft = true;
+    rest.remove_prefix(5);
+  }
+  const std::size_t at = rest.rfind('@');
+  if (at != std::string_view::npos) rule.domain = rest.substr(at + 1);
+  rule.selector = rest.substr(0, at);
+  if (rule.selector == "own")
+    rule.selector.clear();
+  else if (auto selector = Condition::parse(rule.selector, field); !selector)
+    return selector.error();
+  draft.request.rules.push_back(std::move(rule));
+  return Unit{};
+}
+
+// [soft:]DOMAIN[:SKEW]
+Status add_spread(JobDraft& draft, std::string_view value, std::string_view field) {
+  PodRule rule;
+  rule.kind = PodRule::Kind::kSpread;
+  std::string_view rest = value;
+  if (rest.starts_with("soft:")) {
+    rule.soft = true;
+    rest.remove_prefix(5);
+  }
+  const std::size_t colon = rest.find(':');
+  if (colon != std::string_view::npos) {
+    if (Status good = put(parse_integer(rest.substr(colon + 1), field, 1, 1'000'000), rule.skew); !good) return good;
+  }
+  rule.domain = rest.substr(0, colon);
+  draft.request.rules.push_back(std::move(rule));
+  return Unit{};
+}
+
 Status set_variable(JobDraft& draft, std::string_view value, std::string_view field) {
   if (value.empty() || value[0] == '=')
     return not_accepted(value, field, "a variable", "NAME=VALUE, or NAME to pass on your own");
@@ -105,6 +166,7 @@ Status set_image(JobDraft& draft, std::string_view value, std::string_view field
 }
 
 constexpr const char* kResources = "Resources of each pod";
+constexpr const char* kPlacement = "Where pods go";
 constexpr const char* kShape = "Number of pods";
 constexpr const char* kRunning = "Environment and files";
 constexpr const char* kQueueing = "Queue and limits";
@@ -164,6 +226,51 @@ std::vector<JobField> make_fields() {
        }},
       {"features", "--feature", "WORD", kList, kResources, "only on nodes with this feature; may be repeated",
        "a list of words", set_feature},
+      {"where", "-w,--where", "CONDITION", kText, kPlacement,
+       "only on nodes that meet the condition: ssd, zone=a, 'gen>=3 & !old', 'zone in (a,b) | fast'; of a gang, "
+       "'[a|b]' puts all pods on nodes of the same one and '[a*2&b*4]' counts them out",
+       "a condition, as in 'ssd & zone in (a,b)'", set_where},
+      {"prefer", "--prefer", "CONDITION", kList, kPlacement,
+       "rather on nodes that meet the condition; may be repeated, the one that matters most first",
+       "a list of conditions", add_condition},
+      {"nodelist", "--nodelist", "NAMES", kText, kPlacement, "only on these nodes, as in n1,n[5-20]",
+       "names of nodes, as in n1,n[5-20]",
+       [](JobDraft& d, std::string_view v, std::string_view f) { return set_node_names(d, v, f, "in"); }},
+      {"exclude", "--exclude", "NAMES", kText, kPlacement, "not on these nodes", "names of nodes, as in n1,n[5-20]",
+       [](JobDraft& d, std::string_view v, std::string_view f) { return set_node_names(d, v, f, "notin"); }},
+      {"tolerate", "--tolerate", "TAINT", kList, kPlacement,
+       "also on nodes with this taint: KEY, KEY=VALUE, or * for all; may be repeated", "a list of taints",
+       [](JobDraft& d, std::string_view v, std::string_view f) {
+         if (!placement::is_toleration(v)) return Status(not_accepted(v, f, "a taint", "KEY, KEY=VALUE, or * for all"));
+         d.request.tolerates.emplace_back(v);
+         return Status(Unit{});
+       }},
+      {"labels", "--label", "KEY=VALUE", kList, kPlacement,
+       "a label of the pods, by which --apart, --together and --spread know them; may be repeated",
+       "a list of KEY=VALUE",
+       [](JobDraft& d, std::string_view v, std::string_view f) {
+         if (!placement::is_label(v)) return Status(not_accepted(v, f, "a label", "KEY=VALUE"));
+         d.request.labels.emplace_back(v);
+         return Status(Unit{});
+       }},
+      {"apart", "--apart", "PODS[@DOMAIN]", kList, kPlacement,
+       "never on a node with pods of such labels, as in app=web, or own for this job's; with @DOMAIN, not on any node "
+       "that has the same value of that label; soft: before it makes it a wish; may be repeated",
+       "a list of PODS, PODS@DOMAIN or soft:PODS@DOMAIN",
+       [](JobDraft& d, std::string_view v, std::string_view f) { return add_rule(d, v, f, PodRule::Kind::kApart); }},
+      {"together", "--together", "PODS[@DOMAIN]", kList, kPlacement, "only where there are pods of such labels",
+       "a list of PODS, PODS@DOMAIN or soft:PODS@DOMAIN",
+       [](JobDraft& d, std::string_view v, std::string_view f) { return add_rule(d, v, f, PodRule::Kind::kTogether); }},
+      {"spread", "--spread", "DOMAIN", kList, kPlacement,
+       "evenly over nodes (node) or the values of a label, such as zone: at most 1 above the least, or N with :N "
+       "behind it; soft: "
+       "before it makes it a wish",
+       "a list of DOMAIN, DOMAIN:N or soft:DOMAIN", add_spread},
+      {"exclusive", "--exclusive", nullptr, kFlag, kPlacement, "each pod has its node for itself", "true or false",
+       [](JobDraft& d, std::string_view v, std::string_view) {
+         d.request.exclusive = v == "true";
+         return Status(Unit{});
+       }},
       {"image", "-i,--image", "DIR:TAG", kText, kRunning,
        "run in a container of this image, TAG of the OCI layout DIR; without it, a process runs on the node itself",
        "DIR:TAG, where DIR is an OCI layout", set_image},

@@ -185,7 +185,7 @@ std::string asks_text(const Request& request) {
   std::string text = format_cpu_milli(request.resources.cpu_milli) + " cpus";
   if (request.resources.mem_mib != 0) text += ", " + format_mem_mib(request.resources.mem_mib);
   if (request.resources.gpus != 0) text += ", " + counted(request.resources.gpus, "GPU");
-  for (const std::string& feature : request.features) text += ", feature " + feature;
+  for (const std::string& constraint : constraint_texts(request)) text += ", " + constraint;
   return text;
 }
 
@@ -240,6 +240,9 @@ void show_json(const JobDetail& detail, const Launch* launch, JsonWriter& json) 
   json.key("owner").begin_object().field("uid", detail.owner.uid).field("gid", detail.owner.gid).end_object();
   json.field("elements", detail.spec.elements.to_string()).field("throttle", detail.spec.throttle);
   json.field("distinct_nodes", detail.spec.distinct_nodes).strings("features", detail.spec.request.features);
+  json.field("where", detail.spec.request.where).strings("prefer", detail.spec.request.prefers);
+  json.strings("tolerate", detail.spec.request.tolerates).strings("labels", detail.spec.request.labels);
+  json.strings("constraints", constraint_texts(detail.spec.request)).field("exclusive", detail.spec.request.exclusive);
   json.field("time_limit_ms", detail.spec.time_limit_ms).field("requeues_max", detail.spec.requeues_max);
   if (launch != nullptr) {
     json.strings("command", launch->argv)

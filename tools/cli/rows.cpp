@@ -182,6 +182,8 @@ const std::vector<Column<NodeRow>>& columns_for(const NodeRow*) {
       {"LIMITS", false, true, [](const NodeRow& r, TimeUs) { return Cell{r.info.limits}; }},
       {"FEATURES", false, false,
        [](const NodeRow& r, TimeUs) { return Cell{r.info.features.empty() ? "-" : join(r.info.features, ",")}; }},
+      {"TAINTS", false, true,
+       [](const NodeRow& r, TimeUs) { return Cell{r.info.taints.empty() ? "-" : join(r.info.taints, ",")}; }},
       {"REASON", false, false,
        [](const NodeRow& r, TimeUs) {
          return Cell{r.reason, Colour::kDim};
@@ -267,7 +269,7 @@ void write_fields(JsonWriter& json, const NodeRow& row) {
   write_resources(json, row.info.capacity);
   json.end_object().key("used").begin_object();
   write_resources(json, row.used);
-  json.end_object().strings("features", row.info.features);
+  json.end_object().strings("features", row.info.features).strings("taints", row.info.taints);
   json.field("address", row.info.address).field("version", row.info.version).field("limits", row.info.limits);
 }
 

@@ -7,6 +7,8 @@
 #include <unistd.h>
 
 #include "agent/io/agent.h"
+#include "placement/constraints.h"
+#include "state/text.h"
 #include "state/units.h"
 #include "tools/cli/command.h"
 
@@ -34,6 +36,7 @@ constexpr const char* kExamples =
 struct Options {
   agent::AgentOptions agent;
   std::string cpus, mem, runtime = "auto";
+  std::vector<std::string> labels;
   std::uint32_t gpus = 0;
   bool check = false, verbose = false;
 };
@@ -64,6 +67,19 @@ state::Status parse(Options& options, const CLI::App& command) {
         feature.find_first_of(", \t\n") != std::string::npos) {
       return state::invalid("--feature",
                             "--feature: '" + feature + "' is not a word of 1 to 255 characters without commas");
+    }
+  }
+  for (const std::string& label : options.labels) {
+    if (!placement::is_label(label)) {
+      return state::invalid("--label", "--label: " + state::shown(label) + " is not a label; accepted: KEY=VALUE");
+    }
+    options.agent.features.push_back(label);
+  }
+  for (const std::string& taint : options.agent.taints) {
+    if (!placement::is_taint(taint)) {
+      return state::invalid("--taint", "--taint: " + state::shown(taint) +
+                                           " is not a taint; accepted: KEY or KEY=VALUE, with :prefer behind it if it "
+                                           "is only a wish");
     }
   }
   if (options.agent.data_directory.empty()) options.agent.data_directory = default_directory();
@@ -123,6 +139,16 @@ void add_agent_command(CLI::App& app, Context& context) {
   command->add_option("--gpus", options->gpus, "offer so many GPUs instead of all")->type_name("N");
   command->add_option("--feature", agent.features, "a feature that jobs may ask for; repeat for more")
       ->type_name("NAME")
+      ->allow_extra_args(false);
+  command->add_option("--label", options->labels, "a label that jobs may ask for, as in zone=a; repeat for more")
+      ->type_name("KEY=VALUE")
+      ->allow_extra_args(false);
+  command
+      ->add_option(
+          "--taint", agent.taints,
+          "only pods that tolerate it come here, as in gpu or team=x; with :prefer behind it, only if need be; "
+          "repeat for more")
+      ->type_name("KEY[=VALUE]")
       ->allow_extra_args(false);
   command->add_option("--runtime", options->runtime, "for containers: auto (the first that works), crun or runc")
       ->type_name("RUNTIME")

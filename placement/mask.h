@@ -1,0 +1,76 @@
+// Sets of nodes as bits, for searches to look through: a word for 64 nodes.
+#pragma once
+
+#include <array>
+#include <bit>
+#include <cstdint>
+
+#include "placement/huge_memory.h"
+
+namespace berth::placement {
+
+class Mask {
+ public:
+  bool test(std::size_t slot) const {
+    return slot / 64 < words_.size() && (words_[slot / 64] >> (slot % 64) & 1U) != 0;
+  }
+  void set(std::size_t slot, bool in) {
+    if (test(slot) != in) flip(slot);
+  }
+  void flip(std::size_t slot) {
+    if (slot / 64 >= words_.size()) words_.resize(slot / 64 + 1);
+    words_[slot / 64] ^= std::uint64_t{1} << (slot % 64);
+    count_ += test(slot) ? 1 : -1;
+  }
+  // Of two sets that have nothing in common, or of which one is part of the other.
+  void flip(const Mask& other, bool in) {
+    if (words_.size() < other.words_.size()) words_.resize(other.words_.size());
+    for (std::size_t i = 0; i < other.words_.size(); ++i) words_[i] ^= other.words_[i];
+    count_ += in ? other.count_ : -other.count_;
+  }
+  void keep(const Mask& other) {  // what is in both
+    count_ = 0;
+    for (std::size_t i = 0; i < words_.size(); ++i) {
+      words_[i] &= other.word(i);
+      count_ += std::popcount(words_[i]);
+    }
+  }
+  std::int64_t count() const { return count_; }
+  std::size_t words() const { return words_.size(); }
+  std::uint64_t word(std::size_t i) const { return i < words_.size() ? words_[i] : 0; }
+  void clear() {
+    words_.clear();
+    count_ = 0;
+  }
+
+ private:
+  HugeVector<std::uint64_t> words_;
+  std::int64_t count_ = 0;
+};
+
+// The nodes that are in all of some masks. None: all nodes.
+class MaskList {
+ public:
+  static constexpr std::size_t kMost = 24;
+  void add(const Mask* mask) { masks_[size_++] = mask; }
+  bool empty() const { return size_ == 0; }
+  std::size_t size() const { return size_; }
+  bool test(std::size_t slot) const {
+    for (std::size_t i = 0; i < size_; ++i) {
+      if (!masks_[i]->test(slot)) return false;
+    }
+    return true;
+  }
+  // The smallest of them; there is one.
+  const Mask& smallest() const {
+    const Mask* least = masks_[0];
+    for (std::size_t i = 1; i < size_; ++i) least = masks_[i]->count() < least->count() ? masks_[i] : least;
+    return *least;
+  }
+
+ private:
+  std::array<const Mask*, kMost> masks_;
+  std::size_t size_ = 0;
+};
+
+}  // namespace berth::placement
