@@ -249,6 +249,81 @@ void impossible(benchmark::State& bench) {
   bench.SetItemsProcessed(static_cast<std::int64_t>(bench.iterations()));
 }
 
+// Mixed pods under a constraint, beside the same without: nodes have a zone of three, a rack of 40 nodes and a name;
+// one in a thousand pods that are there is of the benched kind.
+struct Constraint {
+  const char* name;
+  void (*add)(Request&);
+};
+constexpr Constraint kConstraints[] = {
+    {"none", [](Request&) {}},
+    {"zone", [](Request& r) { r.where = "zone=b"; }},
+    {"rack", [](Request& r) { r.where = "rack=7"; }},
+    {"prefer",
+     [](Request& r) {
+       r.prefers = {"rack=7", "zone=b"};
+     }},
+    {"apart",
+     [](Request& r) {
+       r.labels = {"app=web"};
+       r.rules = {{state::PodRule::Kind::kApart, false, "app=web", "node", 1}};
+     }},
+    {"together",
+     [](Request& r) {
+       r.labels = {"app=web"};
+       r.rules = {{state::PodRule::Kind::kTogether, false, "app=web", "rack", 1}};
+     }},
+    {"spread_racks",
+     [](Request& r) {
+       r.labels = {"app=web"};
+       r.rules = {{state::PodRule::Kind::kSpread, false, "app=web", "rack", 1}};
+     }},
+};
+
+void constrained(benchmark::State& bench) {
+  const World& world = world_of(static_cast<std::size_t>(bench.range(0)), 50);
+  const Constraint& constraint = kConstraints[bench.range(1)];
+  Engine engine;
+  for (std::uint32_t i = 0; i < world.nodes.size(); ++i) {
+    std::vector<std::string> words = world.nodes[i].features;
+    words.push_back("rack=" + std::to_string(i / 40));
+    words.push_back(std::string("zone=") + "abc"[i % 3]);
+    std::sort(words.begin(), words.end());
+    engine.set_node(NodeId{i + 1}, world.nodes[i].capacity, {"n" + std::to_string(i), words, {}});
+    engine.set_connected(NodeId{i + 1}, true);
+  }
+  for (const Live& pod : world.live) engine.claim(pod.placed.node, pod.resources, pod.placed.gpu_mask);
+  Sequence random(7);
+  std::vector<Request> requests;
+  for (std::size_t i = 0; i < kRequests; ++i) {
+    requests.push_back(mixed_pod(random));
+    constraint.add(requests.back());
+  }
+  std::vector<std::pair<Placed, const Request*>> mine;
+  std::vector<Placed> out;
+  std::int64_t placed = 0, refused = 0;
+  std::size_t turn = 0;
+  const std::size_t most = std::max<std::size_t>(world.nodes.size() / 20, 20);
+  for (auto _ : bench) {
+    const Request& request = requests[turn++ % kRequests];
+    out.clear();
+    if (engine.place(request, 1, out) == 1) {
+      ++placed;
+      mine.emplace_back(out[0], &request);
+    } else {
+      ++refused;
+    }
+    if (mine.size() < most && out.size() == 1) continue;
+    if (mine.empty()) continue;
+    std::swap(mine[random.below(static_cast<std::uint32_t>(mine.size()))], mine.back());
+    engine.release(mine.back().first.node, *mine.back().second, mine.back().first.gpu_mask);
+    mine.pop_back();
+  }
+  bench.SetItemsProcessed(placed);
+  bench.SetLabel(constraint.name);
+  bench.counters["refused_share"] = static_cast<double>(refused) / static_cast<double>(placed + refused);
+}
+
 // Several workers at once on one cluster that stays 90 % full: each ends a random pod of its own and places a new one.
 class Crew {
  public:
@@ -349,6 +424,11 @@ void add_benches() {
       if (percent == 50) {
         benchmark::RegisterBenchmark("engine_equal", equal_pods)->Arg(nodes);
         if (nodes >= 1'000) benchmark::RegisterBenchmark("engine_gangs", gangs)->Arg(nodes);
+      }
+      if (percent == 50 && nodes >= 1'000 && nodes <= 100'000) {
+        for (std::size_t i = 0; i < std::size(kConstraints); ++i) {
+          benchmark::RegisterBenchmark("engine_constrained", constrained)->Args({nodes, static_cast<std::int64_t>(i)});
+        }
       }
       if (percent == 90) benchmark::RegisterBenchmark("engine_impossible", impossible)->Arg(nodes);
     }

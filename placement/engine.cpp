@@ -31,6 +31,15 @@ std::uint64_t times(std::uint64_t have, std::uint64_t want) {
   return want == 0 ? std::numeric_limits<std::uint32_t>::max() : have / want;
 }
 
+// Features without labels: these are too many for kinds of their own, and asked for by conditions.
+std::vector<std::string> without_values(const std::vector<std::string>& words) {
+  std::vector<std::string> features;
+  for (const std::string& word : words) {
+    if (word.find('=') == std::string::npos) features.push_back(word);
+  }
+  return features;
+}
+
 }  // namespace
 
 bool Engine::has(std::size_t slot, const std::vector<std::string>& wanted) const {
@@ -63,7 +72,7 @@ void Engine::set_node(NodeId id, const Resources& capacity, Traits traits) {
   free.mem_mib += mem_of(capacity) - mem_of(old);
   free.gpus_offered = mask_of(static_cast<std::uint32_t>(gpus_of(capacity)));
   free.gpu_mask = free.gpus_offered & ~claimed_gpus;
-  free.kind = index_.kind_for(traits.words, static_cast<std::uint32_t>(gpus_of(capacity)));
+  free.kind = index_.kind_for(without_values(traits.words), static_cast<std::uint32_t>(gpus_of(capacity)));
   offer.present = true;
   offer.capacity = capacity;
   constraints_.set_node(slot, std::move(traits));
@@ -428,7 +437,8 @@ std::string Engine::check_invariants() const {
     ++indexed;
     const Free& free = free_[slot];
     if (free.gpus != std::popcount(free.gpu_mask)) return where + "free GPU count differs from its mask";
-    if (!index_.is_kind(free.kind, constraints_.traits(slot).words)) return where + "indexed among other features";
+    if (!index_.is_kind(free.kind, without_values(constraints_.traits(slot).words)))
+      return where + "indexed among other features";
     const Amounts known = slot == changed_slot_ ? changed_from_ : free.amounts();
     if (!index_.holds(free.kind, static_cast<std::uint32_t>(slot), known)) {
       return where + "not indexed as its amounts say";

@@ -58,6 +58,7 @@ class Engine {
   void set_in_service(state::NodeId id, bool in_service);
   void remove_node(state::NodeId id);
 
+  // Features asked for have no "=" in them: labels are for conditions.
   // Places up to `count` equal pods, best first, and claims their capacity. Appends to `out`; returns how many.
   std::uint32_t place(const state::Request& request, std::uint32_t count, std::vector<Placed>& out);
   // All `count` pods or none (returns false, claims nothing). `distinct`: each on a node of its own.

@@ -180,6 +180,10 @@ void Neighbours::count_residents(std::size_t slot, std::int64_t sign) {
 }
 
 Neighbours::Group& Neighbours::group_of(const Request& request) {
+  if (last_group_ != nullptr && last_group_->labels == request.labels && last_group_->rules == request.rules) {
+    return *last_group_;
+  }
+  last_group_ = nullptr;
   if (groups_.size() > kGroupsKept) std::erase_if(groups_, [](const auto& entry) { return entry.second->pods == 0; });
   auto& group = groups_[{request.labels, request.rules}];
   if (!group) {
@@ -187,15 +191,16 @@ Neighbours::Group& Neighbours::group_of(const Request& request) {
     group->labels = request.labels;
     group->rules = request.rules;
   }
+  last_group_ = group.get();
   return *group;
 }
 
 void Neighbours::refresh(Group& group) {
+  if (group.version == version_) return;
   for (const PodRule& rule : group.rules) {
     // May be new: then it counts whoever is there, and changes the version.
     if (rule.kind == PodRule::Kind::kApart && !rule.soft) counter_for(rule.selector, rule.domain, true);
   }
-  if (group.version == version_) return;
   group.counters.clear();
   for (auto& [key, counter] : counters_) {
     if (matters(*counter, group)) group.counters.push_back(counter.get());

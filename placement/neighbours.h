@@ -4,6 +4,7 @@
 // closes. Pods without labels and rules cost nothing.
 #pragma once
 
+#include <boost/unordered/unordered_flat_map.hpp>
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -91,7 +92,8 @@ class Neighbours {
   std::map<std::string, std::unique_ptr<Domains>> domains_;
   std::map<std::tuple<std::string, std::string, bool>, std::unique_ptr<Counter>> counters_;
   std::map<std::pair<std::vector<std::string>, std::vector<state::PodRule>>, std::unique_ptr<Group>> groups_;
-  std::unordered_map<std::size_t, std::vector<Resident>> residents_;
+  boost::unordered_flat_map<std::size_t, std::vector<Resident>> residents_;
+  Group* last_group_ = nullptr;
   std::uint64_t version_ = 1;
 };
 

@@ -73,6 +73,12 @@ Status check_where(const JobSpec& spec) {
 
 Status check_request(JobSpec& spec) {
   Request& request = spec.request;
+  // A label asked for as a feature is a condition.
+  for (const std::string& word : request.features) {
+    if (word.find('=') == std::string::npos) continue;
+    request.where = request.where.empty() ? word : "(" + request.where + ")&" + word;
+  }
+  std::erase_if(request.features, [](const std::string& word) { return word.find('=') != std::string::npos; });
   if (request.features.size() > kWordsMax) return invalid("feature", "at most 32 features may be asked for");
   sort_unique(request.features);
   if (request.plain()) return Unit{};

@@ -41,7 +41,7 @@ bool any_value(const std::vector<std::string>& words, const std::string& key, Pr
 namespace {
 
 // One name of a list, with at most some brackets: "n[1-3]-[a,b]" has none but numbers in them.
-Status expand_name(std::string_view text, std::string_view field, std::vector<std::string>& out) {
+Status expand_name(std::string_view text, std::string_view field, std::vector<std::string>& out, std::size_t& bytes) {
   const std::size_t open = text.find('[');
   if (open == std::string_view::npos) {
     if (text.empty() || text.find(']') != std::string_view::npos ||
@@ -49,6 +49,7 @@ Status expand_name(std::string_view text, std::string_view field, std::vector<st
       return invalid(std::string(field),
                      shown(text) + " is not a name; names are letters, digits and _ . -, with [1-20,30] for numbers");
     }
+    bytes += text.size();
     out.emplace_back(text);
     return Unit{};
   }
@@ -70,8 +71,11 @@ Status expand_name(std::string_view text, std::string_view field, std::vector<st
     for (std::int64_t n = first; n <= last; ++n) {
       std::string digits = std::to_string(n);
       if (from.size() > digits.size()) digits.insert(0, from.size() - digits.size(), '0');
-      if (Status good = expand_name(head + digits + tail, field, out); !good) return good;
-      if (out.size() > kListNamesMax) return invalid(std::string(field), "the list stands for more than 100,000 names");
+      if (Status good = expand_name(head + digits + tail, field, out, bytes); !good) return good;
+      if (out.size() > kListNamesMax || bytes > kListBytesMax) {
+        return invalid(std::string(field),
+                       "the list stands for more than 100,000 names, or for more than 1 MiB of them");
+      }
     }
     if (comma == std::string_view::npos) return Unit{};
     ranges.remove_prefix(comma + 1);
@@ -82,14 +86,14 @@ Status expand_name(std::string_view text, std::string_view field, std::vector<st
 
 Result<std::vector<std::string>> parse_name_list(std::string_view text, std::string_view field) {
   std::vector<std::string> names;
-  std::size_t from = 0;
+  std::size_t from = 0, bytes = 0;
   int depth = 0;
   for (std::size_t i = 0; i <= text.size(); ++i) {
     if (i < text.size()) {
       depth += text[i] == '[' ? 1 : text[i] == ']' ? -1 : 0;
       if (text[i] != ',' || depth > 0) continue;
     }
-    if (Status good = expand_name(text.substr(from, i - from), field, names); !good) return good.error();
+    if (Status good = expand_name(text.substr(from, i - from), field, names, bytes); !good) return good.error();
     from = i + 1;
   }
   return names;

@@ -23,7 +23,7 @@
 namespace berth::state {
 
 inline constexpr std::size_t kConditionBytesMax = 4'096;
-inline constexpr std::size_t kListNamesMax = 100'000;  // a list of names may stand for
+inline constexpr std::size_t kListNamesMax = 100'000, kListBytesMax = 1 << 20;  // a list of names may stand for
 
 class Condition {
  public:
