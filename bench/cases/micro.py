@@ -11,7 +11,10 @@ def placement(options, figures):
         if row.get("error_occurred"):
             raise BenchError(f"{name}: {row['error_message']}")
         kind, nodes, *percent = name.split("/")
-        if kind in others:
+        if kind == "engine_constrained":
+            what = "without_constraint" if row["label"] == "none" else f"constraint_{row['label']}"
+            figures.add(f"{what}_{nodes}_nodes_decision_ns", row["real_time"])
+        elif kind in others:
             figures.add(f"{others[kind]}_{nodes}_nodes_per_s", row["items_per_second"])
         if kind == "shared":
             workers, clock = percent
