@@ -4,6 +4,7 @@
 #include <atomic>
 #include <benchmark/benchmark.h>
 #include <bit>
+#include <sys/mman.h>
 #include <thread>
 
 #include "bench/placement_world.h"
@@ -443,6 +444,7 @@ void add_benches() {
 }  // namespace berth::bench
 
 int main(int argc, char** argv) {
+  berth::placement::ask_for_huge_pages = [](void* memory, std::size_t bytes) { madvise(memory, bytes, MADV_HUGEPAGE); };
   berth::bench::add_benches();
   benchmark::Initialize(&argc, argv);
   benchmark::RunSpecifiedBenchmarks();

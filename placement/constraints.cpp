@@ -179,12 +179,15 @@ std::string Constraints::refused_by(std::size_t slot, const Request& request) {
   return "";
 }
 
-std::string Constraints::refused_by_pods(std::size_t slot, const Request& request) {
-  if (request.labels.empty() && request.rules.empty()) return "";
-  std::vector<Neighbours::Use> uses;
-  neighbours_.uses(request, uses);
-  for (const Neighbours::Use& use : uses) {
-    if (!use.soft && !neighbours_.allowed(use)->test(slot)) return neighbours_.words_for(use);
+Constraints::Rules Constraints::rules_for(const Request& request) {
+  Rules rules;
+  if (!request.labels.empty() || !request.rules.empty()) neighbours_.uses(request, rules);
+  return rules;
+}
+
+std::string Constraints::refused_by_pods(std::size_t slot, const Rules& rules) {
+  for (const Neighbours::Use& rule : rules) {
+    if (!rule.soft && !neighbours_.allowed(rule)->test(slot)) return neighbours_.words_for(rule);
   }
   return "";
 }

@@ -49,7 +49,9 @@ class Constraints {
   // The first constraint that rules the node out, in words; "" if none does. Of those that pods do not change, and of
   // the others.
   std::string refused_by(std::size_t slot, const state::Request& request);
-  std::string refused_by_pods(std::size_t slot, const state::Request& request);
+  using Rules = std::vector<Neighbours::Use>;
+  Rules rules_for(const state::Request& request);
+  std::string refused_by_pods(std::size_t slot, const Rules& rules);
   bool met(std::size_t slot, const state::Request& request) { return refused_by(slot, request).empty(); }
 
   std::string check() const { return neighbours_.check(); }
@@ -90,7 +92,6 @@ class Constraints {
   std::map<state::Request, Entry, Less> prepared_;  // by constraints alone
 };
 
-// "" or why it is no such thing.
 bool is_taint(std::string_view text);       // "key", "key=value", ":prefer" behind it
 bool is_toleration(std::string_view text);  // "key", "key=value", "*"
 bool is_label(std::string_view text);       // "key=value"

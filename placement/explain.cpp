@@ -36,6 +36,7 @@ Refusal Engine::explain(const Request& request) {
   Tally tally;
   const auto& wanted = request.resources;
   const bool constrained = constraints_.concern(request);
+  const Constraints::Rules rules = constraints_.rules_for(request);
   for (std::size_t slot = 0; slot < offers_.size(); ++slot) {
     const Offer& offer = offers_[slot];
     if (!offer.present) continue;
@@ -68,7 +69,7 @@ Refusal Engine::explain(const Request& request) {
       tally.add("a pod that has the node for itself");
     } else if (request.exclusive && !is_empty(slot)) {
       tally.add("other pods on the node");
-    } else if (constrained && !(refused = constraints_.refused_by_pods(slot, request)).empty()) {
+    } else if (!(refused = constraints_.refused_by_pods(slot, rules)).empty()) {
       tally.add(refused);
     } else if (offer.held) {
       tally.add("kept for a job that waited longer");

@@ -6,12 +6,15 @@
 #include <cstddef>
 #include <memory>
 #include <new>
-#include <sys/mman.h>
 #include <vector>
 
 namespace berth::placement {
 
 inline constexpr std::size_t kHugePage = std::size_t{2} << 20;
+
+// Asks the system for huge pages in that range. Set once, before any table is made, by a program that wants them: this
+// room asks the system for nothing. Without it, pages are small.
+inline void (*ask_for_huge_pages)(void* memory, std::size_t bytes) = nullptr;
 
 // For std::vector. What is smaller than a huge page is ordinary memory.
 template <class T>
@@ -27,7 +30,7 @@ struct HugeAllocator {
   T* allocate(std::size_t count) {
     const std::size_t bytes = count * sizeof(T);
     void* memory = ::operator new(bytes, alignment(bytes));
-    if (bytes >= kHugePage) ::madvise(memory, bytes, MADV_HUGEPAGE);  // a wish: refused, pages are small
+    if (bytes >= kHugePage && ask_for_huge_pages != nullptr) ask_for_huge_pages(memory, bytes);
     return static_cast<T*>(memory);
   }
   void deallocate(T* memory, std::size_t count) { ::operator delete(memory, alignment(count * sizeof(T))); }

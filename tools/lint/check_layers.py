@@ -22,8 +22,6 @@ IMPURE_HEADERS = {
     "fcntl.h", "pthread.h", "poll.h", "dirent.h", "netdb.h", "spawn.h", "sched.h", "dlfcn.h", "ifaddrs.h",
 }
 IMPURE_HEADER_PREFIXES = ("sys/", "netinet/", "arpa/", "linux/", "boost/asio", "openssl/", "spdlog/", "hwloc")
-# One file may ask for huge pages: advice on memory that is its own, which changes how fast it is and nothing else.
-PURE_AFTER_ALL = {("placement/huge_memory.h", "sys/mman.h")}
 IMPURE_CALLS = re.compile(
     r"\b(?:(?:system|steady|high_resolution|utc|file|tai|gps)_clock|current_zone|locate_zone|random_device|this_thread)\b"
     r"|\bstd\s*::\s*(?:thread|jthread|async|mutex|filesystem)\b"
@@ -89,8 +87,6 @@ def check_file(path, text, rooms):
         other = room_of(name, rooms)
         if other is not None and not room.may_use(other.name):
             found.append(f"{path}:{number}: {room.name} may not include {other.name} (\"{name}\")")
-        if (str(path), name) in PURE_AFTER_ALL:
-            continue
         if room.pure and is_system and (name in IMPURE_HEADERS or name.startswith(IMPURE_HEADER_PREFIXES)):
             found.append(f"{path}:{number}: {room.name} is pure and may not include <{name}>")
     if room.pure:

@@ -56,6 +56,7 @@ int run(const Options& options) {
   logger->set_level(options.verbose ? spdlog::level::debug : spdlog::level::warn);
   spdlog::set_default_logger(logger);
 
+  use_huge_pages();
   ServerConfig config;
   server::ServerOptions& server = config.server;
   server.data_directory = default_data_directory();

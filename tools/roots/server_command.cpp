@@ -103,6 +103,7 @@ int run(const Options& options) {
   logger->set_level(options.verbose ? spdlog::level::debug : spdlog::level::info);
   spdlog::set_default_logger(logger);
 
+  use_huge_pages();
   ServerConfig config;
   if (auto gathered = gather(options, config); !gathered) return report(gathered.error(), true);
   // Searchable: an agent of this machine keeps its pods below it by default. What the server keeps there is its own.

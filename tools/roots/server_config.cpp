@@ -7,8 +7,10 @@
 #include <optional>
 #include <pwd.h>
 #include <set>
+#include <sys/mman.h>
 #include <yaml-cpp/yaml.h>
 
+#include "placement/huge_memory.h"
 #include "state/units.h"
 #include "tools/cli/text.h"
 
@@ -232,6 +234,12 @@ Status read_server_config(const std::string& path, ServerConfig& config) {
                                    });
   if (wrong) return at(wrong->mark, wrong->message);
   return Unit{};
+}
+
+void use_huge_pages() {
+  placement::ask_for_huge_pages = [](void* memory, std::size_t bytes) {
+    (void)madvise(memory, bytes, MADV_HUGEPAGE);  // a wish: refused, pages are small
+  };
 }
 
 }  // namespace berth::tools

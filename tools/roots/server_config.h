@@ -21,6 +21,9 @@ state::Result<const placement::Policy*> parse_placement(const std::string& name,
 // An agent says so often that it is there. Too seldom or too often is refused.
 state::Status check_heartbeat(std::int64_t ms, const std::string& field);
 
+// Has the placement tables of this process lie on huge pages where the system gives them. Before there are any.
+void use_huge_pages();
+
 // Reads `path` into the config; what the file does not name stays.
 state::Status read_server_config(const std::string& path, ServerConfig& config);
 
