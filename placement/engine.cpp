@@ -196,10 +196,14 @@ std::size_t Engine::find_best_of(const Request& request, const Constraints::Prep
 
 std::uint32_t Engine::room_for(std::size_t slot, const Resources& wanted) const {
   const Amounts free = free_[slot].amounts();
-  if (!free.hold(wanted)) return 0;
-  return static_cast<std::uint32_t>(
-      std::min({times(static_cast<std::uint64_t>(free.cpu_milli), wanted.cpu_milli),
-                times(static_cast<std::uint64_t>(free.mem_mib), wanted.mem_mib), times(free.gpus, wanted.gpus)}));
+  return free.hold(wanted) ? room_in(free, amounts_of(wanted)) : 0;
+}
+
+bool Engine::candidate(std::size_t slot, const Request& request, const MaskList& hard) const {
+  const Offer& offer = offers_[slot];
+  const bool open = offer.present && offer.connected && offer.in_service && !offer.held;
+  return open && within(request.resources, offer.capacity) && has(slot, request.features) &&
+         (hard.empty() || hard.test(slot));
 }
 
 std::uint64_t Engine::pick_gpus(std::size_t slot, std::uint32_t count) const {
@@ -238,7 +242,7 @@ void Engine::take_equal(std::size_t slot, const Resources& wanted, std::uint32_t
 }
 
 std::uint32_t Engine::place(const Request& request, std::uint32_t count, std::vector<Placed>& out) {
-  if (constraints_.concern(request)) return place_constrained(request, count, false, out);
+  if (constraints_.concern(request)) return place_constrained(request, count, false, nullptr, out);
   if (count >= kStreamFrom && policy_->stays_best) return place_many(request, count, count, out);
   std::uint32_t placed = 0;
   while (placed < count) {
@@ -274,7 +278,7 @@ std::uint32_t Engine::place_many(const Request& request, std::uint32_t count, st
 }
 
 // With a search for each pod: what one takes may close nodes to the next.
-std::uint32_t Engine::place_constrained(const Request& request, std::uint32_t count, bool distinct,
+std::uint32_t Engine::place_constrained(const Request& request, std::uint32_t count, bool distinct, Promised* beside,
                                         std::vector<Placed>& out) {
   Mask empty;
   if (request.exclusive) {
@@ -288,10 +292,19 @@ std::uint32_t Engine::place_constrained(const Request& request, std::uint32_t co
     MaskList masks = sets.hard;
     if (request.exclusive) masks.add(&empty);
     if (distinct) masks.add(&unused_);
-    const std::size_t slot = find_best_of(request, sets, masks);
+    const MaskList allowed = masks;
+    if (beside != nullptr) masks.add(&beside->others);
+    std::size_t slot = find_best_of(request, sets, masks);
+    std::uint32_t room = slot == kNoSlot ? 0 : room_for(slot, request.resources);
+    if (slot == kNoSlot && beside != nullptr && !request.exclusive) slot = find_beside(request, allowed, *beside, room);
     if (slot == kNoSlot) break;
     const bool one = distinct || sets.moving || request.exclusive || !policy_->stays_best;
-    const std::uint32_t here = one ? 1 : std::min(room_for(slot, request.resources), count - placed);
+    const std::uint32_t here = one ? 1 : std::min(room, count - placed);
+    if (beside != nullptr && !beside->others.test(slot)) {
+      for (Promised::Part& part : beside->parts) {
+        if (part.node == id_of(slot)) part.left.take(amounts_of(request.resources), here);
+      }
+    }
     reindex(slot, [&] { take_equal(slot, request.resources, here, out); });
     for (std::uint32_t i = 0; i < here; ++i) came(slot, request);
     if (request.exclusive) empty.set(slot, false);
@@ -299,6 +312,41 @@ std::uint32_t Engine::place_constrained(const Request& request, std::uint32_t co
     placed += here;
   }
   return placed;
+}
+
+// The best of the nodes of which something is promised, and how many of the pods it can take beside that.
+std::size_t Engine::find_beside(const Request& request, const MaskList& masks, const Promised& promised,
+                                std::uint32_t& room) const {
+  std::size_t best = kNoSlot;
+  std::int64_t least = 0;
+  for (const Promised::Part& part : promised.parts) {
+    const std::size_t slot = slot_of(part.node);
+    if (!free_[slot].indexed || !has(slot, request.features) || !masks.test(slot)) continue;
+    const std::uint32_t here =
+        std::min(room_for(slot, request.resources), room_in(part.left, amounts_of(request.resources)));
+    const std::int64_t key = policy_->key(free_[slot].amounts().left());
+    if (here == 0 || (best != kNoSlot && key >= least)) continue;
+    best = slot;
+    least = key;
+    room = here;
+  }
+  return best;
+}
+
+std::uint32_t Engine::place(const Request& request, std::uint32_t count, Promised& beside, std::vector<Placed>& out) {
+  return place_constrained(request, count, false, &beside, out);
+}
+
+bool Engine::place_gang(const Request& request, std::uint32_t count, bool distinct, Promised& beside,
+                        std::vector<Placed>& out) {
+  const std::vector<Promised::Part> before = beside.parts;
+  if (place_gang(request, count, distinct, &beside, out)) return true;
+  beside.parts = before;
+  return false;
+}
+
+bool Engine::place_gang(const Request& request, std::uint32_t count, bool distinct, std::vector<Placed>& out) {
+  return place_gang(request, count, distinct, nullptr, out);
 }
 
 // A pod with constraints has come to the node.
@@ -309,15 +357,16 @@ void Engine::came(std::size_t slot, const Request& request) {
   offer_changed(slot);
 }
 
-bool Engine::place_gang(const Request& request, std::uint32_t count, bool distinct, std::vector<Placed>& out) {
+bool Engine::place_gang(const Request& request, std::uint32_t count, bool distinct, Promised* beside,
+                        std::vector<Placed>& out) {
   const std::size_t before = out.size();
   bool all = false;
-  if (constraints_.concern(request)) {
+  if (beside != nullptr || constraints_.concern(request)) {
     unused_.clear();
     if (distinct) {
       for (std::size_t slot = 0; slot < offers_.size(); ++slot) unused_.set(slot, true);
     }
-    all = place_parts(request, count, distinct, out);
+    all = place_parts(request, count, distinct, beside, out);
   } else {
     all = (distinct ? place_many(request, count, 1, out) : place(request, count, out)) == count;
   }
@@ -329,9 +378,10 @@ bool Engine::place_gang(const Request& request, std::uint32_t count, bool distin
 
 // A condition's [a*2&b*4]: so many of the pods on nodes of each. [a|b]: all on nodes of the same, the first that holds
 // them.
-bool Engine::place_parts(const Request& request, std::uint32_t count, bool distinct, std::vector<Placed>& out) {
+bool Engine::place_parts(const Request& request, std::uint32_t count, bool distinct, Promised* beside,
+                         std::vector<Placed>& out) {
   const Constraints::Prepared& sets = constraints_.prepare(request);
-  if (sets.parts.empty()) return place_constrained(request, count, distinct, out) == count;
+  if (sets.parts.empty()) return place_constrained(request, count, distinct, beside, out) == count;
   const auto parts = sets.parts;
   const bool counted = sets.counted;
   const std::size_t before = out.size();
@@ -339,7 +389,7 @@ bool Engine::place_parts(const Request& request, std::uint32_t count, bool disti
   for (const auto& [text, pods] : parts) {
     part.where = text;
     const std::uint32_t wanted = counted ? pods : count;
-    if (place_constrained(part, wanted, distinct, out) == wanted) {
+    if (place_constrained(part, wanted, distinct, beside, out) == wanted) {
       if (!counted || out.size() - before == count) return out.size() - before == count;
       continue;
     }

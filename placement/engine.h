@@ -38,6 +38,17 @@ struct Refusal {
   std::string nearest_miss;     // "12 nodes lack only cpu: the freest has 3 of 4 cores", "" if there is none
 };
 
+// Capacity that is promised to somebody from some time on. Who would still run then must keep clear of it: on a node of
+// `parts` he may take what is free now and also `left`, on `others` what he likes.
+struct Promised {
+  struct Part {
+    state::NodeId node;
+    Amounts left;  // of the node at that time, beside what is promised
+  };
+  std::vector<Part> parts;
+  Mask others;  // all nodes but those, as slots
+};
+
 // What the offers could hold if the cluster were empty, whatever the nodes' states.
 struct Potential {
   std::uint32_t nodes = 0;  // that could hold one pod
@@ -63,6 +74,11 @@ class Engine {
   std::uint32_t place(const state::Request& request, std::uint32_t count, std::vector<Placed>& out);
   // All `count` pods or none (returns false, claims nothing). `distinct`: each on a node of its own.
   bool place_gang(const state::Request& request, std::uint32_t count, bool distinct, std::vector<Placed>& out);
+  // The same, clear of what is promised; what is placed beside it there is taken off `left`. Nodes of which nothing is
+  // promised come first.
+  std::uint32_t place(const state::Request& request, std::uint32_t count, Promised& beside, std::vector<Placed>& out);
+  bool place_gang(const state::Request& request, std::uint32_t count, bool distinct, Promised& beside,
+                  std::vector<Placed>& out);
   // Claims a given place without a search, at recovery or adoption: what runs there runs there, even over capacity.
   void claim(state::NodeId id, const state::Request& request, std::uint64_t gpu_mask);
   void claim(state::NodeId id, const state::Resources& resources, std::uint64_t gpu_mask);  // of a plain request
@@ -77,6 +93,19 @@ class Engine {
   void drop_holds();
 
   bool fits_now(state::NodeId id, const state::Request& request);
+  // Every open node that could hold the request if it were empty, with what is free on it now and what the request
+  // takes of it (all of the node for an exclusive one). Rules about other pods are judged by who runs now.
+  template <class Each>
+  void each_candidate(const state::Request& request, Each&& each) {
+    const MaskList hard = constraints_.concern(request) ? constraints_.prepare(request).hard : MaskList{};
+    const Amounts wanted = amounts_of(request.resources);
+    for (std::size_t slot = 0; slot < offers_.size(); ++slot) {
+      if (!candidate(slot, request, hard)) continue;
+      each(state::NodeId{static_cast<std::uint32_t>(slot + 1)}, free_[slot].amounts(),
+           request.exclusive ? amounts_of(offers_[slot].capacity) : wanted);
+    }
+  }
+  std::size_t slots() const { return offers_.size(); }  // node ids are from 1 to so many
   Refusal explain(const state::Request& request);
   Potential potential(const state::Request& request);
   // Changes whenever an offer does: a cached Potential is good as long as this stays.
@@ -110,9 +139,15 @@ class Engine {
   bool has(std::size_t slot, const std::vector<std::string>& wanted) const;
   bool could_hold(std::size_t slot, const state::Request& request);
   bool is_empty(std::size_t slot) const;
-  std::uint32_t place_constrained(const state::Request& request, std::uint32_t count, bool distinct,
+  std::uint32_t place_constrained(const state::Request& request, std::uint32_t count, bool distinct, Promised* beside,
                                   std::vector<Placed>& out);
-  bool place_parts(const state::Request& request, std::uint32_t count, bool distinct, std::vector<Placed>& out);
+  bool place_gang(const state::Request& request, std::uint32_t count, bool distinct, Promised* beside,
+                  std::vector<Placed>& out);
+  bool place_parts(const state::Request& request, std::uint32_t count, bool distinct, Promised* beside,
+                   std::vector<Placed>& out);
+  std::size_t find_beside(const state::Request& request, const MaskList& masks, const Promised& promised,
+                          std::uint32_t& room) const;
+  bool candidate(std::size_t slot, const state::Request& request, const MaskList& hard) const;
   void came(std::size_t slot, const state::Request& request);
   void index(std::size_t slot);    // puts an open node where its amounts say
   void unindex(std::size_t slot);  // takes it out, before they change

@@ -38,6 +38,11 @@ class Mask {
   std::int64_t count() const { return count_; }
   std::size_t words() const { return words_.size(); }
   std::uint64_t word(std::size_t i) const { return i < words_.size() ? words_[i] : 0; }
+  void fill(std::size_t slots) {  // all from 0 to before it
+    words_.assign((slots + 63) / 64, ~std::uint64_t{0});
+    if (slots % 64 != 0) words_.back() = (std::uint64_t{1} << (slots % 64)) - 1;
+    count_ = static_cast<std::int64_t>(slots);
+  }
   void clear() {
     words_.clear();
     count_ = 0;

@@ -32,6 +32,27 @@ bool Amounts::hold(const Resources& wanted) const {
   return cpu_milli >= std::int64_t{wanted.cpu_milli} && wanted.mem_mib <= kAmountMax &&
          mem_mib >= static_cast<std::int64_t>(wanted.mem_mib) && gpus >= wanted.gpus;
 }
+void Amounts::take(const Amounts& other, std::uint32_t times) {
+  const auto n = static_cast<std::int32_t>(times);
+  cpu_milli -= other.cpu_milli * n;
+  mem_mib -= other.mem_mib * n;
+  gpus -= std::min(gpus, other.gpus * times);
+}
+void Amounts::give(const Amounts& other) {
+  cpu_milli += other.cpu_milli;
+  mem_mib += other.mem_mib;
+  gpus += other.gpus;
+}
+std::uint32_t room_in(const Amounts& free, const Amounts& wanted) {
+  std::int64_t room = std::numeric_limits<std::uint32_t>::max();
+  const auto bound = [&room](std::int64_t have, std::int64_t want) {
+    if (want != 0) room = std::min(room, std::max<std::int64_t>(have, 0) / want);
+  };
+  bound(free.cpu_milli, wanted.cpu_milli);
+  bound(free.mem_mib, wanted.mem_mib);
+  bound(free.gpus, wanted.gpus);
+  return static_cast<std::uint32_t>(room);
+}
 Amounts amounts_of(const Resources& resources) {
   return {bounded(resources.cpu_milli), bounded(resources.mem_mib), std::min(resources.gpus, state::kMaxGpus)};
 }

@@ -23,7 +23,11 @@ struct Amounts {
   std::uint32_t gpus = 0;
   std::int32_t left() const;
   bool hold(const state::Resources& wanted) const;
+  void take(const Amounts& other, std::uint32_t times = 1);
+  void give(const Amounts& other);
+  bool operator==(const Amounts&) const = default;
 };
+std::uint32_t room_in(const Amounts& free, const Amounts& wanted);  // how many of `wanted` there is room for
 // At most kAmountMax of each.
 Amounts amounts_of(const state::Resources& resources);
 bool includes(const std::vector<std::string>& all, const std::vector<std::string>& wanted);  // both sorted

@@ -8,6 +8,14 @@ namespace berth::scheduler {
 
 using namespace state;  // the vocabulary of everything below
 
+namespace {
+
+// Pods bound in one turn at most: a turn stays short, and the rest follows in the next.
+constexpr std::uint32_t kBindsPerTurn = 16'384;
+constexpr std::uint32_t kLearntPerJob = 8;
+
+}  // namespace
+
 Core::Core(CoreOptions options, Cluster cluster, TimeUs now)
     : impl_(std::make_unique<Impl>(std::move(options), std::move(cluster), now)) {}
 Core::~Core() = default;
@@ -19,7 +27,8 @@ std::string Core::check_invariants() const { return impl_->check_invariants(); }
 Core::Impl::Impl(CoreOptions options, Cluster cluster, TimeUs now)
     : options_(std::move(options)),
       cluster_(std::move(cluster)),
-      engine_(*options_.placement),
+      dispatcher_(*options_.placement, *options_.queueing),
+      engine_(dispatcher_.engine()),
       now_(std::max(now, cluster_.applied_at())) {
   restore();
 }
@@ -32,12 +41,35 @@ void Core::Impl::restore() {
     if (node.state != NodeState::kLost) set_lost_deadline(id, now_ + options_.node_lost_after_ms * 1000);
   }
   for (const auto& [id, pod] : cluster_.live_pods()) {
-    engine_.claim(pod.node, cluster_.job(id.job)->spec.request, pod.gpu_mask);
+    const Job& job = *cluster_.job(id.job);
+    engine_.claim(pod.node, job.spec.request, pod.gpu_mask);
+    dispatcher_.runs(pod.node, job.spec.request, end_of(job, pod));
   }
+  learn_from_ended();
   for (const auto& [id, job] : cluster_.jobs()) {
     waiting_pods_ += job->counts.of(PodState::kPending);
     enqueue(*job);
   }
+}
+
+// What users' jobs took is not journaled by itself: the jobs that are still remembered tell it.
+void Core::Impl::learn_from_ended() {
+  for (const auto& [ended_at, id] : cluster_.ended_jobs()) {
+    const Job& job = *cluster_.job(id);
+    std::uint32_t learnt = 0;
+    job.outcomes.each(0, [&](std::uint32_t, const PodOutcome& outcome) {
+      learn(job, outcome);
+      return ++learnt < kLearntPerJob;
+    });
+  }
+}
+
+// A run that was cut short by something else than the job itself tells nothing of the next.
+void Core::Impl::learn(const Job& job, const PodOutcome& outcome) {
+  const bool whole = outcome.state == PodState::kSucceeded || outcome.state == PodState::kFailed ||
+                     outcome.state == PodState::kTimedOut || outcome.state == PodState::kOutOfMemory;
+  if (!whole || outcome.started_at == 0 || outcome.ended_at < outcome.started_at) return;
+  dispatcher_.learn(shape_of(job), outcome.ended_at - outcome.started_at);
 }
 
 Turn Core::Impl::step(std::span<Command> commands, TimeUs now) {
@@ -46,7 +78,7 @@ Turn Core::Impl::step(std::span<Command> commands, TimeUs now) {
     std::visit([this](auto& body) { handle(body); }, command);
   }
   lose_overdue_nodes();
-  run_pass();
+  dispatcher_.pass(now_, kBindsPerTurn, *this);
   send_starts();
   forget_old_jobs();
   notify_watchers();
@@ -147,7 +179,7 @@ void Core::Impl::forget_old_jobs() {
 }
 
 std::optional<TimeUs> Core::Impl::next_deadline() const {
-  if (pass_unfinished_) return now_;
+  if (dispatcher_.unfinished()) return now_;
   std::optional<TimeUs> next;
   const auto at = [&next](TimeUs time) {
     if (!next || time < *next) next = time;
@@ -159,8 +191,7 @@ std::optional<TimeUs> Core::Impl::next_deadline() const {
 
 std::string Core::Impl::check_invariants() const {
   if (std::string wrong = state::check_invariants(cluster_); !wrong.empty()) return "cluster: " + wrong;
-  if (std::string wrong = engine_.check_invariants(); !wrong.empty()) return "placement: " + wrong;
-  if (std::string wrong = waiting_.check_invariants(); !wrong.empty()) return "waiting: " + wrong;
+  if (std::string wrong = dispatcher_.check_invariants(); !wrong.empty()) return wrong;
   std::map<NodeId, Resources> used;
   for (const auto& [id, pod] : cluster_.live_pods()) {
     const Resources& r = cluster_.job(id.job)->spec.request.resources;
@@ -168,7 +199,12 @@ std::string Core::Impl::check_invariants() const {
     sum = {sum.cpu_milli + r.cpu_milli, sum.mem_mib + r.mem_mib, sum.gpus + r.gpus};
   }
   for (const auto& [id, node] : cluster_.nodes()) {
-    if (engine_.used(id) != used[id]) return "node " + node.info.name + ": claims differ from its live pods";
+    if (const Resources claimed = engine_.used(id); claimed != used[id]) {
+      const auto text = [](const Resources& r) {
+        return std::to_string(r.cpu_milli) + "m/" + std::to_string(r.mem_mib) + " MiB/" + std::to_string(r.gpus);
+      };
+      return "node " + node.info.name + ": " + text(claimed) + " is claimed, its live pods have " + text(used[id]);
+    }
   }
   std::uint64_t pending = 0;
   for (const auto& [id, job] : cluster_.jobs()) {
@@ -176,7 +212,7 @@ std::string Core::Impl::check_invariants() const {
     const bool gang = job->spec.kind == JobKind::kGang;
     const bool should =
         gang ? job->pending.size() == job->spec.elements.size() : !job->pending.empty() && throttle_room(*job) != 0;
-    if (should != waiting_.contains(id))
+    if (should != dispatcher_.waits(id))
       return "job " + std::to_string(id.value) + " should wait and does not, or the other way";
   }
   return pending == waiting_pods_ ? "" : "the count of waiting pods is wrong";

@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "placement/policy.h"
+#include "scheduler/queue_policy.h"
 #include "state/cluster.h"
 #include "state/events.h"
 #include "state/requests.h"
@@ -93,6 +94,7 @@ struct CoreOptions {
   std::string cluster_name;
   state::TimeUs started_at = 0;
   const placement::Policy* placement = &placement::default_policy();
+  const QueuePolicy* queueing = &default_queue_policy();
   std::int64_t heartbeat_ms = 5'000;
   std::int64_t node_lost_after_ms = 30'000;  // from disconnection to loss
   std::uint32_t array_size_max = 10'000'000;
@@ -100,7 +102,8 @@ struct CoreOptions {
   std::uint64_t ended_pods_kept = 200'000;      // ended jobs are forgotten, oldest first, past this many pods …
   std::size_t ended_jobs_kept_min = 100;        // … but not the last so many, however big …
   std::int64_t ended_kept_ms = 7LL * 24 * 3600 * 1000;  // … or this age
-  // A job that could not be placed for so long stops later jobs from overtaking it.
+  // A job that could not be placed for so long stops later jobs from overtaking it, if no time limit of what runs says
+  // when there will be room for it.
   std::int64_t overtaking_ends_after_ms = 10LL * 60 * 1000;
 };
 

@@ -21,6 +21,7 @@ void Core::Impl::on_request(ClientCommand& command, NodeActionRequest& request) 
     case NodeActionRequest::Action::kDrain:
       emit(NodeStateChanged{id, NodeState::kDrained, request.reason});
       engine_.set_in_service(id, false);
+      dispatcher_.nodes_changed();
       break;
     case NodeActionRequest::Action::kResume:
       if (node->state == NodeState::kLost) {
@@ -29,7 +30,8 @@ void Core::Impl::on_request(ClientCommand& command, NodeActionRequest& request) 
       }
       emit(NodeStateChanged{id, NodeState::kUp, ""});
       engine_.set_in_service(id, true);
-      room_made_.insert(id);
+      dispatcher_.nodes_changed();
+      dispatcher_.room_made(id);
       break;
     case NodeActionRequest::Action::kRemove:
       if (session_of(id) != 0) {
@@ -42,7 +44,7 @@ void Core::Impl::on_request(ClientCommand& command, NodeActionRequest& request) 
       }
       set_lost_deadline(id, 0);
       runtime_.erase(id);
-      ++moves_;
+      dispatcher_.nodes_changed();
       engine_.remove_node(id);
       emit(NodeRemoved{id});
       break;
@@ -51,7 +53,7 @@ void Core::Impl::on_request(ClientCommand& command, NodeActionRequest& request) 
 }
 
 void Core::Impl::requeue_all_waiting() {
-  waiting_.clear();
+  dispatcher_.forget_all();
   for (const auto& [id, job] : cluster_.jobs()) {
     if (!job->pending.empty()) enqueue(*job);
   }

@@ -1,5 +1,6 @@
 // Nodes: agents come, report and go; what they run is brought together with what the cluster decided.
 #include <algorithm>
+#include <bit>
 #include <boost/unordered/unordered_flat_set.hpp>
 
 #include "scheduler/core_impl.h"
@@ -59,7 +60,7 @@ void Core::Impl::handle(AgentConnected& command) {
   if (other_memory) lose_pods(id, "node " + info.name + " lost its memory of this pod");
   const bool same = known != nullptr && known->info == info && known->state != NodeState::kLost;
   if (!same) emit(NodeJoined{id, info});
-  ++moves_;
+  dispatcher_.nodes_changed();
   engine_.set_node(id, info.capacity, {info.name, info.features, info.taints});
   engine_.set_in_service(id, cluster_.node(id)->state == NodeState::kUp);
   engine_.set_connected(id, true);
@@ -67,7 +68,7 @@ void Core::Impl::handle(AgentConnected& command) {
   runtime_[id].session = command.session;
   set_lost_deadline(id, 0);
   agents_[command.session] = id;
-  room_made_.insert(id);
+  dispatcher_.room_made(id);
   effects_.push_back(ToAgent{command.session, AgentWelcome{id, options_.heartbeat_ms}});
   reconcile(id, command.session, command.hello);
 }
@@ -149,7 +150,8 @@ bool Core::Impl::reconcile_unknown(NodeId node, const AgentPod& pod, std::vector
 // one of its pods alone is of no use.
 bool Core::Impl::adoptable(const Job& job, const AgentPod& pod) const {
   const std::uint32_t element = pod.ref.pod.element;
-  return job.spec.kind != JobKind::kGang && pod.started_at != 0 && element < job.spec.elements.size() &&
+  return job.spec.kind != JobKind::kGang &&
+         std::popcount(pod.gpu_mask) == static_cast<int>(job.spec.request.resources.gpus) && pod.started_at != 0 && element < job.spec.elements.size() &&
          job.pending.contains(element) && Cluster::next_attempt(job, element) == pod.ref.attempt + 1;
 }
 
@@ -157,6 +159,7 @@ void Core::Impl::adopt(NodeId node, const AgentPod& pod) {
   emit(PodsAdopted{{{pod.ref, node, pod.gpu_mask, pod.started_at}}});
   const Job& job = *cluster_.job(pod.ref.pod.job);
   engine_.claim(node, job.spec.request, pod.gpu_mask);
+  dispatcher_.runs(node, job.spec.request, end_of(job, *cluster_.pod(pod.ref.pod)));
   --waiting_pods_;
   after_ends(job);
 }
@@ -238,9 +241,8 @@ void Core::Impl::end_pods(std::vector<PodEnd> ends) {
     if (found == nullptr || found->ref != end.ref) continue;  // twice in one report
     const Pod pod = *found;
     decide_end(job, pod, end);
-    engine_.release(pod.node, job.spec.request, pod.gpu_mask);
-    room_made_.insert(pod.node);
-    if (!job.spec.request.labels.empty() || !job.spec.request.rules.empty()) ++moves_;
+    dispatcher_.ended(pod.node, job.spec.request, pod.gpu_mask, end_of(job, pod));
+    learn(job, end.outcome);
     if (pod.state == PodState::kBound && end.outcome.started_at != 0) {
       start_latency_.add(end.outcome.started_at - job.submitted_at);
     }
@@ -283,6 +285,7 @@ void Core::Impl::set_lost_deadline(NodeId node, TimeUs at) {
 
 void Core::Impl::disconnect(NodeId node) {
   engine_.set_connected(node, false);
+  dispatcher_.nodes_changed();
   runtime_[node].session = 0;
   --connected_;
   set_lost_deadline(node, now_ + options_.node_lost_after_ms * 1000);
@@ -305,6 +308,7 @@ void Core::Impl::lose_overdue_nodes() {
       emit(NodeStateChanged{id, NodeState::kLost,
                             "did not answer for " + std::to_string(options_.node_lost_after_ms / 1000) + " s"});
       engine_.set_in_service(id, false);
+      dispatcher_.nodes_changed();
     }
     lose_pods(id, why);
   }

@@ -10,14 +10,13 @@
 #include <utility>
 #include <vector>
 
-#include "placement/engine.h"
 #include "scheduler/core.h"
+#include "scheduler/dispatcher.h"
 #include "scheduler/latency.h"
-#include "scheduler/wait_queue.h"
 
 namespace berth::scheduler {
 
-class Core::Impl {
+class Core::Impl : private Starter {
  public:
   Impl(CoreOptions options, state::Cluster cluster, state::TimeUs now);
 
@@ -36,6 +35,8 @@ class Core::Impl {
   void notify_watchers();
   void forget_old_jobs();
   void restore();
+  void learn_from_ended();
+  void learn(const state::Job& job, const state::PodOutcome& outcome);
 
   // ---- core_jobs.cpp ----
   void on_request(ClientCommand& command, state::SubmitRequest& request);
@@ -76,17 +77,16 @@ class Core::Impl {
   static state::PodToStart start_of(const state::Job& job, const state::Pod& pod);
 
   // ---- core_pass.cpp ----
-  void run_pass();
-  bool place_from(WaitQueue::Head head, std::uint32_t& budget);
-  bool place_gang(const state::Job& job);
-  std::uint32_t place_some(const state::Job& job, std::uint32_t wanted);
+  std::uint32_t startable(state::JobId job) const override;
+  bool overdue(state::JobId job) const override;
+  void start(state::JobId job, const std::vector<placement::Placed>& places) override;
   void bind(const state::Job& job, const std::vector<std::uint32_t>& elements,
             const std::vector<placement::Placed>& places);
-  void unblock_for_room();
-  bool overdue(const WaitQueue::Class& in) const;
-  void apply_holds(const WaitKey& upto);
   void send_starts();
   std::uint32_t throttle_room(const state::Job& job) const;
+  static ClassKey class_key_of(const state::JobSpec& spec);
+  static JobShape shape_of(const state::Job& job);
+  static state::TimeUs end_of(const state::Job& job, const state::Pod& pod);
 
   // ---- core_queries.cpp ----
   void on_request(ClientCommand& command, state::ListJobsRequest& request);
@@ -113,18 +113,15 @@ class Core::Impl {
 
   CoreOptions options_;
   state::Cluster cluster_;
-  placement::Engine engine_;
-  WaitQueue waiting_;
+  Dispatcher dispatcher_;
+  placement::Engine& engine_;
   state::TimeUs now_ = 0;
 
   // This turn.
   std::vector<state::Event> events_;
   std::vector<Effect> effects_;
-  std::set<state::NodeId> room_made_;                 // nodes that may now hold what they could not before
   std::map<state::NodeId, state::StartPods> starts_;  // what the pass bound, by node
   std::set<state::JobId> changed_;                    // watched jobs whose counts changed
-  std::vector<const WaitQueue::Class*> overdue_;
-  bool holds_applied_ = false;
 
   // From turn to turn.
   boost::unordered_flat_map<state::NodeId, NodeRuntime, std::hash<state::NodeId>> runtime_;
@@ -134,10 +131,6 @@ class Core::Impl {
   std::map<state::JobId, std::vector<ReplyTo>> watchers_;
   std::map<std::uint64_t, std::set<state::JobId>> watched_by_;  // session -> jobs
   std::uint64_t waiting_pods_ = 0;
-  std::uint64_t moves_seen_ = 0;  // by the last pass
-  std::uint64_t moves_ = 0;       // pods with labels or rules that came or went, and changes of nodes
-  bool pass_unfinished_ = false;
-  bool retry_blocked_ = false;  // some classes were blocked by a hold, not by want of room
   std::uint64_t log_tokens_ = 0;
   Latency start_latency_;
 };

@@ -74,7 +74,7 @@ Status Core::Impl::check_spec(const Caller& caller, JobSpec& spec) {
 // A request that no node could ever hold is refused, unless there are no nodes yet to judge by.
 Status Core::Impl::check_possible(const JobSpec& spec) {
   if (engine_.node_count() == 0) return Unit{};
-  WaitQueue::Class& in = waiting_.class_of(spec);
+  WaitQueue::Class& in = dispatcher_.class_of(class_key_of(spec));
   if (in.potential_version != engine_.offers_version()) {
     const placement::Potential potential = engine_.potential(spec.request);
     in.potential_version = engine_.offers_version();
@@ -163,8 +163,8 @@ std::uint32_t Core::Impl::throttle_room(const Job& job) const {
 void Core::Impl::enqueue(const Job& job) {
   const bool gang = job.spec.kind == JobKind::kGang;
   const bool may_start = gang ? job.pending.size() == job.spec.elements.size() : throttle_room(job) != 0;
-  if (!may_start) return waiting_.remove(job.id);
-  if (!waiting_.contains(job.id)) waiting_.add(waiting_.class_of(job.spec), WaitKey{-priority_of(job), job.id});
+  if (!may_start) return dispatcher_.forget(job.id);
+  if (!dispatcher_.waits(job.id)) dispatcher_.wait({job.id, class_key_of(job.spec), priority_of(job), shape_of(job)});
 }
 
 const Job* Core::Impl::find_job(const ClientCommand& command, JobId id) {

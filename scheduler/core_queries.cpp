@@ -42,18 +42,28 @@ std::string Core::Impl::waiting_reason(const Job& job, std::map<const WaitQueue:
   if (job.spec.kind == JobKind::kGang && job.pending.size() != job.spec.elements.size()) {
     return "the gang's other pods are being stopped before it starts again";
   }
-  const WaitQueue::Class* in = waiting_.waiting_in(job.id);
+  const WaitQueue::Class* in = dispatcher_.queue().waiting_in(job.id);
   if (in == nullptr) {
     return "the array runs at most " + std::to_string(job.spec.throttle) + " pods at once";
   }
   if (engine_.node_count() == 0) return "no node has joined yet";
-  if (!in->blocked) return "about to be placed";
+  if (!in->blocked) {
+    const auto first = dispatcher_.queue().first_blocked();
+    const bool behind = !dispatcher_.policy().backfill && first && first->key.job != job.id;
+    return behind ? "waits behind job " + std::to_string(first->key.job.value) : "about to be placed";
+  }
   auto [reason, made] = reasons.try_emplace(in);
   if (made) {
     const placement::Refusal refusal = engine_.explain(in->request());
     if (refusal.nodes_fit != 0) {
-      reason->second = job.spec.kind == JobKind::kGang ? "too few nodes have room for the whole gang at once"
-                                                       : "kept back for a job that waited longer";
+      const auto promise = dispatcher_.promise();
+      if (in->beside && promise) {
+        reason->second = "would run into what job " + std::to_string(promise->job.value) + " is promised at " +
+                         format_time(promise->at);
+      } else {
+        reason->second = job.spec.kind == JobKind::kGang ? "too few nodes have room for the whole gang at once"
+                                                         : "kept back for a job that waited longer";
+      }
     } else {
       reason->second = "no room on " + plural(refusal.nodes_total, "node: ", "nodes: ") + join_counts(refusal);
     }
@@ -217,10 +227,14 @@ Explanation Core::Impl::explain_waiting(const Job& job) {
                         " at once run");
   }
   constexpr std::size_t kCountAhead = 100'000;
-  if (waiting_.contains(job.id)) {
-    const std::size_t ahead = waiting_.ahead_of(job.id, kCountAhead);
+  if (dispatcher_.waits(job.id)) {
+    const std::size_t ahead = dispatcher_.queue().ahead_of(job.id, kCountAhead);
     out.lines.push_back((ahead == kCountAhead ? "at least " : "") + plural(ahead, "job waits", "jobs wait") +
                         " in front of it");
+  }
+  if (const auto promise = dispatcher_.promise(); promise && promise->job == job.id) {
+    out.lines.push_back("will have room at " + format_time(promise->at) +
+                        " at the latest: by then enough of what runs has reached its time limit");
   }
   return out;
 }

@@ -1,15 +1,13 @@
 #include "scheduler/wait_queue.h"
 
+#include <limits>
 #include <string>
 
 namespace berth::scheduler {
 
 using state::JobId;
-using state::JobKind;
 
-WaitQueue::Class& WaitQueue::class_of(const state::JobSpec& spec) {
-  const bool gang = spec.kind == JobKind::kGang;
-  ClassKey key{spec.request, gang ? spec.elements.size() : 0, gang && spec.distinct_nodes};
+WaitQueue::Class& WaitQueue::class_of(ClassKey key) {
   auto found = classes_.find(key);
   if (found != classes_.end()) return *found->second;
   if (classes_.size() >= kIdleClassesMax) {
@@ -26,11 +24,12 @@ WaitQueue::Class& WaitQueue::class_of(const state::JobSpec& spec) {
 
 void WaitQueue::relist(Class& which) {
   std::optional<WaitKey> wanted;
-  if (!which.blocked && !which.jobs.empty()) wanted = *which.jobs.begin();
-  if (wanted == which.listed) return;
-  if (which.listed) heads_.erase(*which.listed);
+  if (!which.jobs.empty()) wanted = *which.jobs.begin();
+  if (wanted == which.listed && which.blocked == which.listed_blocked) return;
+  if (which.listed) (which.listed_blocked ? blocked_heads_ : heads_).erase(*which.listed);
   which.listed = wanted;
-  if (wanted) heads_.emplace(*wanted, &which);
+  which.listed_blocked = which.blocked;
+  if (wanted) (which.blocked ? blocked_heads_ : heads_).emplace(*wanted, &which);
 }
 
 void WaitQueue::add(Class& in, WaitKey key) {
@@ -64,6 +63,22 @@ std::optional<WaitQueue::Head> WaitQueue::head() const {
   return Head{heads_.begin()->first, heads_.begin()->second};
 }
 
+std::optional<WaitQueue::Head> WaitQueue::first_blocked() const {
+  if (blocked_heads_.empty()) return std::nullopt;
+  return Head{blocked_heads_.begin()->first, blocked_heads_.begin()->second};
+}
+
+std::optional<WaitQueue::Head> WaitQueue::shortest_head() const {
+  constexpr auto limit_of = [](const Class* in) {
+    return in->key.limit_us == 0 ? std::numeric_limits<state::TimeUs>::max() : in->key.limit_us;
+  };
+  std::optional<Head> shortest;
+  for (const auto& [key, in] : heads_) {
+    if (!shortest || limit_of(in) < limit_of(shortest->in)) shortest = Head{key, in};
+  }
+  return shortest;
+}
+
 void WaitQueue::block(Class& which) {
   which.blocked = true;
   blocked_.insert(&which);
@@ -84,6 +99,7 @@ void WaitQueue::clear() {
   classes_.clear();
   where_.clear();
   heads_.clear();
+  blocked_heads_.clear();
   blocked_.clear();
 }
 
@@ -102,19 +118,19 @@ std::size_t WaitQueue::ahead_of(JobId job, std::size_t limit) const {
 
 std::string WaitQueue::check_invariants() const {
   std::size_t jobs = 0;
-  std::size_t listed = 0;
+  std::size_t listed = 0, blocked = 0;
   for (const auto& [key, in] : classes_) {
     jobs += in->jobs.size();
     if (in->blocked != blocked_.contains(in.get())) return "a class is blocked and not in the set, or the other way";
-    const bool should = !in->blocked && !in->jobs.empty();
-    if (should != in->listed.has_value()) return "a class that should be tried is not listed, or the other way";
-    if (!should) continue;
-    ++listed;
-    const auto head = heads_.find(*in->listed);
-    if (*in->listed != *in->jobs.begin() || head == heads_.end() || head->second != in.get()) return "a head is stale";
+    if (in->jobs.empty() == in->listed.has_value()) return "a class that has jobs is not listed, or the other way";
+    if (in->jobs.empty()) continue;
+    ++(in->blocked ? blocked : listed);
+    const auto& heads = in->blocked ? blocked_heads_ : heads_;
+    const auto head = heads.find(*in->listed);
+    if (*in->listed != *in->jobs.begin() || head == heads.end() || head->second != in.get()) return "a head is stale";
   }
   if (jobs != where_.size()) return "a job waits in no class or in two";
-  return listed == heads_.size() ? "" : "a head belongs to no class";
+  return listed == heads_.size() && blocked == blocked_heads_.size() ? "" : "a head belongs to no class";
 }
 
 }  // namespace berth::scheduler

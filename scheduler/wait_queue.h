@@ -1,6 +1,6 @@
-// WaitQueue: jobs with waiting pods, in the order they should run. Jobs that ask for the same (a class) wait together:
-// when one finds no room, none of its class would, so the whole class is set aside until capacity comes free that could
-// hold it. A turn's work is thus in proportion to what changed, not to how many wait.
+// WaitQueue: jobs with waiting pods, in the order they should run. Jobs that ask for the same and may run as long (a
+// class) wait together: when one finds no room, none of its class would, so the whole class is set aside until capacity
+// comes free that could hold it. A turn's work is thus in proportion to what changed, not to how many wait.
 #pragma once
 
 #include <boost/unordered/unordered_flat_map.hpp>
@@ -15,9 +15,10 @@
 
 namespace berth::scheduler {
 
-// Smaller runs first: higher priority, then the older job.
+// Smaller runs first: higher priority, then as the queue's policy ranks them, then the older job.
 struct WaitKey {
   std::int64_t negated_priority = 0;
+  std::int64_t rank = 0;
   state::JobId job;
   auto operator<=>(const WaitKey&) const = default;
 };
@@ -26,6 +27,7 @@ struct ClassKey {
   state::Request request;
   std::uint32_t gang = 0;  // pods of the gang, 0 for others
   bool distinct = false;
+  state::TimeUs limit_us = 0;  // of one pod's run; 0 is none
   auto operator<=>(const ClassKey&) const = default;
 };
 
@@ -36,6 +38,7 @@ class WaitQueue {
     const state::Request& request() const { return key.request; }
     std::set<WaitKey> jobs;
     bool blocked = false;  // the last try found no room
+    bool beside = false;   // … beside what another job is promised
     // Other pods may stand in its way, or be what it waits for.
     bool minds_pods() const { return !key.request.labels.empty() || !key.request.rules.empty(); }
     std::uint64_t moves_seen = 0;  // of pods that others mind, at the last try
@@ -46,10 +49,11 @@ class WaitQueue {
 
    private:
     friend class WaitQueue;
-    std::optional<WaitKey> listed;  // as in heads_
+    std::optional<WaitKey> listed;  // as in heads_ or blocked_heads_
+    bool listed_blocked = false;
   };
 
-  Class& class_of(const state::JobSpec& spec);
+  Class& class_of(ClassKey key);
   void add(Class& in, WaitKey key);
   void remove(state::JobId job);  // harmless if it does not wait
   bool contains(state::JobId job) const { return where_.contains(job); }
@@ -62,6 +66,8 @@ class WaitQueue {
     Class* in = nullptr;
   };
   std::optional<Head> head() const;
+  std::optional<Head> shortest_head() const;  // by time limit instead
+  std::optional<Head> first_blocked() const;  // of the classes that are
   void block(Class& which);
   void unblock(Class& which);
   void unblock_all();
@@ -82,7 +88,7 @@ class WaitQueue {
     WaitKey key;
   };
   boost::unordered_flat_map<state::JobId, Where, std::hash<state::JobId>> where_;
-  std::map<WaitKey, Class*> heads_;
+  std::map<WaitKey, Class*> heads_, blocked_heads_;
   std::set<Class*> blocked_;
 };
 

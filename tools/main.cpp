@@ -11,6 +11,7 @@ int main(int argc, char** argv) {
     add_agent_command(app, context);
     add_dev_command(app, context);
     add_place_command(app, context);
+    add_sim_command(app, context);
     add_bench_commands(app, context);
     add_doc_commands(app, context);
   });

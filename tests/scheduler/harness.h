@@ -18,6 +18,7 @@ struct FakeAgent {
   std::string name;
   std::uint64_t session = 0;
   std::map<state::PodRef, state::TimeUs> running;  // with their start
+  std::map<state::PodRef, std::uint64_t> gpus;     // of all it was ever told to start
   std::vector<state::PodRef> stopped;              // told to stop, in order
   std::vector<state::PodRef> forgotten;
   bool welcomed = false;
@@ -167,7 +168,7 @@ class Harness {
     hello.info.instance = instance.empty() ? "instance of " + agent.name : instance;
     hello.info.capacity = capacity;
     hello.info.features = std::move(features);
-    for (const auto& [ref, started_at] : agent.running) hello.pods.push_back({ref, true, 0, started_at});
+    for (const auto& [ref, started_at] : agent.running) hello.pods.push_back({ref, true, agent.gpus[ref], started_at});
     agent.session = ++session_;
     FakeAgent& kept = agents_[session_] = std::move(agent);
     turn({AgentConnected{kept.session, std::move(hello)}});
@@ -186,6 +187,7 @@ class Harness {
         const state::PodRef ref{{order.job, pod.element}, pod.attempt};
         if (agent.running.contains(ref)) continue;  // agents start an attempt once
         pending_orders_[agent.session].emplace(ref, order);
+        agent.gpus[ref] = pod.gpu_mask;
         EXPECT_TRUE(ever_sent_.insert({ref, agent.name}).second || resend_allowed) << "an attempt was sent twice";
       }
     }

@@ -49,6 +49,8 @@ void add_server_command(CLI::App& app, Context& context);
 void add_agent_command(CLI::App& app, Context& context);
 void add_dev_command(CLI::App& app, Context& context);
 void add_place_command(CLI::App& app, Context& context);
+// tools/sim
+void add_sim_command(CLI::App& app, Context& context);
 // tools/load
 void add_bench_commands(CLI::App& app, Context& context);  // bench load, bench agents
 

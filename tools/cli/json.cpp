@@ -95,6 +95,16 @@ JsonWriter& JsonWriter::value(std::int64_t number) {
   return *this;
 }
 
+JsonWriter& JsonWriter::value(double number) {
+  separate();
+  std::array<char, 64> text{};
+  int length = std::snprintf(text.data(), text.size(), "%.4f", number);
+  while (text[static_cast<std::size_t>(length) - 1] == '0') --length;
+  if (text[static_cast<std::size_t>(length) - 1] == '.') --length;
+  out_.write(std::string_view(text.data(), static_cast<std::size_t>(length)));
+  return *this;
+}
+
 JsonWriter& JsonWriter::value(std::uint64_t number) {
   separate();
   out_.write(std::to_string(number));

@@ -25,6 +25,7 @@ class JsonWriter {
   JsonWriter& value(std::uint64_t number);
   JsonWriter& value(std::uint32_t number) { return value(std::uint64_t{number}); }
   JsonWriter& value(std::int32_t number) { return value(std::int64_t{number}); }
+  JsonWriter& value(double number);  // finite; up to 4 digits behind the point
   JsonWriter& value(bool truth);
   JsonWriter& null();
   template <class T>

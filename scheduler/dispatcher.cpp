@@ -1,0 +1,218 @@
+#include "scheduler/dispatcher.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace berth::scheduler {
+
+using state::NodeId;
+using state::TimeUs;
+
+namespace {
+
+// A promise that took a look at many nodes is kept for 20 times as long as that takes (about 0.1 µs a node), even where
+// it might be made a little better.
+constexpr std::uint32_t kManyNodes = 1'000;
+constexpr TimeUs kKeepPerNodeUs = 2;
+
+}  // namespace
+
+Dispatcher::Dispatcher(const placement::Policy& placement, const QueuePolicy& policy)
+    : engine_(placement), policy_(&policy) {}
+
+void Dispatcher::nodes_changed() {
+  ++nodes_version_;
+  ++moves_;
+}
+
+void Dispatcher::runs(NodeId node, const state::Request& request, TimeUs end) {
+  if (end != 0) forecast_.add(node, end, placement::amounts_of(request.resources));
+  if (!request.labels.empty() || !request.rules.empty()) ++moves_;
+}
+
+void Dispatcher::ended(NodeId node, const state::Request& request, std::uint64_t gpu_mask, TimeUs end) {
+  engine_.release(node, request, gpu_mask);
+  if (end != 0) forecast_.remove(node, end, placement::amounts_of(request.resources));
+  if (!request.labels.empty() || !request.rules.empty()) ++moves_;
+  if (room_made_.empty() || room_made_.back() != node) room_made_.push_back(node);
+}
+
+void Dispatcher::wait(Job job) {
+  if (queue_.contains(job.id)) return;
+  const WaitKey key{-job.priority, rank(*policy_, job.shape, predictor_), job.id};
+  queue_.add(queue_.class_of(std::move(job.key)), key);
+}
+
+// ---- the pass -------------------------------------------------------------------------------------------------------
+
+// Classes that found no room are tried again when a node that could now take one of their pods has had capacity come
+// free; those that only a promise kept back, when that is out of date.
+void Dispatcher::unblock_for_room() {
+  if (std::exchange(retry_blocked_, false)) queue_.unblock_all();
+  const bool moved = std::exchange(moves_seen_, moves_) != moves_;
+  if ((!room_made_.empty() || moved) && !queue_.blocked().empty()) {
+    std::sort(room_made_.begin(), room_made_.end());
+    room_made_.erase(std::unique(room_made_.begin(), room_made_.end()), room_made_.end());
+    const std::vector<WaitQueue::Class*> blocked(queue_.blocked().begin(), queue_.blocked().end());
+    for (WaitQueue::Class* in : blocked) {
+      const bool may = (in->minds_pods() && in->moves_seen != moves_) ||
+                       std::any_of(room_made_.begin(), room_made_.end(),
+                                   [&](NodeId node) { return engine_.fits_now(node, in->request()); });
+      if (may) queue_.unblock(*in);
+    }
+  }
+  room_made_.clear();
+  if (promise_is_stale()) unblock_beside();
+}
+
+bool Dispatcher::promise_is_stale() const {
+  if (!made_.tried) return false;
+  const auto first = queue_.first_blocked();
+  if (!first || first->key.job != made_.job || made_.passed || made_.nodes_version != nodes_version_) return true;
+  return made_.version != forecast_.version() && now_ >= made_.keep_until;
+}
+
+bool Dispatcher::unblock_beside() {
+  const std::vector<WaitQueue::Class*> blocked(queue_.blocked().begin(), queue_.blocked().end());
+  bool any = false;
+  for (WaitQueue::Class* in : blocked) {
+    if (!in->beside) continue;
+    queue_.unblock(*in);
+    any = true;
+  }
+  return any;
+}
+
+void Dispatcher::block(WaitQueue::Class& in, bool beside, const Starter& starter) {
+  in.moves_seen = moves_;
+  in.beside = beside;
+  queue_.block(in);
+  if (holds_applied_) retry_blocked_ = true;
+  if (overdue(in, starter)) overdue_.push_back(&in);
+}
+
+bool Dispatcher::overdue(const WaitQueue::Class& in, const Starter& starter) {
+  return !in.jobs.empty() && starter.overdue(in.jobs.begin()->job);
+}
+
+std::optional<WaitQueue::Head> Dispatcher::next() const {
+  const auto head = queue_.head();
+  if (!head || !policy_->shortest_overtakes_first) return head;
+  const auto first = queue_.first_blocked();
+  return first && first->key < head->key ? queue_.shortest_head() : head;
+}
+
+const Plan* Dispatcher::plan_for(const WaitQueue::Head& first) {
+  if (forecast_.empty()) return nullptr;
+  if (!made_.tried || promise_is_stale()) {
+    made_.tried = true;
+    made_.passed = false;
+    made_.job = first.key.job;
+    made_.version = forecast_.version();
+    made_.nodes_version = nodes_version_;
+    const ClassKey& key = first.in->key;
+    made_.possible = forecast_.earliest(engine_, key.request, std::max(key.gang, 1U), key.distinct, now_, made_.plan);
+    const std::uint32_t looked_at = made_.plan.candidates;
+    made_.keep_until = looked_at > kManyNodes ? now_ + looked_at * kKeepPerNodeUs : now_;
+    unblock_beside();  // they may do better by this one
+  }
+  return made_.possible ? &made_.plan : nullptr;
+}
+
+// Overdue jobs that come before `upto` keep the nodes that could hold them from all that come after.
+void Dispatcher::apply_holds(const WaitKey& upto) {
+  for (auto it = overdue_.begin(); it != overdue_.end();) {
+    if (!(*(*it)->jobs.begin() < upto)) {
+      ++it;
+      continue;
+    }
+    engine_.hold_for((*it)->request());
+    holds_applied_ = true;
+    it = overdue_.erase(it);
+  }
+}
+
+void Dispatcher::pass(TimeUs now, std::uint32_t budget, Starter& starter) {
+  now_ = now;
+  unblock_for_room();
+  unfinished_ = false;
+  overdue_.clear();
+  if (queue_.head()) {
+    for (const WaitQueue::Class* in : queue_.blocked()) {
+      if (overdue(*in, starter)) overdue_.push_back(in);
+    }
+  }
+  while (true) {
+    const auto head = next();
+    if (!head) {
+      // Who was kept back by a promise that another job has now got may do better by that one.
+      if (promise_is_stale() && unblock_beside()) {
+        made_.tried = false;
+        continue;
+      }
+      break;
+    }
+    if (budget == 0) {
+      unfinished_ = true;
+      break;
+    }
+    placement::Promised* beside = nullptr;
+    const auto first = queue_.first_blocked();
+    if (!first || head->key < first->key) {
+      made_.passed = true;
+    } else {
+      if (!policy_->backfill) break;
+      if (const Plan* plan = plan_for(*first); plan == nullptr) {
+        apply_holds(head->key);
+      } else if (const TimeUs limit = head->in->key.limit_us; limit == 0 || now_ + limit > plan->at) {
+        beside = &made_.plan.promised;
+      }
+    }
+    if (!place_from(*head, beside, budget, starter)) block(*head->in, beside != nullptr, starter);
+  }
+  if (holds_applied_) engine_.drop_holds();
+  holds_applied_ = false;
+  // What was placed may be what others waited for.
+  if (moves_ != moves_seen_) {
+    unfinished_ |= std::any_of(queue_.blocked().begin(), queue_.blocked().end(), [&](const WaitQueue::Class* in) {
+      return in->minds_pods() && in->moves_seen != moves_;
+    });
+  }
+}
+
+// Places what it can of the first job; false if its class found no room.
+bool Dispatcher::place_from(const WaitQueue::Head& head, placement::Promised* beside, std::uint32_t& budget,
+                            Starter& starter) {
+  const ClassKey& key = head.in->key;
+  places_.clear();
+  std::uint32_t wanted = key.gang;
+  std::uint32_t placed = 0;
+  if (key.gang != 0) {
+    const bool all = beside != nullptr ? engine_.place_gang(key.request, wanted, key.distinct, *beside, places_)
+                                       : engine_.place_gang(key.request, wanted, key.distinct, places_);
+    placed = all ? wanted : 0;
+  } else {
+    wanted = std::min(starter.startable(head.key.job), budget);
+    placed = beside != nullptr ? engine_.place(key.request, wanted, *beside, places_)
+                               : engine_.place(key.request, wanted, places_);
+  }
+  if (placed != 0) {
+    budget -= std::min(budget, placed);
+    starter.start(head.key.job, places_);
+  }
+  return placed == wanted;
+}
+
+std::optional<Dispatcher::Promise> Dispatcher::promise() const {
+  if (!made_.tried || !made_.possible || !queue_.contains(made_.job)) return std::nullopt;
+  return Promise{made_.job, made_.plan.at};
+}
+
+std::string Dispatcher::check_invariants() const {
+  if (std::string wrong = engine_.check_invariants(); !wrong.empty()) return "placement: " + wrong;
+  if (std::string wrong = forecast_.check_invariants(); !wrong.empty()) return "future: " + wrong;
+  if (std::string wrong = queue_.check_invariants(); !wrong.empty()) return "waiting: " + wrong;
+  return "";
+}
+
+}  // namespace berth::scheduler

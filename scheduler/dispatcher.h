@@ -1,0 +1,116 @@
+// Dispatcher: of the jobs that wait, which may start now, and where. It knows the nodes with what is claimed on them,
+// until when what runs will run at most, and the queue. The core (and the simulator) tell it what comes and goes; a
+// pass() hands out what starts. Pure: time is an argument. One caller at a time.
+//
+// Jobs start in the order of the queue. The first one that finds no room is promised the earliest time and place that
+// the time limits of what runs allow; others may overtake it where that keeps its promise (EASY backfill). If no limit
+// says when room comes, others overtake it freely, until it has waited too long: then it holds the nodes that could
+// take it.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <set>
+#include <vector>
+
+#include "placement/engine.h"
+#include "scheduler/forecast.h"
+#include "scheduler/queue_policy.h"
+#include "scheduler/wait_queue.h"
+
+namespace berth::scheduler {
+
+// Who the jobs belong to: what the dispatcher asks and tells about them.
+class Starter {
+ public:
+  virtual ~Starter() = default;
+  // How many of the waiting pods of a job that is no gang may start now.
+  virtual std::uint32_t startable(state::JobId job) const = 0;
+  // Nothing of it could be placed for too long.
+  virtual bool overdue(state::JobId job) const = 0;
+  // These start; their capacity is claimed. The callee says what still waits: wait() or forget(), and runs().
+  virtual void start(state::JobId job, const std::vector<placement::Placed>& places) = 0;
+};
+
+class Dispatcher {
+ public:
+  Dispatcher(const placement::Policy& placement, const QueuePolicy& policy);
+
+  placement::Engine& engine() { return engine_; }
+  const placement::Engine& engine() const { return engine_; }
+  const WaitQueue& queue() const { return queue_; }
+  const QueuePolicy& policy() const { return *policy_; }
+
+  // ---- nodes and what runs on them ----
+  void room_made(state::NodeId node) { room_made_.push_back(node); }  // it may now hold what it could not before
+  void nodes_changed();  // one came, went, or is in another state: promises are made anew
+  // A pod whose capacity is claimed runs until `end` at most (0: nobody knows).
+  void runs(state::NodeId node, const state::Request& request, state::TimeUs end);
+  void ended(state::NodeId node, const state::Request& request, std::uint64_t gpu_mask, state::TimeUs end);
+
+  // ---- jobs ----
+  struct Job {
+    state::JobId id;
+    ClassKey key;
+    std::int64_t priority = 0;
+    JobShape shape;
+  };
+  WaitQueue::Class& class_of(ClassKey key) { return queue_.class_of(std::move(key)); }
+  bool waits(state::JobId job) const { return queue_.contains(job); }
+  void wait(Job job);
+  void forget(state::JobId job) { queue_.remove(job); }
+  void forget_all() { queue_.clear(); }
+  // What a run took, to expect the next by.
+  void learn(const JobShape& shape, state::TimeUs run_us) { predictor_.ended(shape, run_us); }
+
+  // Starts at most about `budget` pods.
+  void pass(state::TimeUs now, std::uint32_t budget, Starter& starter);
+  // There is more to do at once, without that anything changes.
+  bool unfinished() const { return unfinished_; }
+  // The first waiting job and the time it is promised, if one is.
+  struct Promise {
+    state::JobId job;
+    state::TimeUs at = 0;
+  };
+  std::optional<Promise> promise() const;
+  std::string check_invariants() const;
+
+ private:
+  std::optional<WaitQueue::Head> next() const;
+  void unblock_for_room();
+  bool unblock_beside();
+  bool promise_is_stale() const;
+  bool place_from(const WaitQueue::Head& head, placement::Promised* beside, std::uint32_t& budget, Starter& starter);
+  const Plan* plan_for(const WaitQueue::Head& first);
+  void apply_holds(const WaitKey& upto);
+  void block(WaitQueue::Class& in, bool beside, const Starter& starter);
+  static bool overdue(const WaitQueue::Class& in, const Starter& starter);
+
+  placement::Engine engine_;
+  const QueuePolicy* policy_;
+  WaitQueue queue_;
+  Forecast forecast_;
+  Predictor predictor_;
+  state::TimeUs now_ = 0;
+
+  std::vector<state::NodeId> room_made_;
+  std::vector<const WaitQueue::Class*> overdue_;  // of this pass
+  bool holds_applied_ = false;
+  bool retry_blocked_ = false;  // some classes were blocked by a hold, not by want of room
+  bool unfinished_ = false;
+  std::uint64_t moves_ = 0, moves_seen_ = 0;  // seen by the last pass
+
+  // The promise to the first job that found no room, as of some state of the forecast.
+  struct Made {
+    bool tried = false, possible = false;
+    bool passed = false;  // somebody who stands before the job took what he liked
+    state::JobId job;
+    std::uint64_t version = 0, nodes_version = 0;
+    state::TimeUs keep_until = 0;
+    Plan plan;
+  } made_;
+  std::uint64_t nodes_version_ = 0;
+  std::vector<placement::Placed> places_;
+};
+
+}  // namespace berth::scheduler
