@@ -9,7 +9,7 @@ import sys
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 import harness  # noqa: E402
-from cases import containers, footprint, latency, micro, packing, path  # noqa: E402
+from cases import containers, footprint, latency, micro, packing, path, sim  # noqa: E402
 
 CASES = {
     "path": (path.run, "5,000 hollow nodes: arrays and single jobs from submission to their end"),
@@ -18,6 +18,7 @@ CASES = {
     "footprint": (footprint.run, "memory of agent, shim and server; start time of the command line"),
     "placement": (micro.placement, "the placement engine against a plain loop"),
     "packing": (packing.run, "GPUs that each policy allocates on a production trace, beside published figures"),
+    "sim": (sim.run, "job logs through the scheduler under a virtual clock, beside published schedules"),
     "journal": (micro.journal, "the journal's append against a bare write + fdatasync"),
     "core": (micro.core, "the core on one thread, without a disk: what the one writer costs a pod"),
     "codec": (micro.codec, "encoding and decoding of frames, per pod"),

@@ -151,8 +151,9 @@ bool Core::Impl::reconcile_unknown(NodeId node, const AgentPod& pod, std::vector
 bool Core::Impl::adoptable(const Job& job, const AgentPod& pod) const {
   const std::uint32_t element = pod.ref.pod.element;
   return job.spec.kind != JobKind::kGang &&
-         std::popcount(pod.gpu_mask) == static_cast<int>(job.spec.request.resources.gpus) && pod.started_at != 0 && element < job.spec.elements.size() &&
-         job.pending.contains(element) && Cluster::next_attempt(job, element) == pod.ref.attempt + 1;
+         std::popcount(pod.gpu_mask) == static_cast<int>(job.spec.request.resources.gpus) && pod.started_at != 0 &&
+         element < job.spec.elements.size() && job.pending.contains(element) &&
+         Cluster::next_attempt(job, element) == pod.ref.attempt + 1;
 }
 
 void Core::Impl::adopt(NodeId node, const AgentPod& pod) {

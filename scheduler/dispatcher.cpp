@@ -53,8 +53,8 @@ void Dispatcher::unblock_for_room() {
   if ((!room_made_.empty() || moved) && !queue_.blocked().empty()) {
     std::sort(room_made_.begin(), room_made_.end());
     room_made_.erase(std::unique(room_made_.begin(), room_made_.end()), room_made_.end());
-    const std::vector<WaitQueue::Class*> blocked(queue_.blocked().begin(), queue_.blocked().end());
-    for (WaitQueue::Class* in : blocked) {
+    for (std::size_t i = queue_.blocked().size(); i-- > 0;) {  // the last takes the place of one that goes
+      WaitQueue::Class* in = queue_.blocked()[i];
       const bool may = (in->minds_pods() && in->moves_seen != moves_) ||
                        std::any_of(room_made_.begin(), room_made_.end(),
                                    [&](NodeId node) { return engine_.fits_now(node, in->request()); });
@@ -73,9 +73,9 @@ bool Dispatcher::promise_is_stale() const {
 }
 
 bool Dispatcher::unblock_beside() {
-  const std::vector<WaitQueue::Class*> blocked(queue_.blocked().begin(), queue_.blocked().end());
   bool any = false;
-  for (WaitQueue::Class* in : blocked) {
+  for (std::size_t i = queue_.blocked().size(); i-- > 0;) {
+    WaitQueue::Class* in = queue_.blocked()[i];
     if (!in->beside) continue;
     queue_.unblock(*in);
     any = true;

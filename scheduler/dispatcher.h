@@ -61,7 +61,9 @@ class Dispatcher {
   void forget(state::JobId job) { queue_.remove(job); }
   void forget_all() { queue_.clear(); }
   // What a run took, to expect the next by.
-  void learn(const JobShape& shape, state::TimeUs run_us) { predictor_.ended(shape, run_us); }
+  void learn(const JobShape& shape, state::TimeUs run_us) {
+    if (policy_->by_size) predictor_.ended(shape, run_us);
+  }
 
   // Starts at most about `budget` pods.
   void pass(state::TimeUs now, std::uint32_t budget, Starter& starter);

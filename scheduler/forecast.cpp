@@ -44,7 +44,7 @@ std::uint32_t Forecast::advance(Candidate& candidate, TimeUs to, bool distinct) 
 }
 
 bool Forecast::earliest(placement::Engine& engine, const state::Request& request, std::uint32_t pods, bool distinct,
-                      TimeUs now, Plan& out) {
+                        TimeUs now, Plan& out) {
   candidates_.clear();
   next_ends_.clear();
   if (nodes_.size() < engine.slots()) nodes_.resize(engine.slots());

@@ -43,15 +43,15 @@ class Forecast {
     state::NodeId node;
     placement::Amounts free, wanted;
     std::uint32_t room;
-    std::size_t rest;         // of the node's running pods, the last of these ends next
-    state::TimeUs came = 0;   // when its room last grew
+    std::size_t rest;        // of the node's running pods, the last of these ends next
+    state::TimeUs came = 0;  // when its room last grew
   };
   std::uint32_t advance(Candidate& candidate, state::TimeUs to, bool distinct) const;
 
   std::vector<std::vector<Running>> nodes_;  // by NodeId - 1; who ends first is last
   std::size_t size_ = 0;
   std::uint64_t version_ = 0;
-  std::vector<Candidate> candidates_;                           // of the search at hand
+  std::vector<Candidate> candidates_;                             // of the search at hand
   std::vector<std::pair<state::TimeUs, std::size_t>> next_ends_;  // a heap: the next end on each of them
 };
 

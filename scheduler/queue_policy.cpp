@@ -38,6 +38,13 @@ const QueuePolicy* find_queue_policy(std::string_view name) {
   return found == kPolicies.end() ? nullptr : &*found;
 }
 
+state::Result<const QueuePolicy*> parse_queue_policy(std::string_view name, const std::string& field) {
+  if (const QueuePolicy* policy = find_queue_policy(name)) return policy;
+  std::string names;
+  for (const QueuePolicy& policy : kPolicies) names += (names.empty() ? "" : ", ") + std::string(policy.name);
+  return state::invalid(field, "there is no policy of that name; accepted: " + names);
+}
+
 Predictor::Seen& Predictor::Table::at(std::uint64_t key) {
   if (const auto found = young_.find(key); found != young_.end()) return found->second;
   if (young_.size() == kYoungMax) {

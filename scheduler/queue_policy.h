@@ -6,9 +6,11 @@
 #include <boost/unordered/unordered_flat_map.hpp>
 #include <cstdint>
 #include <span>
+#include <string>
 #include <string_view>
 
 #include "state/ids.h"
+#include "state/result.h"
 
 namespace berth::scheduler {
 
@@ -26,6 +28,8 @@ struct QueuePolicy {
 std::span<const QueuePolicy> queue_policies();  // the first is the default
 const QueuePolicy& default_queue_policy();
 const QueuePolicy* find_queue_policy(std::string_view name);  // nullptr: there is none
+// The same, with an error for people that lists the names.
+state::Result<const QueuePolicy*> parse_queue_policy(std::string_view name, const std::string& field);
 
 // What is known of a job before it has run.
 struct JobShape {
@@ -62,8 +66,8 @@ class Predictor {
 };
 
 // Where a job stands among those of its priority: the lesser first. By arrival it is the time of submission. By size it
-// is later by kRankDelay for every e-fold of what the job is expected to take: a job of a day stands 4 days behind
-// where one of an hour would; so nobody is overtaken for ever, not even by an endless stream of short jobs.
+// is later by kRankDelay for every e-fold of what the job is expected to take: a job of a day stands 26 hours
+// behind where one of an hour would; so nobody is overtaken for ever, not even by an endless stream of short jobs.
 std::int64_t rank(const QueuePolicy& policy, const JobShape& shape, const Predictor& predictor);
 
 }  // namespace berth::scheduler

@@ -13,7 +13,7 @@ WaitQueue::Class& WaitQueue::class_of(ClassKey key) {
   if (classes_.size() >= kIdleClassesMax) {
     std::erase_if(classes_, [this](const auto& entry) {
       if (!entry.second->jobs.empty()) return false;
-      blocked_.erase(entry.second.get());
+      if (entry.second->blocked) drop_blocked(*entry.second);
       return true;
     });
   }
@@ -23,13 +23,23 @@ WaitQueue::Class& WaitQueue::class_of(ClassKey key) {
 }
 
 void WaitQueue::relist(Class& which) {
-  std::optional<WaitKey> wanted;
-  if (!which.jobs.empty()) wanted = *which.jobs.begin();
-  if (wanted == which.listed && which.blocked == which.listed_blocked) return;
-  if (which.listed) (which.listed_blocked ? blocked_heads_ : heads_).erase(*which.listed);
+  const bool wanted = !which.jobs.empty();
+  if (wanted == which.listed && which.blocked == which.listed_blocked &&
+      (!wanted || which.listed_at->first == *which.jobs.begin())) {
+    return;
+  }
+  Heads::node_type entry;  // moved, not made anew
+  if (which.listed) entry = (which.listed_blocked ? blocked_heads_ : heads_).extract(which.listed_at);
   which.listed = wanted;
   which.listed_blocked = which.blocked;
-  if (wanted) (which.blocked ? blocked_heads_ : heads_).emplace(*wanted, &which);
+  if (!wanted) return;
+  Heads& heads = which.blocked ? blocked_heads_ : heads_;
+  if (entry.empty()) {
+    which.listed_at = heads.emplace(*which.jobs.begin(), &which).first;
+  } else {
+    entry.key() = *which.jobs.begin();
+    which.listed_at = heads.insert(std::move(entry)).position;
+  }
 }
 
 void WaitQueue::add(Class& in, WaitKey key) {
@@ -80,19 +90,28 @@ std::optional<WaitQueue::Head> WaitQueue::shortest_head() const {
 }
 
 void WaitQueue::block(Class& which) {
+  if (which.blocked) return;
   which.blocked = true;
-  blocked_.insert(&which);
+  which.blocked_at = blocked_.size();
+  blocked_.push_back(&which);
   relist(which);
 }
 
-void WaitQueue::unblock(Class& which) {
+void WaitQueue::drop_blocked(Class& which) {
   which.blocked = false;
-  blocked_.erase(&which);
+  blocked_.back()->blocked_at = which.blocked_at;
+  blocked_[which.blocked_at] = blocked_.back();
+  blocked_.pop_back();
+}
+
+void WaitQueue::unblock(Class& which) {
+  if (!which.blocked) return;
+  drop_blocked(which);
   relist(which);
 }
 
 void WaitQueue::unblock_all() {
-  while (!blocked_.empty()) unblock(**blocked_.begin());
+  while (!blocked_.empty()) unblock(*blocked_.back());
 }
 
 void WaitQueue::clear() {
@@ -118,17 +137,21 @@ std::size_t WaitQueue::ahead_of(JobId job, std::size_t limit) const {
 
 std::string WaitQueue::check_invariants() const {
   std::size_t jobs = 0;
-  std::size_t listed = 0, blocked = 0;
+  std::size_t listed = 0, blocked = 0, in_list = 0;
   for (const auto& [key, in] : classes_) {
     jobs += in->jobs.size();
-    if (in->blocked != blocked_.contains(in.get())) return "a class is blocked and not in the set, or the other way";
-    if (in->jobs.empty() == in->listed.has_value()) return "a class that has jobs is not listed, or the other way";
+    in_list += in->blocked;
+    if (in->blocked && (in->blocked_at >= blocked_.size() || blocked_[in->blocked_at] != in.get())) {
+      return "a blocked class is not in the list of these";
+    }
+    if (in->jobs.empty() == in->listed) return "a class that has jobs is not listed, or the other way";
     if (in->jobs.empty()) continue;
     ++(in->blocked ? blocked : listed);
     const auto& heads = in->blocked ? blocked_heads_ : heads_;
-    const auto head = heads.find(*in->listed);
-    if (*in->listed != *in->jobs.begin() || head == heads.end() || head->second != in.get()) return "a head is stale";
+    const auto head = heads.find(*in->jobs.begin());
+    if (head == heads.end() || head->second != in.get() || head != in->listed_at) return "a head is stale";
   }
+  if (in_list != blocked_.size()) return "the list of blocked classes has others in it";
   if (jobs != where_.size()) return "a job waits in no class or in two";
   return listed == heads_.size() && blocked == blocked_heads_.size() ? "" : "a head belongs to no class";
 }

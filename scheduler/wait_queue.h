@@ -9,6 +9,7 @@
 #include <memory>
 #include <optional>
 #include <set>
+#include <vector>
 
 #include "state/ids.h"
 #include "state/records.h"
@@ -33,6 +34,8 @@ struct ClassKey {
 
 class WaitQueue {
  public:
+  struct Class;
+  using Heads = std::map<WaitKey, Class*>;
   struct Class {
     ClassKey key;
     const state::Request& request() const { return key.request; }
@@ -49,8 +52,9 @@ class WaitQueue {
 
    private:
     friend class WaitQueue;
-    std::optional<WaitKey> listed;  // as in heads_ or blocked_heads_
-    bool listed_blocked = false;
+    bool listed = false, listed_blocked = false;  // in heads_ or blocked_heads_, there
+    Heads::iterator listed_at;
+    std::size_t blocked_at = 0;  // in blocked_, if it is
   };
 
   Class& class_of(ClassKey key);
@@ -71,7 +75,7 @@ class WaitQueue {
   void block(Class& which);
   void unblock(Class& which);
   void unblock_all();
-  const std::set<Class*>& blocked() const { return blocked_; }
+  const std::vector<Class*>& blocked() const { return blocked_; }  // in no order
   std::size_t size() const { return where_.size(); }
   void clear();
   // How many jobs wait in front of this one, counted up to `limit`.
@@ -80,6 +84,7 @@ class WaitQueue {
 
  private:
   void relist(Class& which);
+  void drop_blocked(Class& which);
   static constexpr std::size_t kIdleClassesMax = 1024;
 
   std::map<ClassKey, std::unique_ptr<Class>> classes_;
@@ -88,8 +93,8 @@ class WaitQueue {
     WaitKey key;
   };
   boost::unordered_flat_map<state::JobId, Where, std::hash<state::JobId>> where_;
-  std::map<WaitKey, Class*> heads_, blocked_heads_;
-  std::set<Class*> blocked_;
+  Heads heads_, blocked_heads_;
+  std::vector<Class*> blocked_;
 };
 
 }  // namespace berth::scheduler

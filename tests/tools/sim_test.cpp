@@ -31,7 +31,7 @@ TEST(JobLog, ReadsWhatTheFormatSays) {
   EXPECT_EQ(log->raised, 1U);
   ASSERT_EQ(log->jobs.size(), 3U);
   EXPECT_EQ(log->jobs[0].id, 1);
-  EXPECT_EQ(log->jobs[0].procs, 16U);   // allocated, where nothing was asked for
+  EXPECT_EQ(log->jobs[0].procs, 16U);    // allocated, where nothing was asked for
   EXPECT_EQ(log->jobs[0].limit_s, 30U);  // what it ran, where no limit is known
   EXPECT_EQ(log->jobs[1].procs, 8U);
   EXPECT_EQ(log->jobs[1].limit_s, 60U);
@@ -91,7 +91,8 @@ struct Plain {
 
   scheduler::JobShape shape(std::size_t i) const {
     const LogJob& job = log.jobs[i];
-    return {job.user, job.procs * 1000ULL, std::max<std::int64_t>(1, job.limit_s * 1'000'000LL), job.submit_s * 1'000'000};
+    return {job.user, job.procs * 1000ULL, std::max<std::int64_t>(1, job.limit_s * 1'000'000LL),
+            job.submit_s * 1'000'000};
   }
   void start(std::size_t i) {
     starts[i] = now;
@@ -106,9 +107,8 @@ struct Plain {
   }
   // EASY, as its paper has it: in order until one does not fit; the rest where the first is not delayed.
   void schedule() {
-    std::sort(waiting.begin(), waiting.end(), [&](std::size_t a, std::size_t b) {
-      return ranks[a] != ranks[b] ? ranks[a] < ranks[b] : a < b;
-    });
+    std::sort(waiting.begin(), waiting.end(),
+              [&](std::size_t a, std::size_t b) { return ranks[a] != ranks[b] ? ranks[a] < ranks[b] : a < b; });
     while (!waiting.empty() && log.jobs[waiting[0]].procs <= free) start(waiting[0]);
     if (waiting.size() < 2 || !policy.backfill) return;
     std::vector<std::pair<std::int64_t, std::int64_t>> ends;
@@ -255,7 +255,8 @@ class PublishedSchedule : public testing::TestWithParam<Published> {};
 
 TEST_P(PublishedSchedule, IsMetWithinOnePercent) {
   const std::string path = data_folder() + "/swf/" + GetParam().file;
-  if (!std::filesystem::exists(path)) GTEST_SKIP() << "there is no " << path << " (set BERTH_DATA to a folder with swf/)";
+  if (!std::filesystem::exists(path))
+    GTEST_SKIP() << "there is no " << path << " (set BERTH_DATA to a folder with swf/)";
   const auto log = read_job_log(path);
   ASSERT_TRUE(log.ok()) << log.error().message;
   const SimCluster cluster{1, static_cast<std::uint32_t>(log->processors)};

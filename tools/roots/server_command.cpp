@@ -39,7 +39,7 @@ constexpr const char* kExamples =
     "  berth server --advertise head.example.org:7117   what the join line should name";
 
 struct Options {
-  std::string config, data, socket, listen, advertise, lost_after, heartbeat, placement;
+  std::string config, data, socket, listen, advertise, lost_after, heartbeat, placement, scheduling;
   bool verbose = false;
 };
 
@@ -71,6 +71,11 @@ state::Status gather(const Options& options, ServerConfig& config) {
     auto policy = parse_placement(options.placement, "--placement");
     if (!policy) return policy.error();
     server.core.placement = *policy;
+  }
+  if (!options.scheduling.empty()) {
+    auto policy = scheduler::parse_queue_policy(options.scheduling, "--scheduling");
+    if (!policy) return policy.error();
+    server.core.queueing = *policy;
   }
   server.data_directory = absolute_path(server.data_directory);
   server.unix_socket = absolute_path(server.unix_socket);
@@ -158,6 +163,10 @@ void add_server_command(CLI::App& app, Context& context) {
   command
       ->add_option("--placement", options->placement,
                    "which node a pod gets: binpack (the default), spread or first-fit")
+      ->type_name("POLICY");
+  command
+      ->add_option("--scheduling", options->scheduling,
+                   "who of the waiting is next: default, easy, easy-sjbf or fcfs (see docs/queue.md)")
       ->type_name("POLICY");
   command->add_flag("-v,--verbose", options->verbose, "log more");
   on_run(command, context, [options] { return run(*options); });

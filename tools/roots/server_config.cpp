@@ -176,6 +176,13 @@ const Setters& setters() {
              node, "placement", [](const std::string& text) { return parse_placement(text, "placement"); },
              config.server.core.placement);
        }},
+      {"scheduling",
+       [](const YAML::Node& node, ServerConfig& config) {
+         return parsed_of<const scheduler::QueuePolicy*>(
+             node, "scheduling",
+             [](const std::string& text) { return scheduler::parse_queue_policy(text, "scheduling"); },
+             config.server.core.queueing);
+       }},
       {"cluster", text_key("cluster", [](ServerConfig& c) -> std::string& { return c.server.core.cluster_name; })},
       {"node_lost_after", duration_key("node_lost_after", &Core::node_lost_after_ms)},
       {"heartbeat", heartbeat_of},

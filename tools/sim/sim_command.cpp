@@ -22,12 +22,15 @@ using namespace state;
 namespace {
 
 constexpr const char* kDescription =
-    "Runs the jobs of a log through the scheduler that the server uses, under a virtual clock, and prints how long they\n"
+    "Runs the jobs of a log through the scheduler that the server uses, under a virtual clock, and prints how long "
+    "they\n"
     "waited. The log is in the Standard Workload Format, plain or gzip. Several policies are compared side by side.\n"
     "\n"
     "The cluster is one pool of as many processors as the log's machine had, unless --nodes and --cpus say otherwise.\n"
-    "The slowdown of a job is (wait + run) / run, where a run counts as 10 s at least. A job that ran for longer than it\n"
-    "asked for is taken to have asked for what it ran; jobs that never ran are left out. The same input gives the same\n"
+    "The slowdown of a job is (wait + run) / run, where a run counts as 10 s at least. A job that ran for longer than "
+    "it\n"
+    "asked for is taken to have asked for what it ran; jobs that never ran are left out. The same input gives the "
+    "same\n"
     "output, speed aside.";
 
 constexpr const char* kExamples =
@@ -49,14 +52,6 @@ struct Run {
   SimFigures figures;
   double jobs_per_s = 0;
 };
-
-Result<const scheduler::QueuePolicy*> parse_policy(const std::string& name) {
-  if (const auto* policy = scheduler::find_queue_policy(name)) return policy;
-  std::vector<std::string> names;
-  for (const auto& policy : scheduler::queue_policies()) names.emplace_back(policy.name);
-  return Error{ErrorCode::kInvalid, "--policy",
-               "there is no policy '" + printable(name) + "'; accepted: " + join(names, ", "), 0};
-}
 
 Result<SimCluster> cluster_of(const Options& options, const JobLog& log) {
   SimCluster cluster;
@@ -89,8 +84,18 @@ std::string number(double value, int digits = 0) { return fmt::format("{:.{}f}",
 
 void print_runs(Output& out, const JobLog& log, const std::vector<Run>& runs) {
   Table table(out,
-              {{"POLICY"}, {"MEAN WAIT", true}, {"P50", true}, {"P95", true}, {"MAX", true}, {"MEAN SLOWDOWN", true},
-               {"P50", true}, {"P95", true}, {"MAX", true}, {"USED", true}, {"AS IN LOG", true}, {"JOBS/S", true}},
+              {{"POLICY"},
+               {"MEAN WAIT", true},
+               {"P50", true},
+               {"P95", true},
+               {"MAX", true},
+               {"MEAN SLOWDOWN", true},
+               {"P50", true},
+               {"P95", true},
+               {"MAX", true},
+               {"USED", true},
+               {"AS IN LOG", true},
+               {"JOBS/S", true}},
               0);
   for (const Run& run : runs) {
     const SimFigures& f = run.figures;
@@ -110,7 +115,9 @@ void print_runs(Output& out, const JobLog& log, const std::vector<Run>& runs) {
                {number(run.jobs_per_s)}});
   }
   table.finish();
-  if (log.left_out != 0) out.write(counted(log.left_out, "job") + " of the log never ran and " + (log.left_out == 1 ? "is" : "are") + " left out\n");
+  if (log.left_out != 0)
+    out.write(counted(log.left_out, "job") + " of the log never ran and " + (log.left_out == 1 ? "is" : "are") +
+              " left out\n");
   if (log.raised != 0) out.write(counted(log.raised, "job") + " ran for longer than asked for\n");
 }
 
@@ -182,7 +189,7 @@ int print_json(const Options& options, const JobLog& log, const SimCluster& clus
 int run(const Options& options) {
   std::vector<const scheduler::QueuePolicy*> policies;
   for (const std::string& name : options.policies) {
-    const auto policy = parse_policy(name);
+    const auto policy = scheduler::parse_queue_policy(name, "--policy");
     if (!policy) return report(policy.error(), true);
     policies.push_back(*policy);
   }
@@ -219,8 +226,8 @@ int run(const Options& options) {
 }  // namespace
 
 void add_sim_command(CLI::App& app, Context& context) {
-  CLI::App* command = add_command(app, "sim", "Run a job log through the scheduler under a virtual clock", kDescription,
-                                  kExamples);
+  CLI::App* command =
+      add_command(app, "sim", "Run a job log through the scheduler under a virtual clock", kDescription, kExamples);
   command->group("About machines");
   auto options = std::make_shared<Options>();
   std::string policies;

@@ -155,7 +155,8 @@ Result<JobLog> read_job_log(const std::string& path) {
       rest.remove_prefix(end + 1);
     }
     held.append(rest);
-    if (held.size() > (1U << 16)) return Error{ErrorCode::kInvalid, "", path + ": is not a job log: a line is over 64 KiB", 0};
+    if (held.size() > (1U << 16))
+      return Error{ErrorCode::kInvalid, "", path + ": is not a job log: a line is over 64 KiB", 0};
   }
   if (state::Status good = parser.line(held); !good) return good.error();
   if (int code = Z_OK; gzeof(file.get()) == 0 || (gzerror(file.get(), &code), code != Z_OK && code != Z_STREAM_END)) {
