@@ -48,6 +48,10 @@ void Core::Impl::restore() {
   learn_from_ended();
   for (const auto& [id, job] : cluster_.jobs()) {
     waiting_pods_ += job->counts.of(PodState::kPending);
+  }
+  for (const auto& [id, job] : cluster_.jobs()) {
+    if (job->pending.empty()) continue;
+    if (!job->spec.depends.empty()) follow(*job);
     enqueue(*job);
   }
 }
@@ -78,6 +82,7 @@ Turn Core::Impl::step(std::span<Command> commands, TimeUs now) {
     std::visit([this](auto& body) { handle(body); }, command);
   }
   lose_overdue_nodes();
+  wake_sleepers();
   dispatcher_.pass(now_, kBindsPerTurn, *this);
   send_starts();
   forget_old_jobs();
@@ -185,6 +190,7 @@ std::optional<TimeUs> Core::Impl::next_deadline() const {
     if (!next || time < *next) next = time;
   };
   if (!lost_deadlines_.empty()) at(lost_deadlines_.begin()->first);
+  if (!sleepers_.empty()) at(sleepers_.begin()->first);
   if (!cluster_.ended_jobs().empty()) at(cluster_.ended_jobs().begin()->first + options_.ended_kept_ms * 1000 + 1);
   return next;
 }
@@ -212,7 +218,7 @@ std::string Core::Impl::check_invariants() const {
     const bool gang = job->spec.kind == JobKind::kGang;
     const bool should =
         gang ? job->pending.size() == job->spec.elements.size() : !job->pending.empty() && throttle_room(*job) != 0;
-    if (should != dispatcher_.waits(id))
+    if ((should && eligible(*job)) != dispatcher_.waits(id))
       return "job " + std::to_string(id.value) + " should wait and does not, or the other way";
   }
   return pending == waiting_pods_ ? "" : "the count of waiting pods is wrong";

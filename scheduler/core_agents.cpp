@@ -193,7 +193,12 @@ void Core::Impl::handle(AgentReported& command) {
     start_latency_.add(start.started_at - job.submitted_at);
     if (!watchers_.empty() && watchers_.contains(job.id)) changed_.insert(job.id);
   }
+  std::vector<JobId> begun;
+  if (!dependents_.empty()) {
+    for (const PodStart& start : started.starts) begun.push_back(start.ref.pod.job);
+  }
   if (!started.starts.empty()) emit(std::move(started));
+  for (const JobId id : begun) decide_dependents(*cluster_.job(id));
   end_pods(std::move(ends));
   // Released only when this turn is durable, like every effect: the agent then forgets what the journal remembers.
   if (!forget.pods.empty()) effects_.push_back(ToAgent{command.session, std::move(forget)});

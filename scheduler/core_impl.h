@@ -51,6 +51,21 @@ class Core::Impl : private Starter {
   bool cancel_elements(const state::Job& job, const std::vector<state::ElementRange>& elements);
   void after_ends(const state::Job& job);
 
+  // ---- core_waits.cpp: what keeps a job from the queue ----
+  void on_request(ClientCommand& command, state::JobUpdateRequest& request);
+  state::Status check_waits(const Caller& caller, state::JobSpec& spec);
+  bool eligible(const state::Job& job) const;
+  void follow(const state::Job& job);    // a job with dependencies or a time to begin came
+  void unfollow(const state::Job& job);  // it no longer waits for any
+  void decide_dependents(const state::Job& job);
+  void note_active(const state::Job& job);
+  void note_ended(const state::Job& job);
+  bool decide(const state::Job& job);
+  state::Dependency::State state_of(const state::Dependency& on, const state::Job& job,
+                                    state::TimeUs& not_before) const;
+  void wake_sleepers();
+  std::pair<state::WaitReason, std::string> kept_back_by(const state::Job& job) const;  // kNone: by nothing
+
   // ---- core_agents.cpp ----
   struct NodeRuntime {
     std::uint64_t session = 0;  // 0: not connected
@@ -96,9 +111,11 @@ class Core::Impl : private Starter {
   void on_request(ClientCommand& command, state::ExplainRequest& request);
   void on_request(ClientCommand& command, state::ServerInfoRequest& request);
   void on_request(ClientCommand& command, state::ReadLogRequest& request);
-  state::JobRow row_of(const state::Job& job, std::map<const WaitQueue::Class*, std::string>& class_reasons);
+  using ClassReasons = std::map<const WaitQueue::Class*, std::pair<state::WaitReason, std::string>>;
+  state::JobRow row_of(const state::Job& job, ClassReasons& class_reasons);
+  void add_nodes(const state::Job& job, state::JobRow& row) const;
   state::PodRow pod_row_of(const state::Job& job, std::uint32_t element) const;
-  std::string waiting_reason(const state::Job& job, std::map<const WaitQueue::Class*, std::string>& class_reasons);
+  std::pair<state::WaitReason, std::string> waiting_reason(const state::Job& job, ClassReasons& class_reasons);
   state::Explanation explain_waiting(const state::Job& job);
 
   // ---- core_admin.cpp ----
@@ -128,6 +145,13 @@ class Core::Impl : private Starter {
   std::set<std::pair<state::TimeUs, state::NodeId>> lost_deadlines_;  // NodeRuntime::lost_at of all, in order
   std::uint32_t connected_ = 0;
   boost::unordered_flat_map<std::uint64_t, state::NodeId> agents_;  // session -> node
+  std::map<state::JobId, std::set<state::JobId>> dependents_;       // by what they wait for
+  struct Namesakes {
+    std::set<state::JobId> waiting;  // singletons among them
+    std::set<state::JobId> active;   // all of them
+  };
+  std::map<std::pair<std::uint32_t, std::string>, Namesakes> singletons_;  // by user and name, where there are some
+  std::set<std::pair<state::TimeUs, state::JobId>> sleepers_;  // JobSpec::begin_at of who could otherwise start
   std::map<state::JobId, std::vector<ReplyTo>> watchers_;
   std::map<std::uint64_t, std::set<state::JobId>> watched_by_;  // session -> jobs
   std::uint64_t waiting_pods_ = 0;

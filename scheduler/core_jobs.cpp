@@ -68,6 +68,7 @@ Status Core::Impl::check_spec(const Caller& caller, JobSpec& spec) {
   if (spec.launch.empty() || spec.launch.size() > kMaxLaunchBytes) {
     return invalid("command", "the command and its environment must take from 1 byte to 1 MiB");
   }
+  if (Status good = check_waits(caller, spec); !good) return good;
   return check_possible(spec);
 }
 
@@ -141,6 +142,8 @@ void Core::Impl::on_request(ClientCommand& command, SubmitRequest& request) {
       if (key != 0) ++key;
       const Job& job = *cluster_.job(id);
       waiting_pods_ += job.spec.elements.size();
+      if (!singletons_.empty()) note_active(job);
+      if (!job.spec.depends.empty()) follow(job);
       enqueue(job);
       done.jobs.push_back(id);
     }
@@ -164,6 +167,10 @@ void Core::Impl::enqueue(const Job& job) {
   const bool gang = job.spec.kind == JobKind::kGang;
   const bool may_start = gang ? job.pending.size() == job.spec.elements.size() : throttle_room(job) != 0;
   if (!may_start) return dispatcher_.forget(job.id);
+  if (!eligible(job)) {
+    if (kept_back_by(job).first == WaitReason::kBeginTime) sleepers_.emplace(job.spec.begin_at, job.id);
+    return dispatcher_.forget(job.id);
+  }
   if (!dispatcher_.waits(job.id)) dispatcher_.wait({job.id, class_key_of(job.spec), priority_of(job), shape_of(job)});
 }
 
@@ -270,7 +277,10 @@ void Core::Impl::stop_pods(std::vector<PodStop> stops) {
 
 // After some of a job's pods ended, were requeued or cancelled.
 void Core::Impl::after_ends(const Job& job) {
+  if (job.counts.of(PodState::kPending) == 0) unfollow(job);
   enqueue(job);
+  if (!dependents_.empty()) decide_dependents(job);
+  if (!singletons_.empty() && !job.active()) note_ended(job);
   if (watchers_.contains(job.id)) changed_.insert(job.id);
 }
 

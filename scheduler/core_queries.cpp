@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "scheduler/core_impl.h"
+#include "scheduler/core_text.h"
 #include "state/units.h"
 
 namespace berth::scheduler {
@@ -13,10 +14,6 @@ namespace {
 constexpr std::uint32_t kRowsMax = 10'000;
 constexpr std::uint32_t kScanMax = 50'000;  // records looked at for one page, whether or not they match
 
-std::string plural(std::uint64_t n, const std::string& one, const std::string& many) {
-  return std::to_string(n) + " " + (n == 1 ? one : many);
-}
-
 bool matches(const JobFilter& filter, const Job& job) {
   if (filter.uid && job.owner.uid != *filter.uid) return false;
   if (!filter.name.empty() && job.spec.name != filter.name) return false;
@@ -26,69 +23,7 @@ bool matches(const JobFilter& filter, const Job& job) {
          std::any_of(filter.states.begin(), filter.states.end(), [&](PodState s) { return job.counts.of(s) != 0; });
 }
 
-// "12 by free cpu, 3 by node drained"
-std::string join_counts(const placement::Refusal& refusal) {
-  std::string text;
-  for (const auto& count : refusal.counts) {
-    text += (text.empty() ? "" : ", ") + std::to_string(count.nodes) + " by " + count.constraint;
-  }
-  return text;
-}
-
 }  // namespace
-
-std::string Core::Impl::waiting_reason(const Job& job, std::map<const WaitQueue::Class*, std::string>& reasons) {
-  if (job.counts.of(PodState::kPending) == 0) return "";
-  if (job.spec.kind == JobKind::kGang && job.pending.size() != job.spec.elements.size()) {
-    return "the gang's other pods are being stopped before it starts again";
-  }
-  const WaitQueue::Class* in = dispatcher_.queue().waiting_in(job.id);
-  if (in == nullptr) {
-    return "the array runs at most " + std::to_string(job.spec.throttle) + " pods at once";
-  }
-  if (engine_.node_count() == 0) return "no node has joined yet";
-  if (!in->blocked) {
-    const auto first = dispatcher_.queue().first_blocked();
-    const bool behind = !dispatcher_.policy().backfill && first && first->key.job != job.id;
-    return behind ? "waits behind job " + std::to_string(first->key.job.value) : "about to be placed";
-  }
-  auto [reason, made] = reasons.try_emplace(in);
-  if (made) {
-    const placement::Refusal refusal = engine_.explain(in->request());
-    if (refusal.nodes_fit != 0) {
-      const auto promise = dispatcher_.promise();
-      if (in->beside && promise) {
-        reason->second = "would run into what job " + std::to_string(promise->job.value) + " is promised at " +
-                         format_time(promise->at);
-      } else {
-        reason->second = job.spec.kind == JobKind::kGang ? "too few nodes have room for the whole gang at once"
-                                                         : "kept back for a job that waited longer";
-      }
-    } else {
-      reason->second = "no room on " + plural(refusal.nodes_total, "node: ", "nodes: ") + join_counts(refusal);
-    }
-  }
-  return reason->second;
-}
-
-JobRow Core::Impl::row_of(const Job& job, std::map<const WaitQueue::Class*, std::string>& class_reasons) {
-  JobRow row;
-  row.id = job.id;
-  row.name = job.spec.name;
-  row.user = job.owner.user;
-  row.queue = job.spec.queue;
-  row.kind = job.spec.kind;
-  row.summary = summary_of(job.counts);
-  row.counts = job.counts;
-  row.resources = job.spec.request.resources;
-  row.priority = job.spec.priority;
-  row.submitted_at = job.submitted_at;
-  row.started_at = job.first_started_at;
-  row.ended_at = job.ended_at;
-  row.reason = waiting_reason(job, class_reasons);
-  if (row.reason.empty() && job.messages.size() > 1) row.reason = job.messages[1];
-  return row;
-}
 
 void Core::Impl::on_request(ClientCommand& command, ListJobsRequest& request) {
   JobFilter& filter = request.filter;
@@ -100,7 +35,7 @@ void Core::Impl::on_request(ClientCommand& command, ListJobsRequest& request) {
     filter.uid = command.caller.uid;
   }
   JobPage page;
-  std::map<const WaitQueue::Class*, std::string> class_reasons;
+  ClassReasons class_reasons;
   if (!filter.jobs.empty()) {
     std::sort(filter.jobs.begin(), filter.jobs.end());
     for (const JobId id : filter.jobs) {
@@ -123,35 +58,6 @@ void Core::Impl::on_request(ClientCommand& command, ListJobsRequest& request) {
     if (matches(filter, *it->second)) page.rows.push_back(row_of(*it->second, class_reasons));
   }
   reply(command.reply_to, std::move(page));
-}
-
-PodRow Core::Impl::pod_row_of(const Job& job, std::uint32_t element) const {
-  PodRow row;
-  row.element = element;
-  row.index = job.spec.elements.at(element);
-  row.state = cluster_.pod_state(job, element);
-  const auto node_name = [&](NodeId id) {
-    const Node* node = cluster_.node(id);
-    return node == nullptr ? std::string() : node->info.name;
-  };
-  if (const Pod* pod = cluster_.pod({job.id, element}); pod != nullptr) {
-    row.attempt = pod->ref.attempt;
-    row.node = node_name(pod->node);
-    row.started_at = pod->started_at;
-    if (pod->stopping) row.message = "stopping";
-  } else if (const PodOutcome* outcome = job.outcomes.find(element); outcome != nullptr) {
-    row.attempt = outcome->attempt;
-    row.node = node_name(outcome->node);
-    row.exit_code = outcome->exit_code;
-    row.signal = outcome->signal;
-    row.mem_peak_mib = outcome->mem_peak_mib;
-    row.started_at = outcome->started_at;
-    row.ended_at = outcome->ended_at;
-    if (outcome->message < job.messages.size()) row.message = job.messages[outcome->message];
-  } else if (row.state == PodState::kPending) {
-    row.attempt = Cluster::next_attempt(job, element);
-  }
-  return row;
 }
 
 void Core::Impl::on_request(ClientCommand& command, ListPodsRequest& request) {
@@ -198,14 +104,14 @@ void Core::Impl::on_request(ClientCommand& command, ListNodesRequest& request) {
 void Core::Impl::on_request(ClientCommand& command, ShowJobRequest& request) {
   const Job* job = find_job(command, request.job);
   if (job == nullptr) return;
-  std::map<const WaitQueue::Class*, std::string> class_reasons;
+  ClassReasons class_reasons;
   reply(command.reply_to, JobDetail{row_of(*job, class_reasons), job->spec, job->owner});
 }
 
 Explanation Core::Impl::explain_waiting(const Job& job) {
   Explanation out;
-  std::map<const WaitQueue::Class*, std::string> class_reasons;
-  out.summary = waiting_reason(job, class_reasons);
+  ClassReasons class_reasons;
+  out.summary = waiting_reason(job, class_reasons).second;
   const Resources& wanted = job.spec.request.resources;
   std::string asks = "asks for " + format_cpu_milli(wanted.cpu_milli) + " cpus";
   if (wanted.mem_mib != 0) asks += ", " + format_mem_mib(wanted.mem_mib);

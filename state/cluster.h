@@ -105,6 +105,7 @@ class Cluster {
   Status on(const PodsEnded& event, TimeUs at);
   Status on(const PodsAdopted& event, TimeUs at);
   Status on(const JobsForgotten& event, TimeUs at);
+  Status on(const JobChanged& event, TimeUs at);
   Status on(const NodeJoined& event, TimeUs at);
   Status on(const NodeStateChanged& event, TimeUs at);
   Status on(const NodeRemoved& event, TimeUs at);

@@ -191,6 +191,23 @@ Status Cluster::on(const PodsAdopted& event, TimeUs at) {
   return Unit{};
 }
 
+Status Cluster::on(const JobChanged& event, TimeUs) {
+  Job* job = job_to_change(event.job);
+  if (job == nullptr) return mismatch("a changed job does not exist");
+  JobSpec& spec = job->spec;
+  for (const auto& [number, state] : event.decided) {
+    if (number >= spec.depends.size()) return mismatch("a dependency that is decided does not exist");
+    spec.depends[number].state = state;
+  }
+  if (event.hold) spec.hold = *event.hold;
+  if (event.begin_at) spec.begin_at = *event.begin_at;
+  if (event.priority) spec.priority = *event.priority;
+  if (event.time_limit_ms) spec.time_limit_ms = *event.time_limit_ms;
+  if (event.name) spec.name = *event.name;
+  if (event.comment) spec.comment = *event.comment;
+  return Unit{};
+}
+
 Status Cluster::on(const JobsForgotten& event, TimeUs) {
   for (const JobId id : event.jobs) {
     const auto found = jobs_.find(id);

@@ -79,6 +79,23 @@ Encoded encode(Builder& b, const JobsForgotten& e) {
   for (const JobId id : e.jobs) *list++ = id.value;
   return {journal::Event::JobsForgotten, journal::CreateJobsForgotten(b, jobs).Union()};
 }
+template <class T>
+fb::Optional<T> optional(const std::optional<T>& value) {
+  return value ? fb::Optional<T>(*value) : fb::nullopt;
+}
+Encoded encode(Builder& b, const JobChanged& e) {
+  // A name or comment that becomes empty is a string, one that stays is none.
+  const auto name = e.name ? b.CreateString(*e.name) : 0;
+  const auto comment = e.comment ? b.CreateString(*e.comment) : 0;
+  std::vector<journal::DependencyDecided> list;
+  for (const auto& d : e.decided) list.emplace_back(d.number, static_cast<std::uint8_t>(d.state));
+  const auto decided = list.empty() ? 0 : b.CreateVectorOfStructs(list);
+  const auto hold = e.hold ? fb::Optional<std::uint8_t>(static_cast<std::uint8_t>(*e.hold)) : fb::nullopt;
+  return {journal::Event::JobChanged,
+          journal::CreateJobChanged(b, e.job.value, hold, optional(e.begin_at), optional(e.priority),
+                                    optional(e.time_limit_ms), name, comment, decided)
+              .Union()};
+}
 Encoded encode(Builder& b, const NodeJoined& e) {
   return {journal::Event::NodeJoined, journal::CreateNodeJoined(b, e.id.value, convert::node_info(b, e.info)).Union()};
 }
@@ -161,6 +178,26 @@ bool decode(const journal::JobsForgotten& t, JobsForgotten& e) {
   for (const std::uint64_t id : *t.jobs()) e.jobs.push_back(JobId{id});
   return true;
 }
+template <class T>
+std::optional<T> to_optional(const fb::Optional<T>& value) {
+  return value ? std::optional<T>(*value) : std::nullopt;
+}
+bool decode(const journal::JobChanged& t, JobChanged& e) {
+  e.job = JobId{t.job()};
+  if (const auto hold = t.hold(); hold) {
+    if (*hold > static_cast<std::uint8_t>(Hold::kAdmin)) return false;
+    e.hold = static_cast<Hold>(*hold);
+  }
+  e.begin_at = to_optional(t.begin_at());
+  e.priority = to_optional(t.priority());
+  e.time_limit_ms = to_optional(t.time_limit_ms());
+  if (t.name() != nullptr) e.name = text(t.name());
+  if (t.comment() != nullptr) e.comment = text(t.comment());
+  return each(t.decided(), [&](const journal::DependencyDecided& d) {
+    e.decided.push_back({d.number(), static_cast<Dependency::State>(d.state())});
+    return d.state() <= static_cast<std::uint8_t>(Dependency::State::kFailed);
+  });
+}
 bool decode(const journal::NodeJoined& t, NodeJoined& e) {
   e.id = NodeId{t.id()};
   return t.id() != 0 && convert::to_node_info(t.info(), e.info);
@@ -218,6 +255,8 @@ bool decode_event(const journal::EventBox& box, std::vector<Event>& out) {
       return decode_into<PodsAdopted>(box.event_as_PodsAdopted(), out);
     case E::JobsForgotten:
       return decode_into<JobsForgotten>(box.event_as_JobsForgotten(), out);
+    case E::JobChanged:
+      return decode_into<JobChanged>(box.event_as_JobChanged(), out);
     case E::NodeJoined:
       return decode_into<NodeJoined>(box.event_as_NodeJoined(), out);
     case E::NodeStateChanged:

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <variant>
 #include <vector>
@@ -83,6 +84,20 @@ struct JobsForgotten {  // ended jobs leave the state
   std::vector<JobId> jobs;
 };
 
+struct JobChanged {
+  JobId job;
+  std::optional<Hold> hold;
+  std::optional<TimeUs> begin_at;
+  std::optional<std::int32_t> priority;
+  std::optional<std::int64_t> time_limit_ms;
+  std::optional<std::string> name, comment;
+  struct Decided {
+    std::uint32_t number = 0;  // in JobSpec::depends
+    Dependency::State state = Dependency::State::kOpen;
+  };
+  std::vector<Decided> decided;
+};
+
 struct NodeJoined {  // new, or known by name with another offer
   NodeId id;
   NodeInfo info;
@@ -111,7 +126,7 @@ struct TokenRemoved {
 
 using Event = std::variant<JobSubmitted, ElementsCancelled, PodsBound, PodsStarted, PodsStopping, PodsEnded,
                            PodsAdopted, JobsForgotten, NodeJoined, NodeStateChanged, NodeRemoved, QueueSet,
-                           QueueRemoved, TokenAdded, TokenRemoved>;
+                           QueueRemoved, TokenAdded, TokenRemoved, JobChanged>;
 
 // What one turn of the core decided: one record of the journal, durable or not as a whole.
 struct Batch {

@@ -99,9 +99,22 @@ fb::Offset<spec::JobSpec> job_spec(fb::FlatBufferBuilder& b, const JobSpec& job)
     for (const IndexRange& r : ranges) structs.emplace_back(r.first, r.last, r.step);
     elements = b.CreateVectorOfStructs(structs);
   }
+  fb::Offset<fb::Vector<const spec::Dependency*>> depends;
+  if (!job.depends.empty()) {
+    std::vector<spec::Dependency> structs;
+    for (const Dependency& d : job.depends) {
+      structs.emplace_back(d.job.value, d.delay_ms, static_cast<std::uint8_t>(d.kind),
+                           static_cast<std::uint8_t>(d.state));
+    }
+    depends = b.CreateVectorOfStructs(structs);
+  }
+  const auto account = text(b, job.account);
+  const auto comment = text(b, job.comment);
   const auto launch = b.CreateVector(reinterpret_cast<const std::uint8_t*>(job.launch.data()), job.launch.size());
   return spec::CreateJobSpec(b, name, queue, static_cast<std::uint8_t>(job.kind), elements, job.throttle,
-                             job.distinct_nodes, request, job.priority, job.time_limit_ms, job.requeues_max, launch);
+                             job.distinct_nodes, request, job.priority, job.time_limit_ms, job.requeues_max, launch,
+                             static_cast<std::uint8_t>(job.hold), job.begin_at, depends, job.any_dependency, account,
+                             comment);
 }
 
 bool to_job_spec(const spec::JobSpec* table, JobSpec& out) {
@@ -130,7 +143,18 @@ bool to_job_spec(const spec::JobSpec* table, JobSpec& out) {
   if (const auto* launch = table->launch(); launch != nullptr) {
     out.launch.assign(reinterpret_cast<const char*>(launch->data()), launch->size());
   }
-  return true;
+  if (table->hold() > static_cast<std::uint8_t>(Hold::kAdmin)) return false;
+  out.hold = static_cast<Hold>(table->hold());
+  out.begin_at = table->begin_at();
+  out.any_dependency = table->any_dependency();
+  out.account = text(table->account());
+  out.comment = text(table->comment());
+  return each(table->depends(), [&](const spec::Dependency& d) {
+    out.depends.push_back({static_cast<Dependency::Kind>(d.kind()), JobId{d.job()}, d.delay_ms(),
+                           static_cast<Dependency::State>(d.state())});
+    return d.kind() <= static_cast<std::uint8_t>(Dependency::Kind::kSingleton) &&
+           d.state() <= static_cast<std::uint8_t>(Dependency::State::kFailed);
+  });
 }
 
 }  // namespace berth::state::convert

@@ -30,8 +30,15 @@ Status check(const Launch& launch) {
   if (launch.driver == Driver::kProcess && !launch.cwd.empty() && launch.cwd[0] != '/') {
     return bad("cwd", "the working directory must be an absolute path");
   }
+  if (!launch.script.empty() && (launch.driver != Driver::kProcess || launch.argv.empty())) {
+    return bad("script", "a script is run as a process, and not in a container");
+  }
+  if (has_nul(launch.script)) return bad("script", "the script contains NUL bytes");
   if (launch.grace_ms < 0 || launch.grace_ms > 24LL * 3600 * 1000)
     return bad("grace", "the grace time must be from 0 to 24h");
+  if (launch.warn_signal > 64 || launch.warn_ms < 0 || launch.warn_ms > 24LL * 3600 * 1000) {
+    return bad("signal", "a warning is a signal from 1 to 64, at most 24h before the time limit");
+  }
   if (launch.umask > 0777) return bad("umask", "the umask must be from 0 to 0777");
   return Unit{};
 }
@@ -46,8 +53,10 @@ std::string encode_launch(const Launch& launch) {
   const auto output = convert::text(b, launch.output_path);
   const auto error = convert::text(b, launch.error_path);
   const auto image = convert::text(b, launch.image);
+  const auto script = convert::text(b, launch.script);
   b.Finish(spec::CreateLaunch(b, static_cast<std::uint8_t>(launch.driver), argv, env, cwd, output, error, launch.append,
-                              image, launch.umask, launch.grace_ms));
+                              image, launch.umask, launch.grace_ms, script, launch.slurm_variables, launch.warn_signal,
+                              launch.warn_ms));
   return {reinterpret_cast<const char*>(b.GetBufferPointer()), b.GetSize()};
 }
 
@@ -70,6 +79,10 @@ Result<Launch> decode_launch(std::span<const std::byte> bytes) {
   launch.image = convert::text(table->image());
   launch.umask = table->umask();
   launch.grace_ms = table->grace_ms();
+  launch.script = convert::text(table->script());
+  launch.slurm_variables = table->slurm_variables();
+  launch.warn_signal = table->warn_signal();
+  launch.warn_ms = table->warn_ms();
   if (Status good = check(launch); !good) return good.error();
   return launch;
 }
@@ -82,13 +95,22 @@ std::string expand_path(std::string_view pattern, const PathNames& names) {
       out += pattern[i];
       continue;
     }
-    switch (pattern[++i]) {
+    std::size_t digits = 0, at = i + 1;
+    while (at < pattern.size() && pattern[at] >= '0' && pattern[at] <= '9' && at - i < 3) {
+      digits = digits * 10 + static_cast<std::size_t>(pattern[at++] - '0');
+    }
+    const auto number = [&](std::uint64_t value) {
+      const std::string text = std::to_string(value);
+      if (text.size() < digits) out.append(digits - text.size(), '0');
+      out += text;
+    };
+    switch (at < pattern.size() ? pattern[at] : 0) {
       case 'j':
-        out += std::to_string(names.job);
+        number(names.job);
         break;
       case 'a':
       case 'r':
-        out += std::to_string(names.index);
+        number(names.index);
         break;
       case 'n':
         out += names.node;
@@ -104,9 +126,9 @@ std::string expand_path(std::string_view pattern, const PathNames& names) {
         break;
       default:
         out += '%';
-        out += pattern[i];
-        break;  // not one of ours: left as it is
+        continue;  // not one of ours: left as it is
     }
+    i = at;
   }
   return out;
 }

@@ -20,14 +20,21 @@ struct Launch {
   std::vector<std::string> env;   // NAME=value, sorted by name, unique
   std::string cwd;                // absolute; "" for oci means the image's
   // Output files; "" means the default under the agent's data directory. Patterns: %j job id, %a array index, %r gang
-  // rank, %n node name, %u user, %x job name, %% a percent sign. Relative paths start at cwd. `error_path` "" joins the
+  // rank, %n node name, %u user, %x job name, %% a percent sign; a number
+  // before the letter pads with zeros to so many digits (%4j). Relative paths start at cwd. `error_path` "" joins the
   // output's file.
   std::string output_path;
   std::string error_path;
   bool append = false;  // append to output files instead of truncating them
-  std::string image;    // oci: a local OCI layout "DIR:TAG" (or "oci:DIR:TAG")
+  // process: not empty, it is written to a file of the owner's on the node, and run with the words of argv behind
+  // argv[0].
+  std::string script;
+  std::string image;  // oci: a local OCI layout "DIR:TAG" (or "oci:DIR:TAG")
   std::uint32_t umask = 0022;
   std::int64_t grace_ms = 10'000;  // between SIGTERM and SIGKILL
+  bool slurm_variables = false;    // process: the node sets SLURM_JOB_ID and its like beside Berth's own
+  std::uint8_t warn_signal = 0;    // sent to the pod's processes warn_ms before its time limit; 0 is none
+  std::int64_t warn_ms = 0;
   bool operator==(const Launch&) const = default;
 };
 

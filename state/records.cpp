@@ -31,6 +31,18 @@ std::string_view name_of(NodeState state) {
   return "unknown";
 }
 
+std::string_view name_of(Dependency::Kind kind) {
+  constexpr std::array<std::string_view, 5> kNames = {"after", "afterany", "afterok", "afternotok", "singleton"};
+  return kNames[static_cast<std::size_t>(kind)];
+}
+
+std::string_view name_of(WaitReason reason) {
+  constexpr std::array<std::string_view, kWaitReasons> kNames = {
+      "None",        "Priority",     "Resources", "Dependency",        "DependencyNeverSatisfied",
+      "JobHeldUser", "JobHeldAdmin", "BeginTime", "JobArrayTaskLimit", "Cleaning"};
+  return kNames[static_cast<std::size_t>(reason)];
+}
+
 PodState summary_of(const JobCounts& counts) {
   using enum PodState;
   for (const PodState state : {kRunning, kBound, kPending, kFailed, kOutOfMemory, kTimedOut, kNodeLost, kCancelled}) {

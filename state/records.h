@@ -76,7 +76,44 @@ struct Owner {
   bool operator==(const Owner&) const = default;
 };
 
-// What a user submits. Immutable once accepted.
+// Who keeps a waiting job from starting. What an administrator holds its user cannot release.
+enum class Hold : std::uint8_t { kNone = 0, kUser = 1, kAdmin = 2 };
+
+// What another job must have come to before this one may start.
+struct Dependency {
+  enum class Kind : std::uint8_t {
+    kAfter = 0,       // all of it has started, or ended
+    kAfterAny = 1,    // it has ended
+    kAfterOk = 2,     // … and all of it succeeded
+    kAfterNotOk = 3,  // … and some of it did not succeed
+    kSingleton = 4,   // no earlier job of the same name and user is active; `job` is none
+  };
+  enum class State : std::uint8_t { kOpen = 0, kMet = 1, kFailed = 2 };  // failed: will never be met
+  Kind kind = Kind::kAfterAny;
+  JobId job;
+  std::int64_t delay_ms = 0;  // kAfter: to wait from then on
+  State state = State::kOpen;
+  bool operator==(const Dependency&) const = default;
+};
+std::string_view name_of(Dependency::Kind kind);  // "after", "afterany", …
+
+// Why a job waits, for programs; the names are those that Slurm's users know.
+enum class WaitReason : std::uint8_t {
+  kNone = 0,
+  kPriority = 1,   // another job's turn comes first
+  kResources = 2,  // no room
+  kDependency = 3,
+  kDependencyNever = 4,
+  kHeldUser = 5,
+  kHeldAdmin = 6,
+  kBeginTime = 7,
+  kArrayLimit = 8,
+  kCleaning = 9,  // what is left of an earlier attempt is being stopped
+};
+inline constexpr std::size_t kWaitReasons = 10;
+std::string_view name_of(WaitReason reason);  // "Resources", "Dependency", …
+
+// What a user submits. What may change of it later is JobChange (state/events.h).
 struct JobSpec {
   std::string name;
   std::string queue = "default";
@@ -91,12 +128,19 @@ struct JobSpec {
   // How to launch a pod: an encoded berth.spec.Launch (state/schema/spec.fbs). The core keeps it, and never looks
   // inside.
   std::string launch;
+  Hold hold = Hold::kNone;
+  TimeUs begin_at = 0;  // not to start before; 0 is at once
+  std::vector<Dependency> depends;
+  bool any_dependency = false;   // one of them is enough
+  std::string account, comment;  // for people and reports
   bool operator==(const JobSpec&) const = default;
 };
 
 inline constexpr std::uint32_t kMaxGangSize = 65'536;
 inline constexpr std::size_t kMaxLaunchBytes = 1U << 20;
 inline constexpr std::size_t kMaxNameBytes = 255;
+inline constexpr std::size_t kMaxCommentBytes = 1024;
+inline constexpr std::size_t kMaxDependencies = 1024;
 
 struct JobCounts {
   std::array<std::uint32_t, kPodStates> by_state{};  // indexed by PodState

@@ -58,6 +58,15 @@ struct ExplainRequest {
 struct WatchJobsRequest {
   std::vector<JobId> jobs;
 };
+// Holds, releases or changes a job that waits; what is absent stays.
+struct JobUpdateRequest {
+  JobId job;
+  std::optional<bool> held;
+  std::optional<TimeUs> begin_at;
+  std::optional<std::int32_t> priority;
+  std::optional<std::int64_t> time_limit_ms;
+  std::optional<std::string> name, comment;
+};
 struct NodeActionRequest {
   enum class Action : std::uint8_t { kDrain = 0, kResume = 1, kRemove = 2 };
   Action action = Action::kDrain;
@@ -91,10 +100,10 @@ struct ReadLogRequest {  // answered by the agent that ran the pod, through the 
   std::uint32_t wait_ms = 0;  // hold the answer until there is more, the pod has ended, or so long
 };
 
-using ClientRequest =
-    std::variant<SubmitRequest, CancelRequest, ListJobsRequest, ListPodsRequest, ListNodesRequest, ShowJobRequest,
-                 ExplainRequest, WatchJobsRequest, NodeActionRequest, QueueActionRequest, ListQueuesRequest,
-                 TokenCreateRequest, TokenListRequest, TokenRevokeRequest, ServerInfoRequest, ReadLogRequest>;
+using ClientRequest = std::variant<SubmitRequest, CancelRequest, ListJobsRequest, ListPodsRequest, ListNodesRequest,
+                                   ShowJobRequest, ExplainRequest, WatchJobsRequest, NodeActionRequest,
+                                   QueueActionRequest, ListQueuesRequest, TokenCreateRequest, TokenListRequest,
+                                   TokenRevokeRequest, ServerInfoRequest, ReadLogRequest, JobUpdateRequest>;
 
 // ---- server -> client -----------------------------------------------------------------------------------------------
 struct Ok {};
@@ -111,7 +120,19 @@ struct JobRow {
   std::int32_t priority = 0;
   TimeUs submitted_at = 0, started_at = 0, ended_at = 0;  // started_at: of the first pod that ran
   std::string reason;  // one line: why it waits, or why it failed; "" if there is nothing to say
+  WaitReason wait_reason = WaitReason::kNone;
+  std::int64_t time_limit_ms = 0;
+  TimeUs begin_at = 0;
+  std::uint32_t uid = 0, gid = 0, pods = 0;
+  std::string account, comment;
+  // Where its pods are, or where the first of those that ended was: at most kRowNodesMax names, in order.
+  std::vector<std::string> nodes;
+  std::int16_t exit_code = -1;  // of the pod that the summary is about, once all have ended
+  std::uint8_t signal = 0;
+  std::string waiting;         // an array's indexes that wait, "1-9,12:…"; ends with "..." where they are too many
+  std::uint32_t throttle = 0;  // an array's
 };
+inline constexpr std::size_t kRowNodesMax = 64;
 struct JobPage {
   std::vector<JobRow> rows;
   JobId next;  // the cursor for the next page; none: this was the last

@@ -15,11 +15,8 @@ namespace {
 
 PodRef ref_of(const StartOrder& order, const PodToStart& pod) { return {{order.job, pod.element}, pod.attempt}; }
 
-// A launch that cannot be read fails in the shell, with a message of its own; the grace does not matter then.
-std::int64_t grace_of(const StartOrder& order) {
-  const auto launch = decode_launch(std::as_bytes(std::span(order.launch)));
-  return launch ? std::max<std::int64_t>(launch->grace_ms, 0) : 0;
-}
+// A warning that is late by more was sent by the agent that ran before this one.
+constexpr TimeUs kWarnedBeforeUs = 10'000'000;
 
 std::string signal_message(int signal) {
   const char* name = sigabbrev_np(signal);
@@ -70,9 +67,19 @@ void NodeCore::set_deadline(const PodRef& ref, Entry& entry, TimeUs at) {
   if (at != 0) deadlines_.emplace(at, ref);
 }
 
+// A launch that cannot be read fails in the shell, with a message of its own; its times do not matter then.
+void NodeCore::read_launch(const StartOrder& order, Entry& entry) {
+  const auto launch = decode_launch(std::as_bytes(std::span(order.launch)));
+  if (!launch) return;
+  entry.grace_ms = std::max<std::int64_t>(launch->grace_ms, 0);
+  entry.warn_ms = launch->warn_ms;
+  entry.warn_signal = launch->warn_signal;
+}
+
 void NodeCore::set_time_limit(const PodRef& ref, Entry& entry) {
   if (entry.started_at == 0 || entry.stop || entry.order->time_limit_ms <= 0) return;
-  set_deadline(ref, entry, entry.started_at + entry.order->time_limit_ms * 1000);
+  const std::int64_t before_ms = entry.warn_signal != 0 ? std::min(entry.warn_ms, entry.order->time_limit_ms) : 0;
+  set_deadline(ref, entry, entry.started_at + (entry.order->time_limit_ms - before_ms) * 1000);
 }
 
 void NodeCore::adopt(const StartOrder& order, const PodToStart& pod, TimeUs started_at, std::optional<StopMark> stop) {
@@ -84,7 +91,7 @@ void NodeCore::adopt(const StartOrder& order, const PodToStart& pod, TimeUs star
   shared->pods.clear();
   entry.order = std::move(shared);
   entry.pod = pod;
-  entry.grace_ms = grace_of(order);
+  read_launch(order, entry);
   entry.started_at = started_at;
   entry.phase = started_at == 0 ? Phase::kLaunching : Phase::kRunning;
   entry.stop = stop;
@@ -100,7 +107,7 @@ void NodeCore::on_start(const StartPods& request, TimeUs now, std::vector<Action
   (void)now;
   for (const StartOrder& order : request.orders) {
     std::shared_ptr<const StartOrder> shared;
-    std::int64_t grace_ms = 0;
+    Entry read;
     for (const PodToStart& pod : order.pods) {
       const PodRef ref = ref_of(order, pod);
       auto [at, fresh] = pods_.try_emplace(ref);
@@ -116,11 +123,13 @@ void NodeCore::on_start(const StartPods& request, TimeUs now, std::vector<Action
         auto copy = std::make_shared<StartOrder>(order);
         copy->pods.clear();
         shared = std::move(copy);
-        grace_ms = grace_of(order);
+        read_launch(order, read);
       }
       entry.order = shared;
       entry.pod = pod;
-      entry.grace_ms = grace_ms;
+      entry.grace_ms = read.grace_ms;
+      entry.warn_ms = read.warn_ms;
+      entry.warn_signal = read.warn_signal;
       ++live_;
       out.push_back(LaunchPod{ref, shared, pod});
     }
@@ -229,10 +238,15 @@ void NodeCore::on_shim(const ShimVanished& report, TimeUs now, std::vector<Actio
 void NodeCore::on_tick(TimeUs now, std::vector<Action>& out) {
   while (!deadlines_.empty() && deadlines_.begin()->first <= now) {
     const PodRef ref = deadlines_.begin()->second;
+    const TimeUs due = deadlines_.begin()->first;
     Entry& entry = pods_.at(ref);
     set_deadline(ref, entry, 0);
     if (entry.stop) {
       out.push_back(SignalPod{ref, SIGKILL, *entry.stop});
+    } else if (entry.warn_signal != 0) {
+      if (now - due < kWarnedBeforeUs) out.push_back(WarnPod{ref, entry.warn_signal});
+      entry.warn_signal = 0;
+      set_time_limit(ref, entry);
     } else {
       stop(ref, entry, PodState::kTimedOut, now, out);
     }

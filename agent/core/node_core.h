@@ -50,13 +50,17 @@ struct SignalPod {  // to every process of the pod
   int signal = 0;
   StopMark mark;  // to be written down before the signal, so that adopt() can have it back
 };
+struct WarnPod {  // a signal before its time limit, to every process of the pod; it is not stopped by it
+  state::PodRef ref;
+  int signal = 0;
+};
 struct DiscardPod {  // remove its directory and cgroup (not its output)
   state::PodRef ref;
 };
 struct SendStatus {
   state::AgentStatus status;
 };
-using Action = std::variant<LaunchPod, SignalPod, DiscardPod, SendStatus>;
+using Action = std::variant<LaunchPod, SignalPod, WarnPod, DiscardPod, SendStatus>;
 
 // A pod is launching, running or ended. Ended pods are kept, and their ends told again after each reconnection, until
 // the server says that they are durable (on_forget). An attempt that is known in any state is never launched again.
@@ -93,14 +97,17 @@ class NodeCore {
     state::PodToStart pod;
     Phase phase = Phase::kLaunching;
     std::int64_t grace_ms = 0;
+    std::int64_t warn_ms = 0;
+    int warn_signal = 0;  // 0: none, or sent
     state::TimeUs started_at = 0;
-    state::TimeUs deadline = 0;  // 0: none. Of SIGKILL if `stop` is set, else of the time limit
+    state::TimeUs deadline = 0;  // 0: none. Of SIGKILL if `stop` is set, else of the warning or the time limit
     std::optional<StopMark> stop;
     state::PodEnd end;
   };
   using Pods = std::map<state::PodRef, Entry>;
 
   void set_deadline(const state::PodRef& ref, Entry& entry, state::TimeUs at);
+  static void read_launch(const state::StartOrder& order, Entry& entry);
   void set_time_limit(const state::PodRef& ref, Entry& entry);
   void stop(const state::PodRef& ref, Entry& entry, state::PodState as, state::TimeUs now, std::vector<Action>& out);
   void finish(const state::PodRef& ref, Entry& entry, state::PodEnd end, std::vector<Action>& out);

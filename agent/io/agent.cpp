@@ -209,6 +209,8 @@ void Agent::Impl::act(std::vector<Action>& actions) {
       runner->launch(*launch);
     } else if (auto* signal_pod = std::get_if<SignalPod>(&action)) {
       runner->signal(*signal_pod);
+    } else if (auto* warn = std::get_if<WarnPod>(&action)) {
+      runner->warn(*warn);
     } else if (auto* discard = std::get_if<DiscardPod>(&action)) {
       runner->discard(*discard);
     } else if (auto* send = std::get_if<SendStatus>(&action)) {

@@ -38,6 +38,10 @@ class Layout {
     return job(job_id) + "/" + std::to_string(index) + ".out";
   }
 
+  std::string script(state::JobId job_id, std::uint32_t index) const {
+    return job(job_id) + "/" + std::to_string(index) + ".script";
+  }
+
   static std::string pod_name(const state::PodRef& ref);
   static std::optional<state::PodRef> parse_pod_name(std::string_view name);
 

@@ -61,6 +61,50 @@ void add_berth_variables(Environment& environment, const PodRequest& request) {
   environment["CUDA_VISIBLE_DEVICES"] = gpu_list(request.pod.gpu_mask);
 }
 
+// What Slurm would tell it of where and as what it runs; the rest is the same everywhere, and in its environment
+// already.
+void add_slurm_variables(Environment& environment, const PodRequest& request) {
+  const StartOrder& order = request.order;
+  const std::string& node = request.context.node_name;
+  const std::string job = std::to_string(order.job.value);
+  environment["SLURM_JOB_ID"] = environment["SLURM_JOBID"] = job;
+  environment["SLURM_JOB_NODELIST"] = environment["SLURM_NODELIST"] = environment["SLURMD_NODENAME"] = node;
+  environment["SLURM_JOB_USER"] = order.owner.user;
+  environment["SLURM_JOB_UID"] = std::to_string(order.owner.uid);
+  environment["SLURM_JOB_GID"] = std::to_string(order.owner.gid);
+  environment["SLURM_RESTART_COUNT"] = std::to_string(request.pod.attempt - 1);
+  environment["HOSTNAME"] = node;
+  environment.try_emplace("TMPDIR", "/tmp");
+  if (request.pod.attempt == 1) environment.erase("SLURM_RESTART_COUNT");
+  if (order.kind == JobKind::kArray) {
+    environment["SLURM_ARRAY_JOB_ID"] = job;
+    environment["SLURM_ARRAY_TASK_ID"] = std::to_string(request.pod.index);
+  }
+  if (order.kind == JobKind::kGang) {  // a task each
+    const std::uint32_t rank = request.pod.index;
+    std::vector<std::string> nodes;
+    std::map<std::string, std::uint32_t> tasks;
+    std::uint32_t local = 0;
+    for (std::uint32_t i = 0; i < order.peers.size(); ++i) {
+      if (tasks[order.peers[i]]++ == 0) nodes.push_back(order.peers[i]);
+      if (i < rank && order.peers[i] == node) ++local;
+    }
+    std::string each;
+    for (const std::string& name : nodes) each += (each.empty() ? "" : ",") + std::to_string(tasks[name]);
+    const auto at = std::find(nodes.begin(), nodes.end(), node);
+    environment["SLURM_PROCID"] = std::to_string(rank);
+    environment["SLURM_LOCALID"] = std::to_string(local);
+    environment["SLURM_NODEID"] = std::to_string(at - nodes.begin());
+    environment["SLURM_NTASKS"] = environment["SLURM_NPROCS"] = std::to_string(order.peers.size());
+    environment["SLURM_NNODES"] = environment["SLURM_JOB_NUM_NODES"] = std::to_string(nodes.size());
+    environment["SLURM_JOB_NODELIST"] = environment["SLURM_NODELIST"] = joined(nodes);
+    environment["SLURM_TASKS_PER_NODE"] = environment["SLURM_STEP_TASKS_PER_NODE"] = each;
+    environment["SLURM_STEP_ID"] = environment["SLURM_STEPID"] = "0";
+    environment["SLURM_STEP_NUM_TASKS"] = environment["SLURM_NTASKS"];
+  }
+  if (request.pod.gpu_mask != 0) environment["SLURM_JOB_GPUS"] = gpu_list(request.pod.gpu_mask);
+}
+
 std::string home_of(std::uint32_t uid) {
   passwd entry{};
   passwd* found = nullptr;
@@ -92,6 +136,19 @@ Status add_common(InputBuilder& input, const PodRequest& request) {
   input.add(shim::kUmask, request.launch.umask);
   add_user(input, request.order.owner);
   return Unit{};
+}
+
+// A pod's script as a file that its user alone can read. It goes with the job's output.
+Result<std::string> write_script(const PodRequest& request) {
+  const Layout& layout = *request.context.layout;
+  const Owner& owner = request.order.owner;
+  if (auto made = make_directory(layout.job(request.order.job), 0711); !made) return made.error();
+  std::string path = layout.script(request.order.job, request.pod.index);
+  if (auto wrote = write_file_aside(path, request.launch.script, 0700); !wrote) return wrote.error();
+  if (geteuid() == 0 && ::chown(path.c_str(), owner.uid, owner.gid) != 0) {
+    return system_error("give to its user", path, errno);
+  }
+  return path;
 }
 
 std::string pod_name(const PodRequest& request) {
@@ -161,7 +218,15 @@ Result<std::string> process_input(const PodRequest& request) {
   if (!environment.contains("HOME")) environment["HOME"] = home_of(request.order.owner.uid);
   environment.try_emplace("USER", request.order.owner.user);
   add_berth_variables(environment, request);
-  for (const std::string& word : launch.argv) input.add(shim::kArg, word);
+  if (launch.slurm_variables) add_slurm_variables(environment, request);
+  if (!launch.script.empty()) {
+    auto script = write_script(request);
+    if (!script) return script.error();
+    input.add(shim::kArg, *script);
+  }
+  for (std::size_t i = launch.script.empty() ? 0 : 1; i < launch.argv.size(); ++i) {
+    input.add(shim::kArg, launch.argv[i]);
+  }
   for (const std::string& line : lines_of(environment)) input.add(shim::kEnv, line);
   input.add(shim::kDirectory, launch.cwd.empty() ? "/" : launch.cwd);
   input.add(shim::kFileLimit, request.context.file_limit);

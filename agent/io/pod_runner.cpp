@@ -191,6 +191,11 @@ void PodRunner::signal(const SignalPod& action) {
   ShimLauncher::send_signal(*at->second.shim, action.signal == SIGKILL ? shim::kKillSignal : shim::kStopSignal);
 }
 
+void PodRunner::warn(const WarnPod& action) {
+  const auto at = live_.find(action.ref);
+  if (at != live_.end()) ShimLauncher::send_warning(*at->second.shim, action.signal);
+}
+
 void PodRunner::discard(const DiscardPod& action) { forget_files(action.ref); }
 
 // ---- after a restart ------------------------------------------------------------------------------------------------

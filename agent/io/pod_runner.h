@@ -33,6 +33,7 @@ class PodRunner {
 
   void launch(const LaunchPod& action);
   void signal(const SignalPod& action);
+  void warn(const WarnPod& action);
   void discard(const DiscardPod& action);
 
  private:

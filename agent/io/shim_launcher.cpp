@@ -166,6 +166,16 @@ void ShimLauncher::send_signal(const WatchedProcess& process, int signal) {
   syscall(SYS_pidfd_send_signal, process.pidfd.get(), signal, nullptr, 0);
 }
 
+void ShimLauncher::send_warning(const WatchedProcess& process, int signal) {
+  siginfo_t info{};
+  info.si_signo = shim::kWarnSignal;
+  info.si_code = SI_QUEUE;
+  info.si_pid = getpid();
+  info.si_uid = getuid();
+  info.si_value.sival_int = signal;
+  syscall(SYS_pidfd_send_signal, process.pidfd.get(), shim::kWarnSignal, &info, 0);
+}
+
 Result<std::unique_ptr<WatchedProcess>> ShimLauncher::run(const std::vector<std::string>& argv,
                                                           const std::string& output, std::function<void(int)> on_exit) {
   SpawnSetup setup;

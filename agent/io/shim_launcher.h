@@ -42,6 +42,7 @@ class ShimLauncher {
   // Takes up a shim that another agent started on this file: nullptr if none lives.
   std::unique_ptr<WatchedProcess> adopt(const std::string& path, ExitHandler on_exit);
   static void send_signal(const WatchedProcess& process, int signal);
+  static void send_warning(const WatchedProcess& process, int signal);  // that signal, to the pod's processes
   // Starts another program, with output into a file; `on_exit` gets its wait status.
   state::Result<std::unique_ptr<WatchedProcess>> run(const std::vector<std::string>& argv, const std::string& output,
                                                      std::function<void(int status)> on_exit);

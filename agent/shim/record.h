@@ -49,6 +49,7 @@ inline constexpr int kProbeExitCode = 42;
 
 // Signals the agent sends to the shim; the shim passes them on to every process of the pod.
 inline constexpr int kStopSignal = 15;  // SIGTERM: SIGTERM to all
+inline constexpr int kWarnSignal = 12;  // SIGUSR2, queued: the signal that its value names, to all
 inline constexpr int kKillSignal = 10;  // SIGUSR1: SIGKILL to all, until none is left
 
 enum Tag : char {

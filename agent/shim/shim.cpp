@@ -150,6 +150,7 @@ void Shim::handle_signals(bool block) {
   if (read(signal_fd_, &info, sizeof info) != sizeof info) return;
   if (static_cast<int>(info.ssi_signo) == kStopSignal) signal_all(input_, SIGTERM);
   if (static_cast<int>(info.ssi_signo) == kKillSignal) signal_all(input_, SIGKILL);
+  if (static_cast<int>(info.ssi_signo) == kWarnSignal && info.ssi_int > 0) signal_all(input_, info.ssi_int);
 }
 
 void Shim::wait_for_exec(End& end, int failure_fd) {
@@ -267,6 +268,7 @@ int Shim::run() {
   sigaddset(&watched, SIGCHLD);
   sigaddset(&watched, kStopSignal);
   sigaddset(&watched, kKillSignal);
+  sigaddset(&watched, kWarnSignal);
   sigprocmask(SIG_BLOCK, &watched, nullptr);
   signal_fd_ = signalfd(-1, &watched, SFD_CLOEXEC);
 

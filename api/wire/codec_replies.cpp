@@ -22,11 +22,17 @@ fb::Offset<fbs::JobRow> job_row(Builder& b, const state::JobRow& r) {
   const auto user = text(b, r.user);
   const auto queue = text(b, r.queue);
   const auto reason = text(b, r.reason);
+  const auto account = text(b, r.account);
+  const auto comment = text(b, r.comment);
+  const auto nodes = texts(b, r.nodes);
+  const auto waiting = text(b, r.waiting);
   const fbs::JobCounts by_state = counts(r.counts);
   const fbs::Resources request = resources(r.resources);
   return fbs::CreateJobRow(b, r.id.value, name, user, queue, static_cast<std::uint8_t>(r.kind),
                            static_cast<std::uint8_t>(r.summary), &by_state, &request, r.priority, r.submitted_at,
-                           r.started_at, r.ended_at, reason);
+                           r.started_at, r.ended_at, reason, static_cast<std::uint8_t>(r.wait_reason), r.time_limit_ms,
+                           r.begin_at, r.uid, r.gid, r.pods, account, comment, nodes, r.exit_code, r.signal, waiting,
+                           r.throttle);
 }
 
 fb::Offset<fbs::PodRow> pod_row(Builder& b, const state::PodRow& r) {
@@ -127,6 +133,19 @@ state::JobRow job_row(Reader& in, const fbs::JobRow& t) {
   out.started_at = t.started_at();
   out.ended_at = t.ended_at();
   out.reason = in.text(t.reason());
+  out.wait_reason = in.one_of(t.wait_reason(), state::WaitReason::kCleaning);
+  out.time_limit_ms = t.time_limit_ms();
+  out.begin_at = t.begin_at();
+  out.uid = t.uid();
+  out.gid = t.gid();
+  out.pods = t.pods();
+  out.account = in.text(t.account());
+  out.comment = in.text(t.comment());
+  out.nodes = in.texts(t.nodes());
+  out.exit_code = t.exit_code();
+  out.signal = t.signal();
+  out.waiting = in.text(t.waiting());
+  out.throttle = t.throttle();
   return out;
 }
 

@@ -63,6 +63,15 @@ Encoded put(Builder& b, const state::NodeActionRequest& r) {
           fbs::CreateNodeActionRequest(b, static_cast<std::uint8_t>(r.action), node, reason).Union()};
 }
 
+Encoded put(Builder& b, const state::JobUpdateRequest& r) {
+  // A name or comment that is to be empty is a string; one that stays is none.
+  const auto name = r.name ? b.CreateString(*r.name) : 0;
+  const auto comment = r.comment ? b.CreateString(*r.comment) : 0;
+  return {fbs::Body::JobUpdateRequest,
+          fbs::CreateJobUpdateRequest(b, r.job.value, r.held, r.begin_at, r.priority, r.time_limit_ms, name, comment)
+              .Union()};
+}
+
 Encoded put(Builder& b, const state::QueueActionRequest& r) {
   return {fbs::Body::QueueActionRequest, fbs::CreateQueueActionRequest(b, r.remove, queue(b, r.queue)).Union()};
 }
@@ -136,6 +145,13 @@ state::NodeActionRequest get(Reader& in, const fbs::NodeActionRequest& t) {
   return {in.one_of(t.action(), state::NodeActionRequest::Action::kRemove), in.text(t.node()), in.text(t.reason())};
 }
 
+state::JobUpdateRequest get(Reader& in, const fbs::JobUpdateRequest& t) {
+  state::JobUpdateRequest out{state::JobId{t.job()}, t.held(), t.begin_at(), t.priority(), t.time_limit_ms(), {}, {}};
+  if (t.name() != nullptr) out.name = in.text(t.name());
+  if (t.comment() != nullptr) out.comment = in.text(t.comment());
+  return out;
+}
+
 state::TokenCreateRequest get(Reader& in, const fbs::TokenCreateRequest& t) {
   return {in.one_of(t.role(), state::TokenRole::kUser),
           in.text(t.user()),
@@ -175,6 +191,8 @@ state::ClientRequest get(Reader& in, fbs::Body type, const void* table, bool& kn
       return state::WatchJobsRequest{job_ids(in, as<fbs::WatchJobsRequest>(table).jobs())};
     case fbs::Body::NodeActionRequest:
       return get(in, as<fbs::NodeActionRequest>(table));
+    case fbs::Body::JobUpdateRequest:
+      return get(in, as<fbs::JobUpdateRequest>(table));
     case fbs::Body::QueueActionRequest: {
       const auto& t = as<fbs::QueueActionRequest>(table);
       return state::QueueActionRequest{t.remove(), queue(in, t.queue())};

@@ -15,7 +15,7 @@ std::span<const std::byte> bytes_of(const std::string& text) { return std::as_by
 
 TEST(RandomHistories, ReplayOfEncodedBatchesGivesTheSameCluster) {
   std::array<int, std::variant_size_v<Event>> seen{};
-  for (std::uint64_t seed = 1; seed <= 12; ++seed) {
+  for (std::uint64_t seed = 1; seed <= 24; ++seed) {
     testing::RandomBatches random(seed);
     Cluster cluster;
     Cluster replica;

@@ -34,6 +34,7 @@ class RandomBatches {
   bool end(const Cluster& cluster, Event& event);
   bool adopt(const Cluster& cluster, Event& event);
   bool cancel(const Cluster& cluster, Event& event);
+  bool change(const Cluster& cluster, Event& event);
   bool forget(const Cluster& cluster, Event& event);
   bool node(const Cluster& cluster, Event& event);
   bool admin(const Cluster& cluster, Event& event);
@@ -89,6 +90,15 @@ inline bool RandomBatches::submit(const Cluster& cluster, Event& event) {
   e.spec.time_limit_ms = below(1'000'000);
   e.spec.requeues_max = below(5);
   e.spec.launch = word(300);
+  e.spec.hold = static_cast<Hold>(below(3));
+  e.spec.begin_at = chance(20) ? now_ + below(1000) : 0;
+  for (std::uint32_t i = chance(30) ? below(4) : 0; i != 0; --i) {
+    e.spec.depends.push_back({static_cast<Dependency::Kind>(below(5)), JobId{below(100)}, below(1000),
+                              static_cast<Dependency::State>(below(3))});
+  }
+  e.spec.any_dependency = chance(30);
+  e.spec.account = word(5);
+  e.spec.comment = chance(20) ? word(50) : "";
   event = std::move(e);
   return true;
 }
@@ -176,6 +186,24 @@ inline bool RandomBatches::cancel(const Cluster& cluster, Event& event) {
   return !e.elements.empty();
 }
 
+inline bool RandomBatches::change(const Cluster& cluster, Event& event) {
+  const Job* job = some_job(cluster);
+  if (job == nullptr) return false;
+  JobChanged e;
+  e.job = job->id;
+  if (chance(40)) e.hold = static_cast<Hold>(below(3));
+  if (chance(30)) e.begin_at = below(3) * now_;
+  if (chance(30)) e.priority = static_cast<std::int32_t>(below(2001)) - 1000;
+  if (chance(30)) e.time_limit_ms = below(1'000'000);
+  if (chance(30)) e.name = word(9);
+  if (chance(30)) e.comment = word(9);
+  for (std::uint32_t i = 0; i < job->spec.depends.size(); ++i) {
+    if (chance(50)) e.decided.push_back({i, static_cast<Dependency::State>(below(3))});
+  }
+  event = std::move(e);
+  return true;
+}
+
 inline bool RandomBatches::forget(const Cluster& cluster, Event& event) {
   JobsForgotten e;
   for (const auto& [at, id] : cluster.ended_jobs()) {
@@ -206,8 +234,10 @@ inline bool RandomBatches::node(const Cluster& cluster, Event& event) {
       event = NodeStateChanged{it->first, static_cast<NodeState>(below(3)), word(12)};
       return true;
     default:
+      it = std::find_if(nodes.begin(), nodes.end(), [&](const auto& n) { return cluster.pods_of(n.first).empty(); });
+      if (it == nodes.end()) return false;
       event = NodeRemoved{it->first};
-      return cluster.pods_of(it->first).empty();
+      return true;
   }
 }
 
@@ -243,6 +273,7 @@ inline bool RandomBatches::make(const Cluster& cluster, Event& event) {
   if (kind < 80) return adopt(cluster, event);
   if (kind < 86) return cancel(cluster, event);
   if (kind < 88) return forget(cluster, event);
+  if (kind < 91) return change(cluster, event);
   if (kind < 95) return node(cluster, event);
   return admin(cluster, event);
 }

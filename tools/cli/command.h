@@ -41,7 +41,7 @@ void takes_command(CLI::App* command, const std::string& description);
 void on_run(CLI::App* command, Context& context, std::function<int()> run);
 
 // tools/cli
-void add_job_commands(CLI::App& app, Context& context);    // submit run ls show logs wait cancel explain
+void add_job_commands(CLI::App& app, Context& context);    // submit run ls show logs wait cancel hold …
 void add_admin_commands(CLI::App& app, Context& context);  // nodes drain resume queue token login status
 void add_doc_commands(CLI::App& app, Context& context);    // version completion man
 // tools/roots
@@ -51,6 +51,8 @@ void add_dev_command(CLI::App& app, Context& context);
 void add_place_command(CLI::App& app, Context& context);
 // tools/sim
 void add_sim_command(CLI::App& app, Context& context);
+// tools/slurm
+void add_slurm_command(CLI::App& app, Context& context);
 // tools/load
 void add_bench_commands(CLI::App& app, Context& context);  // bench load, bench agents
 

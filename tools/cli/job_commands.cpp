@@ -150,6 +150,8 @@ void add_job_commands(CLI::App& app, Context& context) {
   add_logs_command(app, context);
   add_wait_command(app, context);
   add_cancel_command(app, context);
+  add_hold_commands(app, context);
+  add_update_command(app, context);
   add_explain_command(app, context);
 }
 

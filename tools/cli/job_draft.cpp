@@ -114,9 +114,16 @@ Result<JobSpec> build_job(const JobDraft& draft, const Surroundings& surrounding
   spec.priority = draft.priority;
   spec.time_limit_ms = draft.time_limit_ms;
   spec.requeues_max = draft.requeues_max;
+  spec.hold = draft.held ? Hold::kUser : Hold::kNone;
+  spec.begin_at = draft.begin_at;
+  spec.depends = draft.depends;
+  spec.any_dependency = draft.any_dependency;
+  spec.account = draft.account;
+  spec.comment = draft.comment;
   Launch launch;
   launch.driver = draft.image.empty() ? Driver::kProcess : Driver::kOci;
   launch.argv = draft.argv;
+  launch.script = draft.script;
   auto environment = environment_of(draft, surroundings);
   if (!environment) return environment.error();
   launch.env = std::move(*environment);

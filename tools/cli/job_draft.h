@@ -24,6 +24,12 @@ struct JobDraft {
   std::int64_t time_limit_ms = 0;
   std::int32_t priority = 0;
   std::uint32_t requeues_max = 0;
+  bool held = false;
+  state::TimeUs begin_at = 0;
+  std::vector<state::Dependency> depends;
+  bool any_dependency = false;
+  std::string account, comment;
+  std::string script;                  // run instead of argv[0]
   std::vector<std::string> variables;  // NAME=VALUE, or NAME: as the submitter has it; later ones win
   bool clear_environment = false;
   std::string cwd, output, error, image;

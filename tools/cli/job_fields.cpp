@@ -3,6 +3,7 @@
 #include "state/units.h"
 #include "tools/cli/job_draft.h"
 #include "tools/cli/text.h"
+#include "tools/cli/waiting.h"
 
 namespace berth::tools {
 
@@ -197,6 +198,32 @@ std::vector<JobField> make_fields() {
       {"grace", "--grace", "TIME", kText, kQueueing,
        "the time between SIGTERM and SIGKILL when a pod is stopped (default: 10s)", "a length of time from 0 to 24h",
        set_grace},
+      {"after", "--after", "DEPENDENCY", kText, kQueueing,
+       "only after other jobs: afterok:12:13 when they have succeeded, afterany when they have ended, afternotok when "
+       "one has failed, after when they have started, singleton after all earlier ones of this name; with , between "
+       "all, with ? any of them",
+       "dependencies, as in afterok:12:13,afterany:14",
+       [](JobDraft& d, std::string_view v, std::string_view f) {
+         auto depends = parse_depends(v, f);
+         if (!depends) return Status(depends.error());
+         d.depends = std::move(depends->all);
+         d.any_dependency = depends->any;
+         return Status(Unit{});
+       }},
+      {"begin", "--begin", "TIME", kText, kQueueing, "not before: +1h, 18:30, 2026-11-25T18:30 or tomorrow",
+       "a time: +1h, 18:30, 2026-11-25T18:30 or tomorrow",
+       [](JobDraft& d, std::string_view v, std::string_view f) {
+         return put(parse_begin(v, f, wall_clock_us()), d.begin_at);
+       }},
+      {"hold", "--hold", nullptr, kFlag, kQueueing, "wait until 'berth release'", "true or false",
+       [](JobDraft& d, std::string_view v, std::string_view) {
+         d.held = v == "true";
+         return Status(Unit{});
+       }},
+      {"account", "--account", "NAME", kText, kQueueing, "whom it is for, in listings and reports", "a text",
+       [](JobDraft& d, std::string_view v, std::string_view f) { return set_text(d.account, v, f, "account"); }},
+      {"comment", "--comment", "TEXT", kText, kQueueing, "a note, shown by 'berth show'", "a text",
+       [](JobDraft& d, std::string_view v, std::string_view f) { return set_text(d.comment, v, f, "comment"); }},
       {"array", "-a,--array", "INDEXES", kText, kShape,
        "one independent pod for each index, as in 1-1000, 0-99:2 or 1,5,9-12; %N behind it runs at most N at once",
        "indexes such as 1-1000, 0-99:2 or 1,5,9-12, with %N for at most N at once", set_array},

@@ -12,6 +12,7 @@
 #include "tools/cli/rows.h"
 #include "tools/cli/server_link.h"
 #include "tools/cli/text.h"
+#include "tools/cli/waiting.h"
 
 namespace berth::tools {
 
@@ -223,6 +224,10 @@ void show_text(const JobDetail& detail, const Launch* launch, Output& out) {
   line("each asks", asks_text(detail.spec.request));
   line("time limit", detail.spec.time_limit_ms == 0 ? "none" : format_duration_ms(detail.spec.time_limit_ms));
   line("requeues", detail.spec.requeues_max == 0 ? "none" : "up to " + std::to_string(detail.spec.requeues_max));
+  line("after", depends_text(detail.spec));
+  line("account", row.account);
+  line("comment", row.comment);
+  line("nodes", join(row.nodes, ","));
   line("submitted", format_time(row.submitted_at));
   line("started", format_time(row.started_at));
   line("ended", format_time(row.ended_at));
@@ -244,6 +249,8 @@ void show_json(const JobDetail& detail, const Launch* launch, JsonWriter& json) 
   json.strings("tolerate", detail.spec.request.tolerates).strings("labels", detail.spec.request.labels);
   json.strings("constraints", constraint_texts(detail.spec.request)).field("exclusive", detail.spec.request.exclusive);
   json.field("time_limit_ms", detail.spec.time_limit_ms).field("requeues_max", detail.spec.requeues_max);
+  json.field("held", detail.spec.hold != Hold::kNone).time("begin_at", detail.spec.begin_at);
+  json.field("after", depends_text(detail.spec));
   if (launch != nullptr) {
     json.strings("command", launch->argv)
         .strings("env", launch->env)

@@ -1,0 +1,242 @@
+"""Slurm's commands, as scripts and programs use them, on a real server and agent."""
+
+import os
+import re
+import subprocess
+import time
+
+import harness
+from harness import ClusterTest, wait_until
+
+COMMANDS = ("sbatch", "srun", "squeue", "scancel", "sinfo", "scontrol", "sacct")
+
+
+class Slurm(ClusterTest):
+    OPTIONS = {"agents": 1, "cpus": 2}
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.links = cls.cluster.path("bin")
+        cls.cluster.run("slurm", "install-links", cls.links)
+        cls.work = cls.cluster.path("work")
+        os.makedirs(cls.work, exist_ok=True)
+        os.chmod(cls.work, 0o777)
+
+    def call(self, *words, stdin="", check=True, env=None):
+        environment = dict(self.cluster.environment, PATH=self.links + ":" + os.environ["PATH"], **(env or {}))
+        done = subprocess.run([str(word) for word in words], input=stdin, capture_output=True, text=True, check=False,
+                              timeout=60, cwd=self.work, env=environment)
+        if check:
+            self.assertEqual(done.returncode, 0, f"{words}: {done.stderr}")
+        return done
+
+    def script(self, name, text):
+        path = os.path.join(self.work, name)
+        with open(path, "w", encoding="utf-8") as out:
+            out.write(text)
+        return path
+
+    def read(self, name):
+        with open(os.path.join(self.work, name), encoding="utf-8") as source:
+            return source.read()
+
+    def sbatch(self, *words, **more):
+        return int(self.call("sbatch", "--parsable", *words, **more).stdout)
+
+    def ended(self, job):
+        def state():
+            text = self.call("sacct", "-X", "-n", "-P", "-j", job, "-o", "State").stdout.strip()
+            return text if text and text.split()[0] not in ("PENDING", "RUNNING", "CONFIGURING") else None
+        return wait_until(f"job {job} to end", state)
+
+    # ---- sbatch ----
+    def test_a_script_with_options_of_its_own_and_arguments(self):
+        self.script("job.sh", """#!/bin/bash
+#SBATCH -J inside --comment='two words'   # a comment
+#SBATCH --output=%x-%j.txt
+#SBATCH -t 5 -c 2
+echo "$SLURM_JOB_ID $SLURM_JOB_NAME $SLURM_CPUS_PER_TASK $SLURM_JOB_PARTITION"
+echo "$@"
+#SBATCH -J too-late
+echo "$0" | grep -c script
+""")
+        done = self.call("sbatch", "job.sh", "a b", "--c")
+        self.assertRegex(done.stdout, r"^Submitted batch job \d+\n$")
+        job = int(done.stdout.split()[-1])
+        self.assertEqual(self.ended(job), "COMPLETED")
+        self.assertEqual(self.read(f"inside-{job}.txt"), f"{job} inside 2 default\na b --c\n1\n")
+        record = self.call("scontrol", "show", "job", job).stdout
+        for text in (f"JobId={job} JobName=inside", "JobState=COMPLETED", "TimeLimit=00:05:00", "Comment=two words", "NumCPUs=2",
+                     f"StdOut={self.work}/inside-{job}.txt", f"Command={self.work}/job.sh", "ExitCode=0:0"):
+            self.assertIn(text, record)
+        self.assertEqual(self.call("scontrol", "write", "batch_script", job, "-").stdout, self.read("job.sh"))
+
+    def test_precedence_is_command_line_then_environment_then_script(self):
+        script = "#!/bin/sh\n#SBATCH -J script --comment=script -A script\ntrue\n"
+        env = {"SBATCH_JOB_NAME": "variable", "SBATCH_ACCOUNT": "variable"}
+        job = self.sbatch("-J", "line", "-H", stdin=script, env=env)
+        record = self.call("scontrol", "show", "job", job).stdout
+        self.assertIn("JobName=line", record)
+        self.assertIn("Account=variable", record)
+        self.assertIn("Comment=script", record)
+        self.call("scancel", job)
+
+    def test_wrap_and_the_default_files(self):
+        job = self.sbatch("--wrap", "echo out; echo err >&2; exit 3")
+        self.assertEqual(self.ended(job), "FAILED")
+        self.assertEqual(self.read(f"slurm-{job}.out"), "out\nerr\n")
+        self.assertEqual(self.call("sacct", "-n", "-P", "-X", "-j", job, "-o", "jobname,exitcode").stdout, "wrap|3:0\n")
+
+    def test_wait_exits_with_the_jobs_code(self):
+        done = self.call("sbatch", "--wait", "--wrap", "exit 7", check=False)
+        self.assertEqual(done.returncode, 7)
+
+    def test_an_array(self):
+        job = self.sbatch("--array=1-5:2%1", "-o", "array-%A_%2a", "--wrap",
+                          'echo "$SLURM_ARRAY_JOB_ID $SLURM_ARRAY_TASK_ID $SLURM_ARRAY_TASK_COUNT $SLURM_ARRAY_TASK_MIN '
+                          '$SLURM_ARRAY_TASK_MAX $SLURM_ARRAY_TASK_STEP"; sleep 0.3')
+        wait_until("the array", lambda: self.call("squeue", "-h", "-j", job).stdout == "")
+        for index in (1, 3, 5):
+            self.assertEqual(self.read(f"array-{job}_0{index}"), f"{job} {index} 3 1 5 2\n")
+        rows = self.call("sacct", "-n", "-P", "-X", "-j", job, "-o", "jobid,state").stdout
+        self.assertEqual(rows, "".join(f"{job}_{index}|COMPLETED\n" for index in (1, 3, 5)))
+
+    def test_dependencies_hold_and_release(self):
+        first = self.sbatch("-H", "--wrap", "true")
+        second = self.sbatch("-d", f"afterok:{first}", "--wrap", "true")
+        third = self.sbatch("-d", f"afternotok:{first}", "--wrap", "true")
+        rows = self.call("squeue", "-h", "-o", "%i %t %r", "-j", f"{first},{second}").stdout.splitlines()
+        self.assertEqual(sorted(rows), [f"{first} PD JobHeldUser", f"{second} PD Dependency"])
+        self.call("scontrol", "release", first)
+        self.assertEqual(self.ended(second), "COMPLETED")
+        self.assertEqual(self.call("squeue", "-h", "-o", "%r", "-j", third).stdout, "DependencyNeverSatisfied\n")
+        self.call("scancel", third)
+        self.assertRegex(self.ended(third), r"^CANCELLED by \d+$")
+
+    def test_a_time_limit_and_a_warning_before_it(self):
+        self.script("warned.sh", """#!/bin/bash
+#SBATCH --signal=B:USR1@1 -t 0:03
+trap 'echo warned' USR1
+sleep 30 & wait; echo after; sleep 30 & wait
+""")
+        job = self.sbatch("warned.sh")
+        self.assertEqual(self.ended(job), "TIMEOUT")
+        self.assertEqual(self.read(f"slurm-{job}.out").splitlines()[:2], ["warned", "after"])
+
+    def test_export_none_and_single_variables(self):
+        job = self.sbatch("--export=NONE", "--wrap", 'echo "<$COLOUR>"', env={"COLOUR": "red"})
+        other = self.sbatch("--export=COLOUR,SIZE=7", "--wrap", 'echo "<$COLOUR$SIZE>"', env={"COLOUR": "red"})
+        self.ended(job), self.ended(other)
+        self.assertEqual(self.read(f"slurm-{job}.out"), "<>\n")
+        self.assertEqual(self.read(f"slurm-{other}.out"), "<red7>\n")
+
+    def test_bad_input_is_refused_in_slurms_words(self):
+        self.script("plain", "echo no interpreter\n")
+        for words, text in ((("sbatch", "plain"), "This does not look like a batch script"),
+                            (("sbatch", "nowhere.sh"), "Unable to open file nowhere.sh"),
+                            (("sbatch", "--wrap", "x", "-p", "nope"), "Batch job submission failed: Invalid partition name specified"),
+                            (("sbatch", "--wrap", "x", "-t", "soon"), "Invalid --time specification"),
+                            (("sbatch", "--wrap", "x", "-c", "500"), "Requested node configuration is not available"),
+                            (("sbatch", "--wrap", "x", "-d", "afterok:999999"), "Job dependency problem"),
+                            (("sbatch", "--wrap", "x", "--nodes=4"), "run a job on one node"),
+                            (("sbatch", "--wrap", "x", "-L", "matlab"), "not supported by Berth"),
+                            (("sbatch", "--wrap", "x", "--no-such"), "unrecognized option '--no-such'"),
+                            (("scancel", "abc"), "Invalid job id abc"),
+                            (("squeue", "-j", "999999"), "slurm_load_jobs error: Invalid job id specified"),
+                            (("scontrol", "show", "job", "999999"), "slurm_load_jobs error: Invalid job id specified"),
+                            (("sacct", "-o", "nonsense"), "Invalid field requested")):
+            done = self.call(*words, check=False)
+            self.assertNotEqual(done.returncode, 0, words)
+            self.assertIn(text, done.stderr, words)
+
+    # ---- listings ----
+    def test_squeue_shows_what_waits_and_runs(self):
+        running = self.sbatch("-c", 2, "-J", "long", "--wrap", "sleep 60")
+        wait_until("it runs", lambda: self.call("squeue", "-h", "-j", running, "-o", "%t").stdout == "R\n")
+        waiting = self.sbatch("-c", 2, "-J", "next", "--array=0-9", "--wrap", "true")
+        lines = self.call("squeue").stdout.splitlines()
+        self.assertEqual(lines[0], "             JOBID PARTITION     NAME     USER ST       TIME  NODES NODELIST(REASON)")
+        self.assertTrue(any(re.search(rf"^ +{waiting}_\[0-9\] +default +next .* PD +0:00 +1 \(Resources\)$", line) for line in lines),
+                        lines)
+        self.assertEqual(len(self.call("squeue", "-h", "-r", "-j", waiting).stdout.splitlines()), 10)
+        self.assertEqual(self.call("squeue", "-h", "--name", "long", "-O", "JobID:|,State:|,NumCPUs:.6").stdout,
+                         f"{running}|RUNNING|     2\n")
+        self.assertEqual(self.call("squeue", "-h", "-t", "R", "-o", "%i", "-n", "next").stdout, "")
+        self.call("scancel", f"{waiting}_[0-3]")
+        self.assertIn(f"{waiting}_[4-9]", self.call("squeue", "-h", "-o", "%i", "-j", waiting).stdout)
+        self.call("scancel", "-n", "next")
+        self.call("scancel", "--me", "-t", "RUNNING")
+        self.assertRegex(self.ended(running), "^CANCELLED")
+
+    def test_sinfo_and_records_of_nodes_and_partitions(self):
+        node = self.cluster.node_name(1)
+        lines = self.call("sinfo").stdout.splitlines()
+        self.assertEqual(lines[0], "PARTITION AVAIL  TIMELIMIT  NODES  STATE NODELIST")
+        self.assertRegex(lines[1], rf"^default\* +up +infinite +1 +(idle|mix|alloc) {node}$")
+        self.assertEqual(self.call("sinfo", "-h", "-o", "%P %c %D").stdout, "default* 2 1\n")
+        self.assertRegex(self.call("sinfo", "-aho", "%F/%C").stdout, r"^\d/\d/0/1/\d/\d/0/2\n$")
+        record = self.call("scontrol", "show", "node", node).stdout
+        self.assertIn(f"NodeName={node} ", record)
+        self.assertIn("CPUTot=2", record)
+        one = self.call("scontrol", "show", "part", "-o").stdout
+        self.assertRegex(one, r"^PartitionName=default .*Default=YES .*TotalCPUs=2 ")
+        for token in one.split():
+            self.assertRegex(token, r"^\w+=.+")
+        self.call("scontrol", "update", f"NodeName={node}", "State=drain", "Reason=new disks")
+        self.assertIn("new disks", self.call("sinfo", "-R").stdout)
+        self.call("scontrol", "update", f"NodeName={node}", "State=resume")
+
+    def test_hostnames(self):
+        self.assertEqual(self.call("scontrol", "show", "hostnames", "n[1-3,07],m").stdout, "n1\nn2\nn3\nn07\nm\n")
+        self.assertEqual(self.call("scontrol", "show", "hostlist", "n3,n1,n2,m").stdout, "n[1-3],m\n")
+
+    def test_versions_and_ping(self):
+        for command in COMMANDS:
+            self.assertEqual(self.call(command, "--version").stdout, "slurm 22.05.8\n")
+            self.assertIn("Usage: " + command, self.call(command, "--help").stdout)
+        self.assertIn("is UP", self.call("scontrol", "ping").stdout)
+
+    def test_update_of_a_job_that_waits(self):
+        job = self.sbatch("-H", "--wrap", "true")
+        self.call("scontrol", "update", f"JobId={job}", "TimeLimit=1-2", "Comment=changed", "JobName=other", "Nice=7")
+        record = self.call("scontrol", "show", "job", "-o", job).stdout
+        for text in ("TimeLimit=1-02:00:00", "Comment=changed", "JobName=other", "Nice=7"):
+            self.assertIn(text, record)
+        self.call("scancel", job)
+
+    def test_the_page_lists_the_options_as_they_are(self):
+        page = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "docs", "slurm.md")
+        with open(page, encoding="utf-8") as source:
+            self.assertIn(self.cluster.run("slurm", "options").stdout.strip(), source.read(),
+                          "docs/slurm.md is to end with what `berth slurm options` prints")
+
+    # ---- srun ----
+    def test_srun_by_itself(self):
+        done = self.call("srun", "-n2", "-l", "sh", "-c", "echo hello; exit $SLURM_PROCID", check=False)
+        self.assertEqual(sorted(done.stdout.splitlines()), ["0: hello", "1: hello"])
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("task 1: Exited with exit code 1", done.stderr)
+        self.assertEqual(self.call("srun", "hostname").stdout, os.uname().nodename + "\n")
+
+    def test_srun_inside_of_a_job(self):
+        self.script("steps.sh", """#!/bin/bash
+#SBATCH -n 2
+srun -l sh -c 'echo "$SLURM_PROCID of $SLURM_NTASKS"' | sort
+srun -n1 --cpu-bind=q echo one
+echo in | srun -n1 cat
+srun -K sh -c 'if [ $SLURM_PROCID = 1 ]; then exit 5; fi; sleep 60'
+echo "code $?"
+""")
+        job = self.sbatch("-o", "steps.txt", "steps.sh")
+        self.assertEqual(self.ended(job), "COMPLETED")
+        lines = self.read("steps.txt").splitlines()
+        self.assertEqual(lines[:4], ["0: 0 of 2", "1: 1 of 2", "one", "in"])
+        self.assertTrue(any("task 1: Exited with exit code 5" in line for line in lines), lines)
+        self.assertIn("task 0: Terminated", "\n".join(lines))
+        self.assertEqual(lines[-1], "code 143")
+
+
+if __name__ == "__main__":
+    import unittest
+    unittest.main()

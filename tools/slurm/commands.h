@@ -1,0 +1,27 @@
+// The commands. Each takes the words behind its name and returns an exit code.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "tools/cli/command.h"
+
+namespace berth::tools::slurm {
+
+using Words = std::vector<std::string>;
+
+int sbatch(const Context& context, const Words& words);
+int srun(const Context& context, const Words& words);
+int squeue(const Context& context, const Words& words);
+int scancel(const Context& context, const Words& words);
+int sinfo(const Context& context, const Words& words);
+int scontrol(const Context& context, const Words& words);
+int sacct(const Context& context, const Words& words);
+
+// "sbatch: error: MESSAGE" on standard error; returns 1.
+int fail(std::string_view command, const std::string& message);
+// "slurm 22.05.8", which clients look for, and with `verbose` Berth's own version.
+void print_version(bool verbose);
+
+}  // namespace berth::tools::slurm

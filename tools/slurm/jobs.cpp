@@ -1,0 +1,267 @@
+#include "tools/slurm/jobs.h"
+
+#include <algorithm>
+
+#include "state/units.h"
+#include "tools/cli/text.h"
+#include "tools/slurm/text.h"
+
+namespace berth::tools::slurm {
+
+using namespace state;
+
+std::uint32_t cpus_of(const Resources& resources) { return std::max(1U, (resources.cpu_milli + 999) / 1000); }
+
+std::string Record::id() const {
+  std::string text = std::to_string(job.id.value);
+  if (folded) {
+    return text + "_[" + job.waiting + (job.throttle != 0 ? "%" + std::to_string(job.throttle) : "") + "]";
+  }
+  return index && array() ? text + "_" + std::to_string(*index) : text;
+}
+
+std::string Record::exit_text() const {
+  // A shell's 128 + N stands for the signal.
+  const int code = signal != 0 || exit_code < 0 ? 0 : exit_code;
+  if (exit_code < 0 && signal == 0 && is_final(state) && state == PodState::kFailed) return "1:0";
+  return std::to_string(code) + ":" + std::to_string(signal);
+}
+
+std::string Record::reason() const {
+  if (waits()) return std::string(name_of(job.wait_reason));
+  switch (state) {
+    case PodState::kFailed:
+      return exit_code < 0 ? "JobLaunchFailure" : "NonZeroExitCode";
+    case PodState::kOutOfMemory:
+      return "OutOfMemory";
+    case PodState::kTimedOut:
+      return "TimeLimit";
+    case PodState::kNodeLost:
+      return "NodeDown";
+    default:
+      return "None";
+  }
+}
+
+std::string Record::node_list() const { return hostlist(nodes); }
+
+std::uint32_t Record::cpus() const {
+  const std::uint32_t pods = job.kind == JobKind::kGang ? job.pods : 1;
+  return pods * cpus_of(job.resources);
+}
+
+std::uint32_t Record::node_count() const {
+  return std::max<std::uint32_t>(1, static_cast<std::uint32_t>(nodes.size()));
+}
+
+std::int64_t Record::elapsed_s(TimeUs now) const {
+  if (started_at == 0) return 0;
+  return std::max<std::int64_t>(0, ((ended_at != 0 ? ended_at : now) - started_at) / 1'000'000);
+}
+
+// ---- asking ---------------------------------------------------------------------------------------------------------
+
+Result<std::vector<JobRow>> fetch_rows(ServerLink& link, const JobFilter& filter) {
+  std::vector<JobRow> rows;
+  ListJobsRequest request;
+  request.filter = filter;
+  request.limit = 10'000;
+  while (true) {
+    auto page = link.call_for<JobPage>(request);
+    if (!page) return page.error();
+    std::move(page->rows.begin(), page->rows.end(), std::back_inserter(rows));
+    if (page->next == JobId{}) return rows;
+    request.after = page->next;
+  }
+}
+
+namespace {
+
+// The elements of an array (the pods of a gang) that are in one of the states.
+Result<std::vector<PodRow>> fetch_pods(ServerLink& link, JobId job, const std::vector<PodState>& states) {
+  std::vector<PodRow> rows;
+  ListPodsRequest request{job, states, 0, 10'000};
+  while (true) {
+    auto page = link.call_for<PodPage>(request);
+    if (!page) return page.error();
+    std::move(page->rows.begin(), page->rows.end(), std::back_inserter(rows));
+    if (!page->more) return rows;
+    request.from_element = page->next_element;
+  }
+}
+
+Record whole(JobRow row) {
+  Record record;
+  record.state = row.summary;
+  record.nodes = row.nodes;
+  record.started_at = row.started_at;
+  record.ended_at = row.ended_at;
+  record.exit_code = row.exit_code;
+  record.signal = row.signal;
+  if (record.state == PodState::kPending) record.nodes.clear();
+  record.message = row.reason;
+  record.job = std::move(row);
+  return record;
+}
+
+Record element(const JobRow& row, const PodRow& pod) {
+  Record record;
+  record.job = row;
+  record.index = pod.index;
+  record.state = pod.state;
+  if (!pod.node.empty()) record.nodes = {pod.node};
+  record.started_at = pod.started_at;
+  record.ended_at = pod.ended_at;
+  record.exit_code = pod.exit_code;
+  record.signal = pod.signal;
+  record.mem_peak_mib = pod.mem_peak_mib;
+  record.message = pod.message;
+  return record;
+}
+
+bool wanted(const Want& want, PodState state) {
+  return want.states.empty() || std::find(want.states.begin(), want.states.end(), state) != want.states.end();
+}
+
+bool wanted(const Want& want, const Record& record) {
+  if (!wanted(want, record.state)) return false;
+  if (want.only.empty()) return true;
+  return std::any_of(want.only.begin(), want.only.end(), [&](const auto& one) {
+    return one.first == record.job.id && (!one.second || !record.index || *one.second == *record.index);
+  });
+}
+
+Status add_array(ServerLink& link, const Want& want, const JobRow& row, std::vector<Record>& out) {
+  std::vector<PodState> states;
+  for (std::size_t i = 0; i < kPodStates; ++i) {
+    const auto state = static_cast<PodState>(i);
+    const bool one_by_one = state != PodState::kPending || want.each_element || !want.only.empty();
+    if (row.counts.of(state) != 0 && one_by_one && wanted(want, state)) states.push_back(state);
+  }
+  // An element that is named is looked for by itself, whatever waits around it.
+  const bool named = std::any_of(want.only.begin(), want.only.end(),
+                                 [&](const auto& one) { return one.first == row.id && one.second; });
+  if (!named) std::erase_if(states, [&](PodState s) { return s == PodState::kPending && !want.each_element; });
+  if (row.counts.of(PodState::kPending) != 0 && !want.each_element && !named && wanted(want, PodState::kPending)) {
+    Record record = whole(row);
+    record.folded = true;
+    record.state = PodState::kPending;
+    record.nodes.clear();
+    record.started_at = record.ended_at = 0;
+    if (wanted(want, record)) out.push_back(std::move(record));
+  }
+  if (states.empty()) return Unit{};
+  auto pods = fetch_pods(link, row.id, states);
+  if (!pods) return pods.error();
+  for (const PodRow& pod : *pods) {
+    Record record = element(row, pod);
+    if (wanted(want, record)) out.push_back(std::move(record));
+  }
+  return Unit{};
+}
+
+}  // namespace
+
+Result<std::vector<Record>> fetch_records(ServerLink& link, const Want& want) {
+  auto rows = fetch_rows(link, want.filter);
+  if (!rows) return rows.error();
+  std::vector<Record> records;
+  for (JobRow& row : *rows) {
+    if (row.kind == JobKind::kArray) {
+      if (Status good = add_array(link, want, row, records); !good) return good.error();
+      continue;
+    }
+    Record record = whole(std::move(row));
+    if (wanted(want, record)) records.push_back(std::move(record));
+  }
+  return records;
+}
+
+Result<std::vector<NodeRow>> fetch_nodes(ServerLink& link) {
+  std::vector<NodeRow> rows;
+  ListNodesRequest request{NodeId{}, 10'000};
+  while (true) {
+    auto page = link.call_for<NodePage>(request);
+    if (!page) return page.error();
+    std::move(page->rows.begin(), page->rows.end(), std::back_inserter(rows));
+    if (page->next == NodeId{}) break;
+    request.after = page->next;
+  }
+  std::sort(rows.begin(), rows.end(), [](const NodeRow& a, const NodeRow& b) { return a.info.name < b.info.name; });
+  return rows;
+}
+
+Result<std::vector<Queue>> fetch_queues(ServerLink& link) {
+  auto page = link.call_for<QueuePage>(ListQueuesRequest{});
+  if (!page) return page.error();
+  return page->queues;
+}
+
+// ---- words ----------------------------------------------------------------------------------------------------------
+
+Result<JobWord> parse_job_word(std::string_view text) {
+  const Error wrong{ErrorCode::kInvalid, "", "Invalid job id " + std::string(text), 0};
+  const std::string_view head = text.substr(0, text.find('.'));
+  const std::size_t line = head.find('_');
+  const auto id = parse_integer(head.substr(0, line), "job", 1, std::int64_t{1} << 62);
+  if (!id) return wrong;
+  JobWord word{JobId{static_cast<std::uint64_t>(*id)}, std::nullopt};
+  if (line == std::string_view::npos) return word;
+  std::string_view rest = head.substr(line + 1);
+  if (rest.starts_with('[') && rest.ends_with(']')) rest = rest.substr(1, rest.size() - 2);
+  rest = rest.substr(0, rest.find('%'));
+  auto indexes = IndexSet::parse(rest, "job");
+  if (!indexes) return wrong;
+  word.indexes = std::move(*indexes);
+  return word;
+}
+
+Result<std::vector<JobWord>> parse_job_words(const std::vector<std::string>& texts) {
+  std::vector<JobWord> words;
+  for (const std::string& text : texts) {
+    // Commas inside of brackets belong to the indexes.
+    std::string part;
+    int depth = 0;
+    for (std::size_t i = 0; i <= text.size(); ++i) {
+      const char c = i < text.size() ? text[i] : ',';
+      depth += c == '[' ? 1 : c == ']' ? -1 : 0;
+      if (c != ',' || depth > 0) {
+        part += c;
+        continue;
+      }
+      if (part.empty()) continue;
+      auto word = parse_job_word(part);
+      if (!word) return word.error();
+      words.push_back(std::move(*word));
+      part.clear();
+    }
+  }
+  return words;
+}
+
+std::string slurm_error(const Error& error) {
+  if (ServerLink::is_lost(error)) return "Unable to contact slurm controller (connect failure)";
+  switch (error.code) {
+    case ErrorCode::kNotFound:
+      if (error.field == "job") return "Invalid job id specified";
+      if (error.field == "queue") return "Invalid partition name specified";
+      break;
+    case ErrorCode::kDenied:
+      return "Access/permission denied";
+    case ErrorCode::kUnavailable:
+      return "Socket timed out on send/recv operation";
+    case ErrorCode::kConflict:
+      if (error.field == "job") return "Job/step already completing or completed";
+      break;
+    default:
+      if (error.field == "resources" || error.field == "nodes" || error.field == "gang") {
+        return "Requested node configuration is not available";
+      }
+      if (error.field == "time") return "Requested time limit is invalid (missing or exceeds some limit)";
+      if (error.field == "depends") return "Job dependency problem";
+      break;
+  }
+  return error.message;
+}
+
+}  // namespace berth::tools::slurm

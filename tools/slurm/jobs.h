@@ -1,0 +1,64 @@
+// Jobs as Slurm shows them: one record for a job, for what waits of an array, and for each element of it that has
+// started.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "state/requests.h"
+#include "state/result.h"
+#include "tools/cli/server_link.h"
+
+namespace berth::tools::slurm {
+
+struct Record {
+  state::JobRow job;
+  std::optional<std::uint32_t> index;  // of an array's element
+  bool folded = false;                 // what waits of an array, in one
+  state::PodState state = state::PodState::kPending;
+  std::vector<std::string> nodes;
+  state::TimeUs started_at = 0, ended_at = 0;
+  int exit_code = -1, signal = 0;
+  std::uint32_t mem_peak_mib = 0;
+  std::string message;
+
+  bool array() const { return job.kind == state::JobKind::kArray; }
+  bool waits() const { return state == state::PodState::kPending; }
+  std::string id() const;         // "12", "12_4", "12_[5-9%2]"
+  std::string exit_text() const;  // "code:signal"
+  std::string reason() const;     // "Resources", "NonZeroExitCode", "None"
+  std::string node_list() const;
+  std::uint32_t cpus() const;  // of all its pods
+  std::uint32_t node_count() const;
+  std::int64_t elapsed_s(state::TimeUs now) const;
+};
+
+struct Want {
+  state::JobFilter filter;
+  bool each_element = false;                                                // of what waits, too
+  std::vector<state::PodState> states;                                      // of records; empty: all
+  std::vector<std::pair<state::JobId, std::optional<std::uint32_t>>> only;  // these, if any
+};
+
+// Those that match, by id.
+state::Result<std::vector<Record>> fetch_records(ServerLink& link, const Want& want);
+state::Result<std::vector<state::JobRow>> fetch_rows(ServerLink& link, const state::JobFilter& filter);
+state::Result<std::vector<state::NodeRow>> fetch_nodes(ServerLink& link);
+state::Result<std::vector<state::Queue>> fetch_queues(ServerLink& link);
+
+struct JobWord {
+  state::JobId job;
+  std::optional<state::IndexSet> indexes;
+};
+// "12", "12_3", "12_[3-5,9]", "12.batch" (the step is dropped)
+state::Result<JobWord> parse_job_word(std::string_view text);
+// A list of them, by commas.
+state::Result<std::vector<JobWord>> parse_job_words(const std::vector<std::string>& texts);
+
+// What Slurm's commands say of an error of the server's.
+std::string slurm_error(const state::Error& error);
+
+std::uint32_t cpus_of(const state::Resources& resources);  // whole ones
+
+}  // namespace berth::tools::slurm

@@ -1,0 +1,205 @@
+// sbatch: a script to run later.
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstdlib>
+#include <cstring>
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <random>
+#include <unistd.h>
+
+#include "state/units.h"
+#include "tools/cli/output.h"
+#include "tools/cli/text.h"
+#include "tools/slurm/commands.h"
+#include "tools/slurm/job_options.h"
+#include "tools/slurm/jobs.h"
+#include "tools/slurm/script.h"
+
+namespace berth::tools::slurm {
+
+using namespace state;
+
+namespace {
+
+constexpr std::size_t kScriptMax = 900 * 1024;  // with the environment, within what a job may take
+
+// Variables that stand for options.
+constexpr std::array<std::pair<const char*, const char*>, 34> kVariables{{
+    {"SBATCH_ACCOUNT", "account"},
+    {"SBATCH_ARRAY_INX", "array"},
+    {"SBATCH_CLUSTERS", "clusters"},
+    {"SBATCH_CONSTRAINT", "constraint"},
+    {"SBATCH_CPUS_PER_GPU", "cpus-per-gpu"},
+    {"SBATCH_DEBUG", "verbose"},
+    {"SBATCH_ERROR", "error"},
+    {"SBATCH_EXCLUSIVE", "exclusive"},
+    {"SBATCH_EXPORT", "export"},
+    {"SBATCH_GPUS", "gpus"},
+    {"SBATCH_GPUS_PER_NODE", "gpus-per-node"},
+    {"SBATCH_GPUS_PER_TASK", "gpus-per-task"},
+    {"SBATCH_GRES", "gres"},
+    {"SBATCH_IGNORE_PBS", "ignore-pbs"},
+    {"SBATCH_INPUT", "input"},
+    {"SBATCH_JOB_NAME", "job-name"},
+    {"SBATCH_MEM_PER_CPU", "mem-per-cpu"},
+    {"SBATCH_MEM_PER_GPU", "mem-per-gpu"},
+    {"SBATCH_MEM_PER_NODE", "mem"},
+    {"SBATCH_NO_REQUEUE", "no-requeue"},
+    {"SBATCH_OPEN_MODE", "open-mode"},
+    {"SBATCH_OUTPUT", "output"},
+    {"SBATCH_PARTITION", "partition"},
+    {"SBATCH_QOS", "qos"},
+    {"SBATCH_REQUEUE", "requeue"},
+    {"SBATCH_RESERVATION", "reservation"},
+    {"SBATCH_SIGNAL", "signal"},
+    {"SBATCH_TIMELIMIT", "time"},
+    {"SBATCH_WAIT", "wait"},
+    {"SBATCH_WCKEY", "wckey"},
+    {"SBATCH_OVERCOMMIT", "overcommit"},
+    {"SBATCH_CONTAINER", "container"},
+    {"SBATCH_CORE_SPEC", "core-spec"},
+    {"SBATCH_THREAD_SPEC", "thread-spec"},
+}};
+
+Result<Given> from_environment(const CommandTable& table) {
+  std::vector<std::string> words;
+  for (const auto& [variable, option] : kVariables) {
+    const char* value = std::getenv(variable);
+    if (value == nullptr) continue;
+    const auto known = std::find_if(table.options.begin(), table.options.end(),
+                                    [&](const Option& o) { return std::string_view(o.name) == option; });
+    if (known->takes == Takes::kNothing) {
+      words.push_back(std::string("--") + option);
+    } else {
+      words.push_back(std::string("--") + option + "=" + value);
+    }
+  }
+  return parse(table, words);
+}
+
+Result<std::string> read_all(int fd, const std::string& name) {
+  std::string text;
+  std::array<char, 65536> piece{};
+  while (true) {
+    const ssize_t got = ::read(fd, piece.data(), piece.size());
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0)
+      return Error{ErrorCode::kInvalid, "", fmt::format("Unable to read {}: {}", name, std::strerror(errno)), 0};
+    if (got == 0) return text;
+    text.append(piece.data(), static_cast<std::size_t>(got));
+    if (text.size() > kScriptMax) {
+      return Error{ErrorCode::kInvalid, "", fmt::format("{}: a script may have at most 900 KiB", name), 0};
+    }
+  }
+}
+
+std::string base_name(const std::string& path) { return path.substr(path.find_last_of('/') + 1); }
+
+int wait_for(ServerLink& link, JobId job) {
+  // Its end is told; what it was is asked for, so that a restart of the server on the way loses nothing.
+  while (true) {
+    auto detail = link.call_patiently_for<JobDetail>(ShowJobRequest{job});
+    if (!detail) return fail("sbatch", slurm_error(detail.error()));
+    const JobRow& row = detail->row;
+    if (row.counts.active() == 0) {
+      if (row.summary == PodState::kSucceeded) return 0;
+      return row.exit_code > 0 ? row.exit_code : 1;
+    }
+    sleep_ms(200);
+  }
+}
+
+}  // namespace
+
+int sbatch(const Context& context, const Words& words) {
+  const CommandTable& table = table_of("sbatch");
+  auto parsed = parse(table, words);
+  if (!parsed) {
+    fail("sbatch", parsed.error().message);
+    fmt::print(stderr, "Try \"sbatch --help\" for more information\n");
+    return 1;
+  }
+  Given given = std::move(*parsed);
+  if (given.has("version")) return print_version(given.has("verbose")), 0;
+  if (given.has("help") || given.has("usage")) {
+    Output out;
+    out.write(given.has("help") ? help_of(table) : usage_of(table));
+    return out.finish();
+  }
+  auto variables = from_environment(table);
+  if (!variables) return fail("sbatch", variables.error().message);
+
+  std::string script, name = "sbatch";
+  Words arguments = given.words;
+  if (given.has("wrap")) {
+    if (!given.words.empty()) return fail("sbatch", "Script arguments not permitted with --wrap option");
+    script = "#!/bin/sh\n# This script was created by sbatch --wrap.\n\n" + given.text("wrap") + "\n";
+    name = "wrap";
+  } else {
+    const bool file = !arguments.empty();
+    const std::string path = file ? arguments.front() : "stdin";
+    int fd = STDIN_FILENO;
+    if (file) fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+    if (fd < 0) return fail("sbatch", fmt::format("Unable to open file {}", path));
+    auto text = read_all(fd, path);
+    if (file) ::close(fd);
+    if (!text) return fail("sbatch", text.error().message);
+    script = std::move(*text);
+    if (file) name = base_name(path);
+    if (name == "stdin") name = "sbatch";
+    if (Status good = check_script(script); !good) return fail("sbatch", good.error().message);
+  }
+  given.fill_from(*variables);
+  auto inside = script_options(table, script, !given.has("ignore-pbs"));
+  if (!inside) return fail("sbatch", inside.error().message);
+  given.fill_from(*inside);
+  if (given.has("verbose")) tell_ignored(table, given);
+  if (!given.has("export") && std::getenv("SLURM_EXPORT_ENV") != nullptr) given.set("export", "ALL");
+
+  auto made = make_job(given, name, true);
+  if (!made) return fail("sbatch", made.error().message);
+  Launch& launch = made->launch;
+  launch.argv = {name};
+  launch.argv.insert(launch.argv.end(), arguments.empty() ? arguments.end() : arguments.begin() + 1, arguments.end());
+  launch.script = std::move(script);
+  JobSpec& spec = made->spec;
+  spec.launch = encode_launch(launch);
+
+  ServerLink link(context);
+  SubmitRequest request;
+  request.dry_run = given.has("test-only");
+  if (!request.dry_run) {
+    std::random_device random;
+    request.submit_key = (std::uint64_t{random()} << 32 | random()) | 1;
+  }
+  request.jobs.push_back(std::move(spec));
+  auto done = link.call_patiently_for<SubmitReply>(request, given.has("wait") ? ServerLink::kPatienceMs : 5'000);
+  if (!done) {
+    const std::string known = slurm_error(done.error());
+    const bool more = known != done.error().message && !ServerLink::is_lost(done.error());
+    const std::string text = more ? known + " (" + done.error().message + ")" : known;
+    if (request.dry_run) return fail("sbatch", "allocation failure: " + text);
+    return fail("sbatch", "Batch job submission failed: " + text);
+  }
+  if (request.dry_run) {
+    fmt::print(stderr, "sbatch: Job could be run in partition {}; it was not submitted\n", request.jobs[0].queue);
+    return 0;
+  }
+  const JobId id = done->jobs.at(0);
+  Output out;
+  if (given.has("parsable")) {
+    out.write(std::to_string(id.value) + "\n");
+  } else if (!given.has("quiet")) {
+    out.write("Submitted batch job " + std::to_string(id.value) + "\n");
+  }
+  out.flush();
+  if (given.has("wait")) {
+    const int code = wait_for(link, id);
+    return code;
+  }
+  return out.finish();
+}
+
+}  // namespace berth::tools::slurm

@@ -1,0 +1,148 @@
+// scancel: ends jobs.
+#include <algorithm>
+#include <csignal>
+#include <cstdio>
+#include <fmt/format.h>
+#include <pwd.h>
+#include <unistd.h>
+
+#include "tools/cli/output.h"
+#include "tools/cli/text.h"
+#include "tools/slurm/commands.h"
+#include "tools/slurm/job_options.h"
+#include "tools/slurm/jobs.h"
+#include "tools/slurm/options.h"
+#include "tools/slurm/text.h"
+
+namespace berth::tools::slurm {
+
+using namespace state;
+
+namespace {
+
+bool agreed(const Record& record) {
+  fmt::print("Cancel job_id={} name={} partition={} [y/n]? ", record.id(), record.job.name, record.job.queue);
+  std::fflush(stdout);
+  const int answer = std::getchar();
+  for (int c = answer; c != '\n' && c != EOF;) c = std::getchar();
+  return answer == 'y' || answer == 'Y';
+}
+
+struct Target {
+  JobId job;
+  std::optional<IndexSet> indexes;
+  std::string text;
+};
+
+}  // namespace
+
+int scancel(const Context& context, const Words& words) {
+  const CommandTable& table = table_of("scancel");
+  auto parsed = parse(table, words);
+  if (!parsed) return fail("scancel", parsed.error().message);
+  const Given& given = *parsed;
+  if (given.has("version")) return print_version(given.has("verbose")), 0;
+  if (given.has("help") || given.has("usage")) {
+    Output out;
+    out.write(given.has("help") ? help_of(table) : usage_of(table));
+    return out.finish();
+  }
+  if (given.has("verbose")) tell_ignored(table, given);
+  if (given.has("signal")) {
+    const int signal = signal_number(given.text("signal"));
+    if (signal == 0) return fail("scancel", "Unknown job signal: " + given.text("signal"));
+    if (signal != SIGTERM && signal != SIGKILL && signal != SIGINT) {
+      return fail("scancel", "--signal=" + given.text("signal") +
+                                 " is not supported by Berth: only TERM, INT and KILL, which end the job");
+    }
+  }
+  std::optional<std::vector<PodState>> states;
+  if (given.has("state")) {
+    states = parse_states(given.text("state"));
+    if (!states) return fail("scancel", "Invalid job state specified: " + given.text("state"));
+  }
+  const bool filtered = given.has("user") || given.has("me") || given.has("name") || given.has("jobname") ||
+                        given.has("partition") || given.has("account") || given.has("nodelist") || states;
+  if (given.words.empty() && !filtered) return fail("scancel", "No job identification provided");
+
+  auto jobs = parse_job_words(given.words);
+  if (!jobs) return fail("scancel", jobs.error().message);
+  ServerLink link(context);
+  std::vector<Target> targets;
+  if (!filtered && !given.has("interactive")) {
+    for (JobWord& word : *jobs) {
+      std::string text = std::to_string(word.job.value);
+      if (word.indexes) text += "_" + word.indexes->to_string();
+      targets.push_back({word.job, std::move(word.indexes), std::move(text)});
+    }
+  } else {
+    Want want;
+    want.filter.ended = false;
+    want.states = {PodState::kPending, PodState::kBound, PodState::kRunning};
+    if (states) want.states = *states;
+    for (const JobWord& word : *jobs) {
+      want.filter.jobs.push_back(word.job);
+      if (!word.indexes) want.only.emplace_back(word.job, std::nullopt);
+      for (std::uint32_t i = 0; word.indexes && i < word.indexes->size(); ++i) {
+        want.only.emplace_back(word.job, word.indexes->at(i));
+      }
+    }
+    auto records = fetch_records(link, want);
+    if (!records) return fail("scancel", slurm_error(records.error()));
+    std::vector<std::string> nodes;
+    if (given.has("nodelist")) {
+      auto names = expand_hostlist(given.text("nodelist"));
+      if (!names) return fail("scancel", "Invalid node name " + given.text("nodelist"));
+      nodes = std::move(*names);
+    }
+    const std::string user = given.has("me") ? std::to_string(geteuid()) : given.text("user");
+    const std::string name = given.text("name", given.text("jobname"));
+    for (const Record& record : *records) {
+      const JobRow& job = record.job;
+      const bool kept = (user.empty() || user == job.user || user == std::to_string(job.uid)) &&
+                        (name.empty() || name == job.name) &&
+                        (!given.has("partition") || given.text("partition") == job.queue) &&
+                        (!given.has("account") || given.text("account") == job.account) &&
+                        (nodes.empty() || std::any_of(record.nodes.begin(), record.nodes.end(), [&](const auto& node) {
+                           return std::find(nodes.begin(), nodes.end(), node) != nodes.end();
+                         }));
+      if (!kept || (given.has("interactive") && !agreed(record))) continue;
+      Target target{job.id, std::nullopt, record.id()};
+      if (record.array()) {
+        // What waits of it goes by its indexes, so that what runs is spared where only that was meant.
+        auto set =
+            record.folded ? IndexSet::parse(job.waiting, "job") : IndexSet::parse(std::to_string(*record.index), "job");
+        if (record.folded && !set) {  // too many ranges to name: all that waits, element by element
+          Want each = want;
+          each.filter.jobs = {job.id};
+          each.each_element = true;
+          each.states = {PodState::kPending};
+          auto elements = fetch_records(link, each);
+          if (!elements) return fail("scancel", slurm_error(elements.error()));
+          for (const Record& one : *elements) {
+            targets.push_back({job.id, *IndexSet::parse(std::to_string(*one.index), "job"), one.id()});
+          }
+          continue;
+        }
+        if (set) target.indexes = std::move(*set);
+      }
+      targets.push_back(std::move(target));
+    }
+  }
+  int code = 0;
+  for (Target& target : targets) {
+    if (given.has("verbose")) fmt::print(stderr, "scancel: Terminating job {}\n", target.text);
+    auto done = link.call_for<Ok>(CancelRequest{target.job, std::move(target.indexes)});
+    if (done) continue;
+    const Error& error = done.error();
+    if (ServerLink::is_lost(error)) return fail("scancel", slurm_error(error));
+    // As Slurm: a job that has ended is told of, and is no failure.
+    const bool ended = error.code == ErrorCode::kConflict;
+    if (ended && given.has("quiet")) continue;
+    fmt::print(stderr, "scancel: error: Kill job error on job id {}: {}\n", target.text, slurm_error(error));
+    if (!ended) code = 1;
+  }
+  return code;
+}
+
+}  // namespace berth::tools::slurm

@@ -1,0 +1,509 @@
+// scontrol: records of jobs, nodes and queues, and what can be done with them.
+#include <algorithm>
+#include <cstdlib>
+#include <fmt/format.h>
+#include <grp.h>
+#include <map>
+#include <pwd.h>
+#include <unistd.h>
+
+#include "state/launch.h"
+#include "state/units.h"
+#include "tools/cli/output.h"
+#include "tools/cli/text.h"
+#include "tools/cli/waiting.h"
+#include "tools/slurm/commands.h"
+#include "tools/slurm/jobs.h"
+#include "tools/slurm/nodes.h"
+#include "tools/slurm/options.h"
+#include "tools/slurm/text.h"
+
+namespace berth::tools::slurm {
+
+using namespace state;
+
+namespace {
+
+struct Style {
+  bool one_line = false, details = false, quiet = false;
+};
+
+// Lines of a record: indented below the first, or all in one.
+class RecordText {
+ public:
+  explicit RecordText(bool one_line) : one_line_(one_line) {}
+  void line(const std::string& text) {
+    if (!out_.empty()) out_ += one_line_ ? " " : "\n   ";
+    out_ += text;
+  }
+  std::string text() const { return out_ + (one_line_ ? "\n" : "\n\n"); }
+
+ private:
+  bool one_line_;
+  std::string out_;
+};
+
+std::string group_name(std::uint32_t gid) {
+  const group* entry = getgrgid(gid);
+  return fmt::format("{}({})", entry != nullptr ? entry->gr_name : std::to_string(gid), gid);
+}
+
+std::string memory_text(std::uint64_t mib) {
+  return mib == 0 ? "0" : mib % 1024 == 0 ? fmt::format("{}G", mib / 1024) : fmt::format("{}M", mib);
+}
+
+std::string tres(std::uint32_t cpus, std::uint64_t mem_mib, std::uint32_t nodes, std::uint32_t gpus) {
+  std::string text = fmt::format("cpu={}", cpus);
+  if (mem_mib != 0) text += ",mem=" + memory_text(mem_mib);
+  text += fmt::format(",node={},billing={}", nodes, cpus);
+  if (gpus != 0) text += fmt::format(",gres/gpu={}", gpus);
+  return text;
+}
+
+std::string shown(const std::string& text) { return text.empty() ? "(null)" : text; }
+
+// The files of an element, as they were asked for, with what is known filled in.
+std::string output_of(const Record& r, const Launch& launch, bool error) {
+  const std::string& pattern = error && !launch.error_path.empty() ? launch.error_path : launch.output_path;
+  if (pattern.empty()) return "";
+  std::string path = expand_path(
+      pattern, {r.job.id.value, r.index.value_or(0), r.nodes.empty() ? "%N" : r.nodes[0], r.job.user, r.job.name});
+  return path.starts_with('/') ? path : launch.cwd + "/" + path;
+}
+
+std::string job_text(const Record& r, const JobDetail& detail, const Style& style) {
+  const JobSpec& spec = detail.spec;
+  const JobRow& job = r.job;
+  const auto decoded = decode_launch(std::as_bytes(std::span(spec.launch)));
+  const Launch launch = decoded.ok() ? *decoded : Launch{};
+  RecordText out(style.one_line);
+  std::string head = fmt::format("JobId={}", job.id.value);
+  if (r.array()) {
+    head += fmt::format(" ArrayJobId={} ArrayTaskId={}", job.id.value,
+                        r.folded ? job.waiting : std::to_string(r.index.value_or(0)));
+    if (job.throttle != 0) head += fmt::format(" ArrayTaskThrottle={}", job.throttle);
+  }
+  out.line(head + " JobName=" + job.name);
+  out.line(fmt::format("UserId={}({}) GroupId={} MCS_label=N/A", job.user, job.uid, group_name(job.gid)));
+  out.line(fmt::format("Priority={} Nice={} Account={} QOS=normal", std::int64_t{job.priority} + 1'000'000,
+                       -job.priority, shown(job.account)));
+  const std::string depends = depends_text(spec);
+  out.line(fmt::format("JobState={} Reason={} Dependency={}", state_name(r.state).name, r.reason(), shown(depends)));
+  out.line(fmt::format("Requeue={} Restarts=0 BatchFlag={} Reboot=0 ExitCode={}", spec.requeues_max != 0 ? 1 : 0,
+                       launch.script.empty() ? 0 : 1, r.exit_text()));
+  if (style.details) out.line("DerivedExitCode=0:0");
+  const TimeUs now = wall_clock_us();
+  out.line(fmt::format("RunTime={} TimeLimit={} TimeMin=N/A", length_text(r.elapsed_s(now), true),
+                       limit_text(job.time_limit_ms, true)));
+  const TimeUs eligible = std::max(job.begin_at, job.submitted_at);
+  out.line(fmt::format("SubmitTime={} EligibleTime={}", time_text(job.submitted_at), time_text(eligible)));
+  out.line(fmt::format("AccrueTime={}", time_text(eligible)));
+  const TimeUs end = r.ended_at != 0                               ? r.ended_at
+                     : r.started_at != 0 && job.time_limit_ms != 0 ? r.started_at + job.time_limit_ms * 1000
+                                                                   : 0;
+  out.line(fmt::format("StartTime={} EndTime={} Deadline=N/A",
+                       time_text(r.started_at != 0 ? r.started_at
+                                 : r.waits()       ? job.begin_at
+                                                   : 0,
+                                 "Unknown"),
+                       time_text(end, "Unknown")));
+  out.line("SuspendTime=None SecsPreSuspend=0 LastSchedEval=N/A Scheduler=Main");
+  out.line(fmt::format("Partition={} AllocNode:Sid=N/A:0", job.queue));
+  out.line("ReqNodeList=(null) ExcNodeList=(null)");
+  out.line("NodeList=" + (r.waits() ? "" : r.node_list()));
+  if (!r.waits() && !r.nodes.empty()) out.line("BatchHost=" + r.nodes[0]);
+  const std::uint32_t each = cpus_of(job.resources);
+  out.line(fmt::format("NumNodes={} NumCPUs={} NumTasks={} CPUs/Task={} ReqB:S:C:T=0:0:*:*", r.node_count(), r.cpus(),
+                       job.kind == JobKind::kGang ? job.pods : 1, each));
+  out.line("TRES=" + tres(r.cpus(), job.resources.mem_mib, r.node_count(), job.resources.gpus));
+  out.line("Socks/Node=* NtasksPerN:B:S:C=0:0:*:* CoreSpec=*");
+  out.line(fmt::format("MinCPUsNode={} MinMemoryNode={} MinTmpDiskNode=0", each, memory_text(job.resources.mem_mib)));
+  out.line(fmt::format("Features={} DelayBoot=00:00:00", shown(spec.request.where)));
+  out.line(fmt::format("OverSubscribe={} Contiguous=0 Licenses=(null) Network=(null)",
+                       spec.request.exclusive ? "NO" : "OK"));
+  if (launch.script.empty()) {
+    out.line("Command=" + (launch.argv.empty() ? "(null)" : join(launch.argv, " ")));
+  } else {
+    const std::string name = launch.argv.empty() ? "" : launch.argv[0];
+    out.line("Command=" + (name.starts_with('/') ? name : name == "wrap" ? "(null)" : launch.cwd + "/" + name));
+  }
+  out.line("WorkDir=" + launch.cwd);
+  if (!job.comment.empty()) out.line("Comment=" + job.comment);
+  out.line("StdErr=" + output_of(r, launch, true));
+  out.line("StdIn=/dev/null");
+  out.line("StdOut=" + output_of(r, launch, false));
+  out.line("Power=");
+  if (job.resources.gpus != 0) out.line(fmt::format("TresPerNode=gres:gpu:{}", job.resources.gpus));
+  return out.text();
+}
+
+int show_jobs(ServerLink& link, const Words& words, const Style& style, Output& out) {
+  Want want;
+  auto jobs = parse_job_words(words);
+  if (!jobs) return fail("scontrol", jobs.error().message);
+  for (const JobWord& word : *jobs) {
+    want.filter.jobs.push_back(word.job);
+    if (!word.indexes) want.only.emplace_back(word.job, std::nullopt);
+    for (std::uint32_t i = 0; word.indexes && i < word.indexes->size(); ++i) {
+      want.only.emplace_back(word.job, word.indexes->at(i));
+    }
+  }
+  auto records = fetch_records(link, want);
+  if (!records) return fail("slurm_load_jobs", slurm_error(records.error()));
+  if (records->empty()) {
+    if (!words.empty()) return style.quiet ? 1 : fail("slurm_load_jobs", "Invalid job id specified");
+    out.write("No jobs in the system\n");
+    return 0;
+  }
+  std::map<JobId, JobDetail> details;
+  for (const Record& record : *records) {
+    auto known = details.find(record.job.id);
+    if (known == details.end()) {
+      auto detail = link.call_for<JobDetail>(ShowJobRequest{record.job.id});
+      if (!detail) {
+        if (detail.error().code == ErrorCode::kNotFound) continue;  // forgotten meanwhile
+        return fail("slurm_load_jobs", slurm_error(detail.error()));
+      }
+      known = details.emplace(record.job.id, std::move(*detail)).first;
+    }
+    out.write(job_text(record, known->second, style));
+  }
+  return 0;
+}
+
+std::string node_text(const NodeRow& node, const std::vector<Queue>& queues, const Style& style) {
+  const NodeInfo& info = node.info;
+  const std::uint64_t cpus = info.capacity.cpu_milli / 1000, mem = info.capacity.mem_mib;
+  const std::string features = info.features.empty() ? "(null)" : join(info.features, ",");
+  const std::string gres = info.capacity.gpus == 0 ? "(null)" : fmt::format("gpu:{}", info.capacity.gpus);
+  RecordText out(style.one_line);
+  out.line(fmt::format("NodeName={} Arch=x86_64 CoresPerSocket={}", info.name, cpus));
+  out.line(fmt::format("CPUAlloc={} CPUEfctv={} CPUTot={} CPULoad=N/A", node_cpus_used(node), cpus, cpus));
+  out.line("AvailableFeatures=" + features);
+  out.line("ActiveFeatures=" + features);
+  out.line("Gres=" + gres);
+  if (style.details) out.line(fmt::format("GresDrain=N/A\n   GresUsed=gpu:{}", node.used.gpus));
+  out.line(fmt::format("NodeAddr={} NodeHostName={} Version=berth-{}", info.name, info.name, info.version));
+  out.line("OS=Linux");
+  out.line(fmt::format("RealMemory={} AllocMem={} FreeMem={} Sockets=1 Boards=1", mem, node.used.mem_mib,
+                       mem - std::min<std::uint64_t>(mem, node.used.mem_mib)));
+  std::string state = upper(node_state_text(node, false));
+  if (state == "DRAINED") state = "IDLE+DRAIN";
+  if (state == "DRAINING") state = "MIXED+DRAIN";
+  out.line(fmt::format("State={} ThreadsPerCore=1 TmpDisk=0 Weight=1 Owner=N/A MCS_label=N/A", state));
+  std::vector<std::string> names;
+  for (const Queue& queue : queues) names.push_back(queue.name);
+  out.line("Partitions=" + join(names, ","));
+  out.line("BootTime=Unknown SlurmdStartTime=Unknown");
+  out.line("LastBusyTime=Unknown");
+  out.line("CfgTRES=" + fmt::format("cpu={},mem={},billing={}", cpus, memory_text(mem), cpus));
+  out.line("AllocTRES=" +
+           (node.pods == 0 ? "" : fmt::format("cpu={},mem={}", node_cpus_used(node), memory_text(node.used.mem_mib))));
+  out.line("CapWatts=n/a");
+  out.line("CurrentWatts=0 AveWatts=0");
+  if (!node.reason.empty()) out.line("Reason=" + node.reason);
+  return out.text();
+}
+
+int show_nodes(ServerLink& link, const Words& words, const Style& style, Output& out) {
+  auto nodes = fetch_nodes(link);
+  if (!nodes) return fail("slurm_load_node", slurm_error(nodes.error()));
+  auto queues = fetch_queues(link);
+  if (!queues) return fail("slurm_load_partitions", slurm_error(queues.error()));
+  std::vector<std::string> names;
+  for (const std::string& word : words) {
+    auto list = expand_hostlist(word);
+    if (!list) return fail("scontrol", "Invalid node name " + word);
+    names.insert(names.end(), list->begin(), list->end());
+  }
+  int code = 0;
+  for (const std::string& name : names) {
+    const bool known = std::any_of(nodes->begin(), nodes->end(), [&](const NodeRow& n) { return n.info.name == name; });
+    if (!known) {
+      out.write("Node " + name + " not found\n");
+      code = 1;
+    }
+  }
+  for (const NodeRow& node : *nodes) {
+    if (!names.empty() && std::find(names.begin(), names.end(), node.info.name) == names.end()) continue;
+    out.write(node_text(node, *queues, style));
+  }
+  if (nodes->empty() && names.empty()) out.write("No nodes in the system\n");
+  return code;
+}
+
+int show_partitions(ServerLink& link, const Words& words, const Style& style, Output& out) {
+  auto nodes = fetch_nodes(link);
+  if (!nodes) return fail("slurm_load_node", slurm_error(nodes.error()));
+  auto queues = fetch_queues(link);
+  if (!queues) return fail("slurm_load_partitions", slurm_error(queues.error()));
+  std::vector<std::string> names;
+  std::uint64_t cpus = 0, mem = 0;
+  for (const NodeRow& node : *nodes) {
+    names.push_back(node.info.name);
+    cpus += node.info.capacity.cpu_milli / 1000;
+    mem += node.info.capacity.mem_mib;
+  }
+  bool any = false;
+  for (const Queue& queue : *queues) {
+    if (!words.empty() && std::find(words.begin(), words.end(), queue.name) == words.end()) continue;
+    any = true;
+    const std::string most = limit_text(queue.time_limit_ms, true);
+    const std::string usual = queue.time_limit_ms == 0 ? "NONE" : most;
+    RecordText record(style.one_line);
+    record.line("PartitionName=" + queue.name);
+    record.line("AllowGroups=ALL AllowAccounts=ALL AllowQos=ALL");
+    record.line(fmt::format("AllocNodes=ALL Default={} QoS=N/A", queue.name == "default" ? "YES" : "NO"));
+    record.line(fmt::format("DefaultTime={} DisableRootJobs=NO ExclusiveUser=NO GraceTime=0 Hidden=NO", usual));
+    record.line(fmt::format("MaxNodes=UNLIMITED MaxTime={} MinNodes=0 LLN=NO MaxCPUsPerNode=UNLIMITED", most));
+    record.line("Nodes=" + hostlist(names));
+    record.line(
+        fmt::format("PriorityJobFactor={} PriorityTier=1 RootOnly=NO ReqResv=NO OverSubscribe=NO", queue.priority));
+    record.line("OverTimeLimit=NONE PreemptMode=OFF");
+    record.line(fmt::format("State=UP TotalCPUs={} TotalNodes={} SelectTypeParameters=NONE", cpus, nodes->size()));
+    record.line("JobDefaults=(null)");
+    record.line("DefMemPerNode=UNLIMITED MaxMemPerNode=UNLIMITED");
+    record.line(fmt::format("TRES=cpu={},mem={},node={},billing={}", cpus, memory_text(mem), nodes->size(), cpus));
+    out.write(record.text());
+  }
+  if (any) return 0;
+  return fail("scontrol", words.empty() ? "No partitions in the system" : "Partition " + words[0] + " not found");
+}
+
+int show_config(ServerLink& link, Output& out) {
+  auto info = link.call_for<ServerInfo>(ServerInfoRequest{});
+  if (!info) return fail("slurm_load_ctl_conf", slurm_error(info.error()));
+  out.write("Configuration data as of " + time_text(wall_clock_us()) + "\n");
+  const auto line = [&](const char* name, const std::string& value) {
+    out.write(fmt::format("{:<24}= {}\n", name, value));
+  };
+  line("AccountingStorageType", "accounting_storage/none");
+  line("AcctGatherNodeFreq", "0 sec");
+  line("ClusterName", info->cluster.empty() ? "berth" : info->cluster);
+  line("KillWait", "30 sec");
+  line("MaxArraySize", "10000001");
+  line("MinJobAge", "604800 sec");
+  line("SchedulerTimeSlice", "30 sec");
+  line("SLURM_VERSION", "22.05.8");
+  line("BerthVersion", info->version);
+  out.write("\nSlurmctld(primary) at berth is UP\n");
+  return 0;
+}
+
+int show(ServerLink& link, Words words, const Style& style, Output& out) {
+  if (words.empty()) return fail("scontrol", "too few arguments for keyword:show");
+  std::string what = lower(words[0]);
+  words.erase(words.begin());
+  // "show job=12", "show node=n1"
+  if (const std::size_t equals = what.find('='); equals != std::string::npos) {
+    words.insert(words.begin(), what.substr(equals + 1));
+    what = what.substr(0, equals);
+  }
+  const auto is = [&](std::string_view name, std::size_t least) {
+    return what.size() >= least && (name.starts_with(what) || what == std::string(name) + "s");
+  };
+  if (is("jobid", 1) || what == "jobs") return show_jobs(link, words, style, out);
+  if (is("node", 1)) return show_nodes(link, words, style, out);
+  if (is("partition", 1)) return show_partitions(link, words, style, out);
+  if (is("config", 2)) return show_config(link, out);
+  if (is("hostname", 5) || is("hostlistsorted", 5) || is("hostlist", 5)) {
+    const bool compress = what.starts_with("hostl");
+    std::string text = join(words, ",");
+    if (text.empty()) {
+      const char* mine = std::getenv("SLURM_JOB_NODELIST");
+      if (mine == nullptr) return fail("scontrol", "host list is empty");
+      text = mine;
+    }
+    auto names = expand_hostlist(text);
+    if (!names) return fail("scontrol", "Invalid hostlist: " + text);
+    if (what == "hostlistsorted") std::sort(names->begin(), names->end());
+    if (compress) {
+      out.write(hostlist(std::move(*names)) + "\n");
+    } else {
+      for (const std::string& name : *names) out.write(name + "\n");
+    }
+    return 0;
+  }
+  if (is("reservation", 3)) {
+    out.write("No reservations in the system\n");
+    return 0;
+  }
+  if (is("licenses", 3)) {
+    out.write("No licenses configured in Slurm.\n");
+    return 0;
+  }
+  return fail("scontrol", "invalid entity:" + what + " for keyword:show");
+}
+
+int change(ServerLink& link, const Words& words, const JobUpdateRequest& request) {
+  auto jobs = parse_job_words(words);
+  if (!jobs) return fail("scontrol", jobs.error().message);
+  if (jobs->empty()) return fail("scontrol", "too few arguments");
+  int code = 0;
+  for (const JobWord& word : *jobs) {
+    JobUpdateRequest one = request;
+    one.job = word.job;
+    if (word.indexes) {
+      code = fail("slurm_update", "elements of an array cannot be changed by themselves");
+      continue;
+    }
+    auto done = link.call_for<Ok>(one);
+    if (!done) code = fail("slurm_update", slurm_error(done.error()));
+  }
+  return code;
+}
+
+// update JobId=12 TimeLimit=… Priority=… Nice=… StartTime=… JobName=… Comment=…; update NodeName=n1 State=drain
+// Reason=…
+int update(ServerLink& link, const Words& words) {
+  std::map<std::string, std::string> fields;
+  for (const std::string& word : words) {
+    const std::size_t equals = word.find('=');
+    if (equals == std::string::npos) return fail("scontrol", "Invalid update specification: " + word);
+    fields[lower(word.substr(0, equals))] = word.substr(equals + 1);
+  }
+  if (const auto node = fields.find("nodename"); node != fields.end()) {
+    auto names = expand_hostlist(node->second);
+    if (!names) return fail("scontrol", "Invalid node name " + node->second);
+    const std::string state = lower(fields["state"]);
+    NodeActionRequest request;
+    request.reason = fields["reason"];
+    if (state == "drain" || state == "down" || state == "fail") {
+      if (request.reason.empty()) return fail("scontrol", "You must specify a reason when DOWNING or DRAINING a node");
+    } else if (state == "resume" || state == "idle" || state == "undrain") {
+      request.action = NodeActionRequest::Action::kResume;
+    } else {
+      return fail("scontrol", "Invalid input for State: accepted are drain, down, resume, undrain and idle");
+    }
+    for (const std::string& name : *names) {
+      request.node = name;
+      auto done = link.call_for<Ok>(request);
+      if (!done) return fail("slurm_update", slurm_error(done.error()));
+    }
+    return 0;
+  }
+  const auto job = fields.find("jobid");
+  if (job == fields.end()) return fail("scontrol", "No valid entity in update command: JobId or NodeName");
+  const std::string id = job->second;
+  fields.erase(job);
+  JobUpdateRequest request;
+  for (const auto& [name, value] : fields) {
+    if (name == "timelimit") {
+      auto limit = parse_limit_ms(value);
+      if (!limit) return fail("scontrol", "Invalid TimeLimit value");
+      request.time_limit_ms = *limit;
+    } else if (name == "priority" || name == "nice") {
+      auto number = parse_integer(value, name, -1000, 1000);
+      if (!number) return fail("scontrol", "Invalid " + name + " value: from -1000 to 1000 here");
+      request.priority = static_cast<std::int32_t>(name == "nice" ? -*number : *number);
+    } else if (name == "starttime" || name == "eligibletime") {
+      auto begin = parse_begin(value, name, wall_clock_us());
+      if (!begin) return fail("scontrol", "Invalid StartTime value");
+      request.begin_at = *begin;
+    } else if (name == "name" || name == "jobname") {
+      request.name = value;
+    } else if (name == "comment") {
+      request.comment = value;
+    } else {
+      return fail("scontrol", "Update of this parameter is not supported by Berth: " + name);
+    }
+  }
+  return change(link, {id}, request);
+}
+
+int wait_job(ServerLink& link, const Words& words) {
+  auto jobs = parse_job_words(words);
+  if (!jobs || jobs->empty()) return fail("scontrol", "Invalid job id");
+  while (true) {
+    auto detail = link.call_patiently_for<JobDetail>(ShowJobRequest{(*jobs)[0].job});
+    if (!detail) return fail("scontrol", slurm_error(detail.error()));
+    if (detail->row.counts.live() != 0) return 0;
+    if (!detail->row.counts.active()) return fail("scontrol", "Job is no longer pending execution");
+    sleep_ms(200);
+  }
+}
+
+int write_script(ServerLink& link, Words words, Output& out) {
+  if (words.empty() || words[0] != "batch_script") return fail("scontrol", "write takes batch_script");
+  words.erase(words.begin());
+  auto jobs = parse_job_words(words.empty() ? Words{} : Words{words[0]});
+  if (!jobs || jobs->empty()) return fail("scontrol", "Invalid job id");
+  auto detail = link.call_for<JobDetail>(ShowJobRequest{(*jobs)[0].job});
+  if (!detail) return fail("scontrol", "job script retrieval failed: " + slurm_error(detail.error()));
+  const auto launch = decode_launch(std::as_bytes(std::span(detail->spec.launch)));
+  if (!launch || launch->script.empty())
+    return fail("scontrol", "job script retrieval failed: Invalid job id specified");
+  const std::string path = words.size() > 1 ? words[1] : fmt::format("slurm-{}.sh", (*jobs)[0].job.value);
+  if (path == "-") {
+    out.write(launch->script);
+    return 0;
+  }
+  FILE* file = std::fopen(path.c_str(), "w");
+  if (file == nullptr) return fail("scontrol", "failed to open file `" + path + "`");
+  const bool good = std::fwrite(launch->script.data(), 1, launch->script.size(), file) == launch->script.size();
+  if (std::fclose(file) != 0 || !good) return fail("scontrol", "failed to write file `" + path + "`");
+  out.write(fmt::format("batch script for job {} written to {}\n", (*jobs)[0].job.value, path));
+  return 0;
+}
+
+int run(ServerLink& link, Words words, const Style& style, bool verbose, Output& out) {
+  const std::string verb = lower(words[0]);
+  words.erase(words.begin());
+  const auto is = [&](std::string_view name, std::size_t least) {
+    return verb.size() >= least && name.starts_with(verb);
+  };
+  if (is("show", 2)) return show(link, words, style, out);
+  if (is("hold", 2) || is("uhold", 2)) {
+    JobUpdateRequest request;
+    request.held = true;
+    return change(link, words, request);
+  }
+  if (is("release", 3)) {
+    JobUpdateRequest request;
+    request.held = false;
+    return change(link, words, request);
+  }
+  if (is("update", 1)) return update(link, words);
+  if (is("wait_job", 1)) return wait_job(link, words);
+  if (is("write", 2)) return write_script(link, words, out);
+  if (is("ping", 1)) {
+    auto info = link.call_for<ServerInfo>(ServerInfoRequest{});
+    char host[256] = "";
+    gethostname(host, sizeof host - 1);
+    out.write(fmt::format("Slurmctld(primary) at {} is {}\n", host, info ? "UP" : "DOWN"));
+    return info ? 0 : 1;
+  }
+  if (is("version", 4)) {
+    out.flush();
+    return print_version(verbose), 0;
+  }
+  return fail("scontrol", fmt::format("\"{}\" is not supported by Berth; supported are show, hold, release, update, "
+                                      "wait_job, write, ping and version",
+                                      verb));
+}
+
+}  // namespace
+
+int scontrol(const Context& context, const Words& words) {
+  const CommandTable& table = table_of("scontrol");
+  auto parsed = parse(table, words);
+  if (!parsed) return fail("scontrol", parsed.error().message);
+  const Given& given = *parsed;
+  if (given.has("version")) return print_version(given.has("verbose")), 0;
+  Output out;
+  if (given.has("help") || given.has("usage")) {
+    out.write(given.has("help") ? help_of(table) : usage_of(table));
+    return out.finish();
+  }
+  if (given.words.empty()) {
+    return fail("scontrol", "Berth's scontrol has no interactive mode; name a command (scontrol --help)");
+  }
+  if (given.has("verbose")) tell_ignored(table, given);
+  ServerLink link(context);
+  const Style style{given.has("oneliner"), given.has("details"), given.has("quiet")};
+  const int code = run(link, given.words, style, given.has("verbose"), out);
+  const int written = out.finish();
+  return code != 0 ? code : written;
+}
+
+}  // namespace berth::tools::slurm

@@ -1,0 +1,312 @@
+// sinfo: queues and nodes.
+#include <algorithm>
+#include <fmt/format.h>
+#include <map>
+
+#include "state/units.h"
+#include "tools/cli/output.h"
+#include "tools/cli/text.h"
+#include "tools/cli/waiting.h"
+#include "tools/slurm/columns.h"
+#include "tools/slurm/commands.h"
+#include "tools/slurm/jobs.h"
+#include "tools/slurm/nodes.h"
+#include "tools/slurm/options.h"
+#include "tools/slurm/text.h"
+
+namespace berth::tools::slurm {
+
+using namespace state;
+
+namespace {
+
+// Nodes of a queue that look the same.
+struct Line {
+  Queue queue;
+  std::vector<NodeRow> nodes;
+};
+
+std::string range(const Line& line, std::uint64_t (*of)(const NodeRow&)) {
+  if (line.nodes.empty()) return "0";
+  std::uint64_t least = of(line.nodes[0]), most = least;
+  for (const NodeRow& node : line.nodes) {
+    least = std::min(least, of(node));
+    most = std::max(most, of(node));
+  }
+  return std::to_string(least) + (most != least ? "+" : "");
+}
+
+struct Totals {
+  std::uint64_t allocated = 0, idle = 0, other = 0, total = 0;
+};
+Totals cpus(const Line& line) {
+  Totals sum;
+  for (const NodeRow& node : line.nodes) {
+    const std::uint64_t all = node.info.capacity.cpu_milli / 1000, used = node_cpus_used(node);
+    sum.total += all;
+    sum.allocated += used;
+    (node_is_open(node) ? sum.idle : sum.other) += all - std::min(all, used);
+  }
+  return sum;
+}
+Totals nodes(const Line& line) {
+  Totals sum;
+  for (const NodeRow& node : line.nodes) {
+    ++sum.total;
+    if (!node_is_open(node)) {
+      ++sum.other;
+    } else {
+      ++(node.pods != 0 ? sum.allocated : sum.idle);
+    }
+  }
+  return sum;
+}
+
+std::string names(const Line& line) {
+  std::vector<std::string> list;
+  for (const NodeRow& node : line.nodes) list.push_back(node.info.name);
+  return hostlist(std::move(list));
+}
+
+std::string state_of(const Line& line, bool compact) {
+  return line.nodes.empty() ? "n/a" : node_state_text(line.nodes[0], compact);
+}
+
+using F = Field<Line>;
+const std::vector<F>& fields() {
+  static const std::vector<F> all = [] {
+    const auto constant = [](const char* text) { return [text](const Line&) { return std::string(text); }; };
+    const auto first = [](const Line& l) -> const NodeRow* { return l.nodes.empty() ? nullptr : &l.nodes[0]; };
+    const auto features = [first](const Line& l) {
+      const NodeRow* node = first(l);
+      return node == nullptr || node->info.features.empty() ? std::string("(null)") : join(node->info.features, ",");
+    };
+    const auto gres = [first](const Line& l) {
+      const NodeRow* node = first(l);
+      const std::uint32_t gpus = node == nullptr ? 0 : node->info.capacity.gpus;
+      return gpus == 0 ? std::string("(null)") : "gpu:" + std::to_string(gpus);
+    };
+    const auto used_gres = [first](const Line& l) {
+      const NodeRow* node = first(l);
+      return node == nullptr || node->info.capacity.gpus == 0 ? std::string("gpu:0")
+                                                              : "gpu:" + std::to_string(node->used.gpus);
+    };
+    const auto host = [first](const Line& l) {
+      const NodeRow* node = first(l);
+      return node == nullptr ? std::string() : node->info.name;
+    };
+    const auto reason = [first](const Line& l) {
+      const NodeRow* node = first(l);
+      return node == nullptr || node->reason.empty() ? std::string("none") : node->reason;
+    };
+    const auto cpu_range = [](const Line& l) {
+      return range(l, [](const NodeRow& n) { return std::uint64_t{n.info.capacity.cpu_milli / 1000}; });
+    };
+    const auto mem_range = [](const Line& l) {
+      return range(l, [](const NodeRow& n) { return n.info.capacity.mem_mib; });
+    };
+    return std::vector<F>{
+        {"available", 'a', "AVAIL", constant("up")},
+        {"nodeai", 'A', "NODES(A/I)",
+         [](const Line& l) {
+           const Totals n = nodes(l);
+           return fmt::format("{}/{}", n.allocated, n.idle);
+         }},
+        {"features_act", 'b', "ACTIVE_FEATURES", features},
+        {"maxcpuspernode", 'B', "MAX_CPUS_PER_NODE", constant("UNLIMITED")},
+        {"cpus", 'c', "CPUS", cpu_range},
+        {"cpusstate", 'C', "CPUS(A/I/O/T)",
+         [](const Line& l) {
+           const Totals c = cpus(l);
+           return fmt::format("{}/{}/{}/{}", c.allocated, c.idle, c.other, c.total);
+         }},
+        {"disk", 'd', "TMP_DISK", constant("0")},
+        {"nodes", 'D', "NODES", [](const Line& l) { return std::to_string(l.nodes.size()); }},
+        {"freemem", 'e', "FREE_MEM",
+         [](const Line& l) {
+           return range(l, [](const NodeRow& n) {
+             return n.info.capacity.mem_mib - std::min(n.info.capacity.mem_mib, n.used.mem_mib);
+           });
+         }},
+        {"reason", 'E', "REASON", reason},
+        {"features", 'f', "AVAIL_FEATURES", features},
+        {"nodeaiot", 'F', "NODES(A/I/O/T)",
+         [](const Line& l) {
+           const Totals n = nodes(l);
+           return fmt::format("{}/{}/{}/{}", n.allocated, n.idle, n.other, n.total);
+         }},
+        {"groups", 'g', "GROUPS", constant("all")},
+        {"gres", 'G', "GRES", gres},
+        {"gresused", 0, "GRES_USED", used_gres},
+        {"oversubscribe", 'h', "OVERSUBSCRIBE", constant("NO")},
+        {"timestamp", 'H', "TIMESTAMP", constant("Unknown")},
+        {"priorityjobfactor", 'I', "PRIO_JOB_FACTOR", [](const Line& l) { return std::to_string(l.queue.priority); }},
+        {"time", 'l', "TIMELIMIT",
+         [](const Line& l) { return l.queue.time_limit_ms == 0 ? "infinite" : limit_text(l.queue.time_limit_ms); }},
+        {"defaulttime", 'L', "DEFAULTTIME",
+         [](const Line& l) { return l.queue.time_limit_ms == 0 ? "n/a" : limit_text(l.queue.time_limit_ms); }},
+        {"memory", 'm', "MEMORY", mem_range},
+        {"preemptmode", 'M', "PREEMPT_MODE", constant("OFF")},
+        {"nodehost", 'n', "HOSTNAMES", host},
+        {"nodelist", 'N', "NODELIST", names},
+        {"nodeaddr", 'o', "NODE_ADDR", host},
+        {"cpusload", 'O', "CPU_LOAD", constant("N/A")},
+        {"prioritytier", 'p', "PRIO_TIER", constant("1")},
+        {"partition", 'P', "PARTITION",
+         [](const Line& l) { return l.queue.name + (l.queue.name == "default" ? "*" : ""); }},
+        {"partitionname", 'R', "PARTITION", [](const Line& l) { return l.queue.name; }},
+        {"root", 'r', "ROOT", constant("no")},
+        {"size", 's', "JOB_SIZE", constant("1-infinite")},
+        {"allocnodes", 'S', "ALLOCNODES", constant("all")},
+        {"statecompact", 't', "STATE", [](const Line& l) { return state_of(l, true); }},
+        {"statelong", 'T', "STATE", [](const Line& l) { return state_of(l, false); }},
+        {"statecomplete", 0, "STATE", [](const Line& l) { return state_of(l, false); }},
+        {"user", 'u', "USER", constant("root")},
+        {"userlong", 'U', "USER", constant("root(0)")},
+        {"version", 'v', "VERSION",
+         [first](const Line& l) { return first(l) == nullptr ? std::string() : "berth-" + first(l)->info.version; }},
+        {"cluster", 'V', "CLUSTER", constant("berth")},
+        {"weight", 'w', "WEIGHT", constant("1")},
+        {"sockets", 'X', "SOCKETS", constant("1")},
+        {"cores", 'Y', "CORES", cpu_range},
+        {"threads", 'Z', "THREADS", constant("1")},
+        {"socketcorethread", 'z', "S:C:T", [cpu_range](const Line& l) { return "1:" + cpu_range(l) + ":1"; }},
+        {"allocmem", 0, "ALLOCMEM",
+         [](const Line& l) { return range(l, [](const NodeRow& n) { return n.used.mem_mib; }); }},
+    };
+  }();
+  return all;
+}
+
+constexpr const char* kDefault = "partition:9 ,available:.5 ,time:.10 ,nodes:.6 ,statecompact:.6 ,nodelist:0";
+constexpr const char* kLong =
+    "partition:9 ,available:.5 ,time:.10 ,size:.10 ,root:.4 ,oversubscribe:.8 ,groups:.10 ,nodes:.6 ,statelong:.11 "
+    ",nodelist:0";
+constexpr const char* kNode = "nodelist:10 ,nodes:.6 ,partition:.9 ,statecompact:6";
+constexpr const char* kNodeLong =
+    "nodelist:10 ,nodes:.6 ,partition:.9 ,statelong:.11 ,cpus:4 ,socketcorethread:.8 ,memory:.6 ,disk:.8 ,weight:.6 "
+    ",features:.8 ,reason:20";
+constexpr const char* kSummary = "partition:9 ,available:.5 ,time:.10 ,nodeaiot:.16 ,nodelist:0";
+constexpr const char* kReasons = "reason:20 ,user:9 ,timestamp:19 ,nodelist:0";
+
+std::string default_format(const Given& given) {
+  if (given.has("list-reasons")) return kReasons;
+  if (given.has("summarize")) return kSummary;
+  if (given.has("Node")) return given.has("long") ? kNodeLong : kNode;
+  return given.has("long") ? kLong : kDefault;
+}
+
+bool wanted(const Given& given, const NodeRow& node, const std::vector<std::string>& names) {
+  if (!names.empty() && std::find(names.begin(), names.end(), node.info.name) == names.end()) return false;
+  if (given.has("dead") && node.connected) return false;
+  if (given.has("responding") && !node.connected) return false;
+  if (given.has("list-reasons") && node_is_open(node)) return false;
+  if (!given.has("states") || lower(given.text("states")) == "all") return true;
+  const std::vector<std::string> states = split(lower(given.text("states")), ',');
+  return std::any_of(states.begin(), states.end(), [&](std::string state) {
+    if (state == "down") return node.state == NodeState::kLost || !node.connected;
+    if (state == "drain" || state == "drained") return node.state == NodeState::kDrained;
+    if (state == "alloc") state = "allocated";
+    if (state == "mix") state = "mixed";
+    const std::string full = lower(node_state_text(node, false));
+    return full == state || full == state + "*";
+  });
+}
+
+int print(ServerLink& link, const Given& given, const std::vector<Column<Line>>& columns,
+          const std::vector<std::string>& names, Output& out) {
+  auto nodes = fetch_nodes(link);
+  if (!nodes) return fail("slurm_load_node", slurm_error(nodes.error()));
+  auto queues = fetch_queues(link);
+  if (!queues) return fail("slurm_load_partitions", slurm_error(queues.error()));
+  const std::vector<std::string> only = split(given.text("partition"), ',');
+  std::vector<Line> lines;
+  const bool every_node = given.has("Node");
+  for (const Queue& queue : *queues) {
+    if (given.has("partition") && std::find(only.begin(), only.end(), queue.name) == only.end()) continue;
+    const std::size_t first = lines.size();
+    for (const NodeRow& node : *nodes) {
+      if (!wanted(given, node, names)) continue;
+      const auto same =
+          std::find_if(lines.begin() + static_cast<std::ptrdiff_t>(first), lines.end(), [&](const Line& l) {
+            if (given.has("summarize")) return true;
+            const NodeRow& other = l.nodes[0];
+            const bool sizes = !given.has("exact") || other.info.capacity == node.info.capacity;
+            return sizes && node_state_text(other, false) == node_state_text(node, false) &&
+                   (!given.has("list-reasons") || other.reason == node.reason);
+          });
+      if (every_node || same == lines.end()) {
+        lines.push_back({queue, {node}});
+      } else {
+        same->nodes.push_back(node);
+      }
+    }
+    if (lines.size() == first && !every_node && !given.has("list-reasons") && !given.has("states")) {
+      lines.push_back({queue, {}});
+    }
+  }
+  if (every_node) {
+    std::stable_sort(lines.begin(), lines.end(),
+                     [](const Line& a, const Line& b) { return a.nodes[0].info.name < b.nodes[0].info.name; });
+  }
+  if (given.has("long") && !given.has("noheader")) {
+    const std::time_t now = wall_clock_us() / 1'000'000;
+    out.write(std::ctime(&now));
+  }
+  if (!given.has("noheader")) out.write(line_of<Line>(columns, nullptr));
+  for (const Line& line : lines) out.write(line_of(columns, &line));
+  out.flush();
+  return 0;
+}
+
+}  // namespace
+
+int sinfo(const Context& context, const Words& words) {
+  const CommandTable& table = table_of("sinfo");
+  auto parsed = parse(table, words);
+  if (!parsed) return fail("sinfo", parsed.error().message);
+  Given& given = *parsed;
+  if (given.has("version")) return print_version(given.has("verbose")), 0;
+  if (given.has("help") || given.has("usage")) {
+    Output out;
+    out.write(given.has("help") ? help_of(table) : usage_of(table));
+    return out.finish();
+  }
+  if (!given.words.empty()) return fail("sinfo", "Unrecognized option: " + given.words.front());
+  for (const auto& [variable, option] :
+       {std::pair{"SINFO_FORMAT", "format"}, std::pair{"SINFO_PARTITION", "partition"}}) {
+    const char* value = std::getenv(variable);
+    if (value != nullptr && !given.has(option) && !given.has("Format")) given.set(option, value);
+  }
+  if (given.has("verbose")) tell_ignored(table, given);
+  std::vector<std::string> names;
+  if (given.has("nodes")) {
+    auto list = expand_hostlist(given.text("nodes"));
+    if (!list) return fail("sinfo", "Invalid node name " + given.text("nodes"));
+    names = std::move(*list);
+  }
+  std::vector<Column<Line>> columns;
+  if (given.has("format")) {
+    columns = parse_letters<Line>(given.text("format"), fields());
+  } else {
+    std::vector<std::string> unknown;
+    columns = parse_names<Line>(given.text("Format", default_format(given)), fields(), 20, unknown);
+    for (const std::string& name : unknown)
+      fmt::print(stderr, "sinfo: error: Invalid node format specification: {}\n", name);
+  }
+  std::int64_t every_s = 0;
+  if (given.has("iterate")) {
+    auto seconds = parse_integer(given.text("iterate"), "iterate", 1, 1'000'000);
+    if (!seconds) return fail("sinfo", "--iterate needs a number of seconds");
+    every_s = *seconds;
+  }
+  ServerLink link(context);
+  Output out;
+  while (true) {
+    const int code = print(link, given, columns, names, out);
+    if (code != 0 || every_s == 0 || out.failed()) return code != 0 ? code : out.finish();
+    sleep_ms(every_s * 1000);
+  }
+}
+
+}  // namespace berth::tools::slurm

@@ -1,0 +1,312 @@
+// squeue: jobs that wait and run.
+#include <algorithm>
+#include <cstdlib>
+#include <fmt/format.h>
+#include <pwd.h>
+#include <unistd.h>
+
+#include "state/units.h"
+#include "tools/cli/output.h"
+#include "tools/cli/text.h"
+#include "tools/cli/waiting.h"
+#include "tools/slurm/columns.h"
+#include "tools/slurm/commands.h"
+#include "tools/slurm/jobs.h"
+#include "tools/slurm/options.h"
+#include "tools/slurm/text.h"
+
+namespace berth::tools::slurm {
+
+using namespace state;
+
+namespace {
+
+TimeUs now_us = 0;  // one for all lines of a listing
+
+std::string user_name(std::uint32_t uid, const std::string& known) {
+  if (!known.empty()) return known;
+  const passwd* entry = getpwuid(uid);
+  return entry != nullptr ? entry->pw_name : std::to_string(uid);
+}
+
+TimeUs expected_end(const Record& r) {
+  if (r.ended_at != 0) return r.ended_at;
+  return r.started_at != 0 && r.job.time_limit_ms != 0 ? r.started_at + r.job.time_limit_ms * 1000 : 0;
+}
+
+std::string time_left(const Record& r) {
+  if (r.job.time_limit_ms == 0) return "UNLIMITED";
+  const std::int64_t left = r.job.time_limit_ms / 1000 - r.elapsed_s(now_us);
+  return left < 0 ? "INVALID" : length_text(left);
+}
+
+std::string nodes_or_reason(const Record& r) {
+  if (r.waits()) return "(" + r.reason() + ")";
+  if (is_final(r.state) && r.state != PodState::kSucceeded && r.nodes.empty()) return "(" + r.reason() + ")";
+  return r.node_list();
+}
+
+std::string memory(const Record& r) {
+  const std::uint64_t mib = r.job.resources.mem_mib;
+  return mib == 0 ? "0" : mib % 1024 == 0 ? std::to_string(mib / 1024) + "G" : std::to_string(mib) + "M";
+}
+
+using F = Field<Record>;
+const std::vector<F>& fields() {
+  static const std::vector<F> all = [] {
+    const auto constant = [](const char* text) { return [text](const Record&) { return std::string(text); }; };
+    const auto number = [](const Record& r) { return std::to_string(r.job.id.value); };
+    const auto state = [](const Record& r) { return std::string(state_name(r.state).name); };
+    const auto compact = [](const Record& r) { return std::string(state_name(r.state).compact); };
+    const auto nodes = [](const Record& r) { return r.node_list(); };
+    const auto index = [](const Record& r) {
+      return r.folded ? r.job.waiting : r.index && r.array() ? std::to_string(*r.index) : std::string("N/A");
+    };
+    const auto account = [](const Record& r) { return r.job.account.empty() ? std::string("(null)") : r.job.account; };
+    const auto comment = [](const Record& r) { return r.job.comment.empty() ? std::string("(null)") : r.job.comment; };
+    const auto gpus = [](const Record& r) {
+      return r.job.resources.gpus == 0 ? std::string("N/A") : "gres:gpu:" + std::to_string(r.job.resources.gpus);
+    };
+    const auto user = [](const Record& r) { return user_name(r.job.uid, r.job.user); };
+    const auto priority = [](const Record& r) { return std::to_string(std::int64_t{r.job.priority} + 1'000'000); };
+    const auto first_node = [](const Record& r) { return r.nodes.empty() ? std::string("n/a") : r.nodes.front(); };
+    return std::vector<F>{
+        {"account", 'a', "ACCOUNT", account},
+        {"jobid", 'A', "JOBID", number},
+        {"gres", 'b', "TRES_PER_NODE", gpus},
+        {"batchhost", 'B', "EXEC_HOST", first_node},
+        {"mincpus", 'c', "MIN_CPUS", [](const Record& r) { return std::to_string(cpus_of(r.job.resources)); }},
+        {"numcpus", 'C', "CPUS", [](const Record& r) { return std::to_string(r.cpus()); }},
+        {"mintmpdisk", 'd', "MIN_TMP_DISK", constant("0")},
+        {"numnodes", 'D', "NODES", [](const Record& r) { return std::to_string(r.node_count()); }},
+        {"nodes", 0, "NODES", [](const Record& r) { return std::to_string(r.node_count()); }},
+        {"endtime", 'e', "END_TIME", [](const Record& r) { return time_text(expected_end(r)); }},
+        {"arrayjobid", 'F', "ARRAY_JOB_ID", number},
+        {"groupid", 'G', "GROUP", [](const Record& r) { return std::to_string(r.job.gid); }},
+        {"oversubscribe", 'h', "OVER_SUBSCRIBE", constant("OK")},
+        {"jobarrayid", 'i', "JOBID", [](const Record& r) { return r.id(); }},
+        {"name", 'j', "NAME", [](const Record& r) { return r.job.name; }},
+        {"comment", 'k', "COMMENT", comment},
+        {"arraytaskid", 'K', "ARRAY_TASK_ID", index},
+        {"timelimit", 'l', "TIME_LIMIT", [](const Record& r) { return limit_text(r.job.time_limit_ms); }},
+        {"timeleft", 'L', "TIME_LEFT", time_left},
+        {"minmemory", 'm', "MIN_MEMORY", memory},
+        {"timeused", 'M', "TIME", [](const Record& r) { return length_text(r.elapsed_s(now_us)); }},
+        {"nodelist", 'N', "NODELIST", nodes},
+        {"partition", 'P', "PARTITION", [](const Record& r) { return r.job.queue; }},
+        {"priority", 'p', "PRIORITY",
+         [](const Record& r) { return fmt::format("{:.14f}", (r.job.priority + 1'000'000) / 4294967295.0); }},
+        {"prioritylong", 'Q', "PRIORITY", priority},
+        {"qos", 'q', "QOS", constant("normal")},
+        {"reason", 'r', "REASON", [](const Record& r) { return r.reason(); }},
+        {"reasonlist", 'R', "NODELIST(REASON)", nodes_or_reason},
+        {"starttime", 'S', "START_TIME",
+         [](const Record& r) { return time_text(r.waits() ? r.job.begin_at : r.started_at); }},
+        {"statecompact", 't', "ST", compact},
+        {"state", 'T', "STATE", state},
+        {"username", 'u', "USER", user},
+        {"userid", 'U', "UID", [](const Record& r) { return std::to_string(r.job.uid); }},
+        {"submittime", 'V', "SUBMIT_TIME", [](const Record& r) { return time_text(r.job.submitted_at); }},
+        {"reservation", 'v', "RESERVATION", constant("(null)")},
+        {"licenses", 'W', "LICENSES", constant("(null)")},
+        {"wckey", 'w', "WCKEY", constant("(null)")},
+        {"corespec", 'X', "CORE_SPEC", constant("N/A")},
+        {"schednodes", 'Y', "SCHEDNODES", constant("(null)")},
+        {"nice", 'y', "NICE", [](const Record& r) { return std::to_string(-r.job.priority); }},
+        {"numtasks", 0, "TASKS", [](const Record& r) { return std::to_string(r.cpus()); }},
+        {"exit_code", 0, "EXIT_CODE", [](const Record& r) { return std::to_string(std::max(r.exit_code, 0)); }},
+        {"eligibletime", 0, "ELIGIBLE_TIME",
+         [](const Record& r) { return time_text(std::max(r.job.begin_at, r.job.submitted_at)); }},
+        {"tres-per-node", 0, "TRES_PER_NODE", gpus},
+        {"cluster", 0, "CLUSTER", constant("berth")},
+        {"groupname", 'g', "GROUP", [](const Record& r) { return std::to_string(r.job.gid); }},
+    };
+  }();
+  return all;
+}
+
+constexpr const char* kDefault = "%.18i %.9P %.8j %.8u %.2t %.10M %.6D %R";
+constexpr const char* kLong = "%.18i %.9P %.8j %.8u %.8T %.10M %.9l %.6D %R";
+constexpr const char* kStart = "%.18i %.9P %.8j %.8u %.2t %.19S %.6D %20Y %R";
+
+const char* environment(const char* name) { return std::getenv(name); }
+
+bool one_of(const std::string& list, const std::string& word) {
+  const std::vector<std::string> words = split(list, ',');
+  return std::find(words.begin(), words.end(), word) != words.end();
+}
+
+std::string sort_key(const Record& r, char letter) {
+  switch (letter) {
+    case 'i':
+    case 'A':
+    case 'F':
+      return fmt::format("{:020}{:012}", r.job.id.value, r.index.value_or(0));
+    case 't':
+    case 'T':
+      return fmt::format("{:03}", static_cast<int>(r.state));
+    case 'p':
+    case 'Q':
+      return fmt::format("{:012}", r.job.priority + 1'000'000);
+    case 'S':
+      return fmt::format("{:020}", r.started_at);
+    case 'V':
+      return fmt::format("{:020}", r.job.submitted_at);
+    case 'M':
+      return fmt::format("{:020}", r.elapsed_s(now_us));
+    case 'l':
+      return fmt::format("{:020}", r.job.time_limit_ms);
+    default:
+      for (const F& field : fields()) {
+        if (field.letter == letter) return field.value(r);
+      }
+      return "";
+  }
+}
+
+// "P,t,-p": the keys in turn, '-' reverses.
+void sort_records(std::vector<Record>& records, const std::string& keys) {
+  const std::vector<std::string> list = split(keys, ',');
+  for (auto key = list.rbegin(); key != list.rend(); ++key) {
+    const bool down = key->starts_with('-');
+    const std::size_t at = down || key->starts_with('+') ? 1 : 0;
+    if (at >= key->size()) continue;
+    const char letter = (*key)[at];
+    std::stable_sort(records.begin(), records.end(), [&](const Record& a, const Record& b) {
+      return down ? sort_key(a, letter) > sort_key(b, letter) : sort_key(a, letter) < sort_key(b, letter);
+    });
+  }
+}
+
+struct Filters {
+  Want want;
+  std::string users, names, queues, accounts;
+  std::vector<std::string> nodes;
+};
+
+bool kept(const Filters& filters, const Record& r) {
+  if (!filters.users.empty() && !one_of(filters.users, user_name(r.job.uid, r.job.user)) &&
+      !one_of(filters.users, std::to_string(r.job.uid))) {
+    return false;
+  }
+  if (!filters.names.empty() && !one_of(filters.names, r.job.name)) return false;
+  if (!filters.queues.empty() && !one_of(filters.queues, r.job.queue)) return false;
+  if (!filters.accounts.empty() && !one_of(filters.accounts, r.job.account)) return false;
+  return filters.nodes.empty() || std::any_of(r.nodes.begin(), r.nodes.end(), [&](const std::string& node) {
+           return std::find(filters.nodes.begin(), filters.nodes.end(), node) != filters.nodes.end();
+         });
+}
+
+int print(ServerLink& link, const Filters& filters, const std::vector<Column<Record>>& columns, const Given& given,
+          const std::string& sort, Output& out) {
+  now_us = wall_clock_us();
+  auto records = fetch_records(link, filters.want);
+  if (!records) return fail("slurm_load_jobs", slurm_error(records.error()));
+  if (filters.want.filter.jobs.size() == 1 && records->empty()) {
+    // A job that is not known is an error; one that is known, and in no state that was asked for, is just absent.
+    JobFilter any;
+    any.jobs = filters.want.filter.jobs;
+    auto rows = fetch_rows(link, any);
+    if (rows && rows->empty()) return fail("slurm_load_jobs", "Invalid job id specified");
+  }
+  std::erase_if(*records, [&](const Record& r) { return !kept(filters, r); });
+  sort_records(*records, sort);
+  if (given.has("long") && !given.has("noheader")) {
+    const std::time_t now = now_us / 1'000'000;
+    std::string date = std::ctime(&now);
+    out.write(date);
+  }
+  if (!given.has("noheader")) out.write(line_of<Record>(columns, nullptr));
+  for (const Record& record : *records) out.write(line_of(columns, &record));
+  out.flush();
+  return 0;
+}
+
+}  // namespace
+
+int squeue(const Context& context, const Words& words) {
+  const CommandTable& table = table_of("squeue");
+  auto parsed = parse(table, words);
+  if (!parsed) return fail("squeue", parsed.error().message);
+  Given& given = *parsed;
+  if (!given.words.empty()) return fail("squeue", "Unrecognized option: " + given.words.front());
+  for (const auto& [variable, option] :
+       {std::pair{"SQUEUE_FORMAT", "format"}, std::pair{"SQUEUE_FORMAT2", "Format"},
+        std::pair{"SQUEUE_STATES", "states"}, std::pair{"SQUEUE_USERS", "user"},
+        std::pair{"SQUEUE_PARTITION", "partition"}, std::pair{"SQUEUE_SORT", "sort"}, std::pair{"SQUEUE_NAMES", "name"},
+        std::pair{"SQUEUE_ACCOUNT", "account"}, std::pair{"SQUEUE_ARRAY", "array"}}) {
+    const bool other = (std::string_view(option) == "format" && given.has("Format")) ||
+                       (std::string_view(option) == "Format" && given.has("format"));
+    if (const char* value = environment(variable); value != nullptr && !given.has(option) && !other) {
+      given.set(option, value);
+    }
+  }
+  if (given.has("version")) return print_version(given.has("verbose")), 0;
+  if (given.has("help") || given.has("usage")) {
+    Output out;
+    out.write(given.has("help") ? help_of(table) : usage_of(table));
+    return out.finish();
+  }
+  if (given.has("verbose")) tell_ignored(table, given);
+
+  Filters filters;
+  filters.users = given.text("user");
+  if (given.has("me")) filters.users = std::to_string(geteuid());
+  filters.names = given.text("name");
+  filters.queues = given.text("partition");
+  filters.accounts = given.text("account");
+  if (given.has("qos") && !one_of(given.text("qos"), "normal")) filters.names = "\x01";  // no job has another
+  if (given.has("nodelist")) {
+    auto nodes = expand_hostlist(given.text("nodelist"));
+    if (!nodes) return fail("squeue", "Invalid node name " + given.text("nodelist"));
+    filters.nodes = std::move(*nodes);
+  }
+  Want& want = filters.want;
+  want.each_element = given.has("array") || given.has("array-unique");
+  want.states = {PodState::kPending, PodState::kBound, PodState::kRunning};
+  if (given.has("start")) want.states = {PodState::kPending};
+  if (given.has("states")) {
+    auto states = parse_states(given.text("states"));
+    if (!states) return fail("squeue", "Invalid job state specified: " + given.text("states"));
+    want.states = std::move(*states);
+    if (want.states.empty() && upper(given.text("states")) != "ALL") filters.names = "\x01";  // states nothing is in
+  }
+  want.filter.ended = want.states.empty() || std::any_of(want.states.begin(), want.states.end(), is_final);
+  if (given.has("jobs")) {
+    auto jobs = parse_job_words(given.all("jobs"));
+    if (!jobs) return fail("squeue", jobs.error().message);
+    for (const JobWord& word : *jobs) {
+      want.filter.jobs.push_back(word.job);
+      if (!word.indexes) want.only.emplace_back(word.job, std::nullopt);
+      for (std::uint32_t i = 0; word.indexes && i < word.indexes->size(); ++i) {
+        want.only.emplace_back(word.job, word.indexes->at(i));
+      }
+    }
+  }
+
+  std::vector<Column<Record>> columns;
+  if (given.has("Format")) {
+    std::vector<std::string> unknown;
+    columns = parse_names<Record>(given.text("Format"), fields(), 20, unknown);
+    for (const std::string& name : unknown) fmt::print(stderr, "Invalid job format specification: {}\n", name);
+  } else {
+    const std::string format = given.text("format", given.has("start") ? kStart : given.has("long") ? kLong : kDefault);
+    columns = parse_letters<Record>(format, fields());
+  }
+  ServerLink link(context);
+  Output out;
+  const std::string sort = given.text("sort", given.has("start") ? "S" : "P,t,-p");
+  std::int64_t every_s = 0;
+  if (given.has("iterate")) {
+    auto seconds = parse_integer(given.text("iterate"), "iterate", 1, 1'000'000);
+    if (!seconds) return fail("squeue", "--iterate needs a number of seconds");
+    every_s = *seconds;
+  }
+  while (true) {
+    const int code = print(link, filters, columns, given, sort, out);
+    if (code != 0 || every_s == 0 || out.failed()) return code != 0 ? code : out.finish();
+    sleep_ms(every_s * 1000);
+  }
+}
+
+}  // namespace berth::tools::slurm
