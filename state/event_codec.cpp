@@ -90,7 +90,8 @@ Encoded encode(Builder& b, const JobChanged& e) {
   std::vector<journal::DependencyDecided> list;
   for (const auto& d : e.decided) list.emplace_back(d.number, static_cast<std::uint8_t>(d.state));
   const auto decided = list.empty() ? 0 : b.CreateVectorOfStructs(list);
-  const auto hold = e.hold ? fb::Optional<std::uint8_t>(static_cast<std::uint8_t>(*e.hold)) : fb::nullopt;
+  fb::Optional<std::uint8_t> hold = fb::nullopt;
+  if (e.hold) hold = static_cast<std::uint8_t>(*e.hold);
   return {journal::Event::JobChanged,
           journal::CreateJobChanged(b, e.job.value, hold, optional(e.begin_at), optional(e.priority),
                                     optional(e.time_limit_ms), name, comment, decided)
