@@ -248,13 +248,15 @@ void Core::Impl::end_pods(std::vector<PodEnd> ends) {
     const Pod pod = *found;
     decide_end(job, pod, end);
     dispatcher_.ended(pod.node, job.spec.request, pod.gpu_mask, end_of(job, pod));
-    learn(job, end.outcome);
     if (pod.state == PodState::kBound && end.outcome.started_at != 0) {
       start_latency_.add(end.outcome.started_at - job.submitted_at);
     }
     if (end.requeue) ++waiting_pods_;
     const bool takes_others = gang && !pod.stopping && end.outcome.state != PodState::kSucceeded;
-    if (jobs.empty() || jobs.back() != job.id) jobs.push_back(job.id);
+    if (jobs.empty() || jobs.back() != job.id) {
+      jobs.push_back(job.id);
+      learn(job, end.outcome);  // one element tells of all that end with it
+    }
     ended.ends.push_back(std::move(end));
     if (!takes_others) continue;
     flush();

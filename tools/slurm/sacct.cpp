@@ -236,6 +236,7 @@ int sacct(const Context& context, const Words& words) {
   if (given.has("state")) {
     auto states = parse_states(given.text("state"));
     if (!states) return fail("sacct", "Invalid job state: " + given.text("state"));
+    if (states->empty()) want.filter.name = "\x01";  // no job is ever in such a state
     want.states = std::move(*states);
   }
   // All of what is named; otherwise what was active since midnight.

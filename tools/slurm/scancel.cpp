@@ -60,6 +60,7 @@ int scancel(const Context& context, const Words& words) {
   if (given.has("state")) {
     states = parse_states(given.text("state"));
     if (!states) return fail("scancel", "Invalid job state specified: " + given.text("state"));
+    if (states->empty()) return 0;  // no job is ever in such a state
   }
   const bool filtered = given.has("user") || given.has("me") || given.has("name") || given.has("jobname") ||
                         given.has("partition") || given.has("account") || given.has("nodelist") || states;

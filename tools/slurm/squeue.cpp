@@ -269,7 +269,7 @@ int squeue(const Context& context, const Words& words) {
     auto states = parse_states(given.text("states"));
     if (!states) return fail("squeue", "Invalid job state specified: " + given.text("states"));
     want.states = std::move(*states);
-    if (want.states.empty() && upper(given.text("states")) != "ALL") filters.names = "\x01";  // states nothing is in
+    if (want.states.empty()) filters.names = "\x01";  // states nothing is in
   }
   want.filter.ended = want.states.empty() || std::any_of(want.states.begin(), want.states.end(), is_final);
   if (given.has("jobs")) {

@@ -36,7 +36,7 @@ struct StateName {
   const char* name;
 };
 StateName state_name(state::PodState state);
-// Of "R", "running", "CD,F" or "all"; nullopt: one of them is no state.
+// Of "R", "running", "CD,F" or "all"; none of ours where they are Slurm's alone; nullopt: one of them is no state.
 std::optional<std::vector<state::PodState>> parse_states(std::string_view text);
 
 // %[.][width]… as printf would: '.' to the right, cut where too long.

@@ -1,0 +1,210 @@
+// The Slurm dialect's small parts: times, sizes, host lists, patterns, scripts, columns.
+#include <cstdlib>
+#include <gtest/gtest.h>
+#include <random>
+
+#include "state/condition.h"
+#include "tools/cli/waiting.h"
+#include "tools/slurm/columns.h"
+#include "tools/slurm/job_options.h"
+#include "tools/slurm/jobs.h"
+#include "tools/slurm/options.h"
+#include "tools/slurm/script.h"
+#include "tools/slurm/text.h"
+
+namespace berth::tools::slurm {
+namespace {
+
+using namespace state;
+
+TEST(SlurmText, TimeLimitsInAllTheirForms) {
+  constexpr std::int64_t kMinute = 60'000, kHour = 60 * kMinute, kDay = 24 * kHour;
+  for (const auto& [text, ms] :
+       std::vector<std::pair<const char*, std::int64_t>>{{"5", 5 * kMinute},
+                                                         {"5:30", 5 * kMinute + 30'000},
+                                                         {"0:03", 3'000},
+                                                         {"1:02:03", kHour + 2 * kMinute + 3'000},
+                                                         {"2-3", 2 * kDay + 3 * kHour},
+                                                         {"2-3:4", 2 * kDay + 3 * kHour + 4 * kMinute},
+                                                         {"0-0:0:9", 9'000},
+                                                         {"UNLIMITED", 0},
+                                                         {"infinite", 0}}) {
+    const auto limit = parse_limit_ms(text);
+    ASSERT_TRUE(limit.ok()) << text;
+    EXPECT_EQ(*limit, ms) << text;
+  }
+  for (const char* text : {"", "x", "1:2:3:4", "1-", "-5", "1-2-3", "5m", "0", "99999999999"}) {
+    EXPECT_FALSE(parse_limit_ms(text).ok()) << text;
+  }
+}
+
+TEST(SlurmText, LengthsAreWrittenAsTheyAreRead) {
+  EXPECT_EQ(length_text(5), "0:05");
+  EXPECT_EQ(length_text(3723), "1:02:03");
+  EXPECT_EQ(length_text(3723, true), "01:02:03");
+  EXPECT_EQ(length_text(2 * 86'400 + 3), "2-00:00:03");
+  EXPECT_EQ(limit_text(0), "UNLIMITED");
+  std::mt19937 random(3);
+  for (int i = 0; i < 2000; ++i) {
+    const std::int64_t seconds = 1 + random() % (40 * 86'400);
+    EXPECT_EQ(*parse_limit_ms(length_text(seconds, true)), seconds * 1000);
+    EXPECT_EQ(*parse_limit_ms(length_text(seconds)), seconds * 1000) << length_text(seconds);
+  }
+}
+
+TEST(SlurmText, MemoryIsInMiBUnlessItSays) {
+  for (const auto& [text, mib] : std::vector<std::pair<const char*, std::uint64_t>>{{"512", 512},
+                                                                                    {"1G", 1024},
+                                                                                    {"2g", 2048},
+                                                                                    {"100K", 1},
+                                                                                    {"2048k", 2},
+                                                                                    {"1T", 1'048'576},
+                                                                                    {"7MB", 7},
+                                                                                    {"0", 0}}) {
+    const auto memory = parse_mem_mib(text);
+    ASSERT_TRUE(memory.ok()) << text;
+    EXPECT_EQ(*memory, mib) << text;
+  }
+  for (const char* text : {"", "G", "1.5G", "-1", "1X", "1 G"}) EXPECT_FALSE(parse_mem_mib(text).ok()) << text;
+}
+
+TEST(SlurmText, HostListsFoldAndUnfold) {
+  EXPECT_EQ(hostlist({"n1", "n2", "n3", "n7", "login"}), "n[1-3,7],login");
+  EXPECT_EQ(hostlist({"n3", "n1"}), "n[1,3]");
+  EXPECT_EQ(hostlist({"n5"}), "n5");
+  EXPECT_EQ(hostlist({}), "");
+  EXPECT_EQ(hostlist({"a01", "a02", "a10"}), "a[01-02,10]");
+  std::mt19937 random(5);
+  for (int round = 0; round < 500; ++round) {
+    std::set<std::string> names;
+    for (std::uint32_t i = random() % 12; i != 0; --i) {
+      const char* prefixes[] = {"n", "gpu-", "x1y", "login"};
+      const std::uint32_t kind = random() % 4;
+      names.insert(kind == 3 ? "login" : prefixes[kind] + std::to_string(random() % 40));
+    }
+    const std::string text = hostlist({names.begin(), names.end()});
+    if (names.empty()) continue;
+    const auto again = expand_hostlist(text);
+    ASSERT_TRUE(again.ok()) << text;
+    EXPECT_EQ(std::set<std::string>(again->begin(), again->end()), names) << text;
+    EXPECT_EQ(again->size(), names.size()) << text;
+  }
+}
+
+TEST(SlurmText, StatesByEitherName) {
+  EXPECT_EQ(*parse_states("R,pending"), (std::vector<PodState>{PodState::kRunning, PodState::kPending}));
+  EXPECT_EQ(parse_states("all")->size(), kPodStates);
+  EXPECT_TRUE(parse_states("SUSPENDED")->empty());
+  EXPECT_FALSE(parse_states("R,lost").has_value());
+}
+
+TEST(SlurmText, TimesOfDayLieInThePastForAccounting) {
+  const TimeUs now = wall_clock_us();
+  for (const char* text : {"00:00", "midnight", "now-1hour", "now-2days", "now"}) {
+    const auto at = parse_when(text, now);
+    ASSERT_TRUE(at.ok()) << text;
+    EXPECT_LE(*at, now) << text;
+  }
+  EXPECT_EQ(*parse_when("now-1hour", now), now - 3'600'000'000);
+  EXPECT_EQ(*parse_when("uts100", now), 100'000'000);
+  EXPECT_EQ(time_text(*parse_when("2026-01-31T18:30:05", now)), "2026-01-31T18:30:05");
+  EXPECT_FALSE(parse_when("whenever", now).ok());
+}
+
+TEST(SlurmPatterns, BecomeOurs) {
+  EXPECT_EQ(output_pattern("slurm-%A_%a.out", true), "slurm-%j_%a.out");
+  EXPECT_EQ(output_pattern("%x-%j-%N-%u.%t.%n%%", false), "%x-%j-%n-%u.0.0%%");
+  EXPECT_EQ(output_pattern("%4j", false), "%4j");
+  EXPECT_EQ(output_pattern("\\%j", false), "%%j");
+  EXPECT_EQ(output_pattern("none", false), "/dev/null");
+  EXPECT_EQ(output_pattern("%q", false), "%%q");
+  EXPECT_EQ(expand_path("a%4j_%a%%", {7, 3, "n", "u", "x"}), "a0007_3%");
+}
+
+TEST(SlurmSignals, ByNameAndNumber) {
+  EXPECT_EQ(signal_number("USR1"), 10);
+  EXPECT_EQ(signal_number("sigterm"), 15);
+  EXPECT_EQ(signal_number("9"), 9);
+  EXPECT_EQ(signal_number("65"), 0);
+  EXPECT_EQ(signal_number("NOPE"), 0);
+}
+
+TEST(SlurmJobs, WordsNameJobsAndElements) {
+  EXPECT_EQ(parse_job_word("12")->job, JobId{12});
+  EXPECT_EQ(parse_job_word("12_3")->indexes->to_string(), "3");
+  EXPECT_EQ(parse_job_word("12_[3-5,9%2]")->indexes->to_string(), "3-5,9");
+  EXPECT_EQ(parse_job_word("12.batch")->job, JobId{12});
+  EXPECT_EQ(parse_job_words({"1,2_[3,4],5"})->size(), 3U);
+  for (const char* text : {"", "x", "_1", "0", "12_", "12_x", "-1"}) EXPECT_FALSE(parse_job_word(text).ok()) << text;
+}
+
+TEST(SlurmOptions, AreParsedAsSlurmDoes) {
+  const CommandTable& table = table_of("squeue");
+  auto given = parse(table, {"--job", "12", "-ho", "%i", "--user=me,you", "-t", "R"});
+  ASSERT_TRUE(given.ok()) << given.error().message;
+  EXPECT_EQ(given->text("jobs"), "12");
+  EXPECT_EQ(given->text("format"), "%i");
+  EXPECT_TRUE(given->has("noheader"));
+  EXPECT_EQ(given->text("user"), "me,you");
+  // Options after words, where Slurm takes them; not behind a script, whose they are.
+  EXPECT_EQ(parse(table_of("scontrol"), {"show", "job", "-o", "7"})->words,
+            (std::vector<std::string>{"show", "job", "7"}));
+  EXPECT_EQ(parse(table_of("sbatch"), {"-n2", "job.sh", "-n3"})->words, (std::vector<std::string>{"job.sh", "-n3"}));
+  EXPECT_EQ(parse(table, {"--na", "x"})->text("name"), "x");
+  EXPECT_EQ(parse(table, {"--nosuch"}).error().message, "unrecognized option '--nosuch'");
+  EXPECT_EQ(parse(table, {"-t"}).error().message, "option requires an argument -- 't'");
+  EXPECT_EQ(parse(table, {"--no"}).error().message, "unrecognized option '--no'");  // several begin so
+  EXPECT_NE(parse(table_of("sbatch"), {"-L", "x"}).error().message.find("--licenses is not supported"),
+            std::string::npos);
+}
+
+TEST(SlurmOptions, EveryTableNamesEachOptionOnce) {
+  for (const CommandTable* table : all_tables()) {
+    std::set<std::string> names;
+    std::set<char> letters;
+    for (const Option& one : table->options) {
+      EXPECT_TRUE(names.insert(one.name).second) << table->name << " --" << one.name;
+      if (one.letter != 0) EXPECT_TRUE(letters.insert(one.letter).second) << table->name << " -" << one.letter;
+      EXPECT_NE(std::string(one.text), "") << table->name << " --" << one.name;
+    }
+  }
+}
+
+TEST(SlurmScript, OptionsOfTheFirstComments) {
+  const CommandTable& table = table_of("sbatch");
+  const auto given = script_options(
+      table,
+      "#!/bin/sh\n# a comment\n#SBATCH -J one -n 2 # more\n\n#SBATCH --comment=\"a b\"\n"
+      " #SBATCH -J indented\n#SBATCHx -J glued\n#PBS -N pbs -l walltime=1:00:00\ntrue\n#SBATCH -J late\n",
+      true);
+  ASSERT_TRUE(given.ok()) << given.error().message;
+  EXPECT_EQ(given->text("job-name"), "one");
+  EXPECT_EQ(given->text("ntasks"), "2");
+  EXPECT_EQ(given->text("comment"), "a b");
+  EXPECT_EQ(given->text("time"), "1:00:00");
+  EXPECT_FALSE(script_options(table, "#!/bin/sh\n#PBS -l walltime=1:00\n", false)->has("time"));
+  EXPECT_NE(script_options(table, "#!/bin/sh\n#SBATCH --nope\n", true).error().message.find("line 2"),
+            std::string::npos);
+  EXPECT_FALSE(script_options(table, "#!/bin/sh\n#SBATCH -J \"open\n", true).ok());
+  EXPECT_FALSE(check_script("echo\n").ok());
+  EXPECT_FALSE(check_script("").ok());
+  EXPECT_FALSE(check_script("#!/bin/sh\r\necho\r\n").ok());
+  EXPECT_TRUE(check_script("#!/bin/sh\necho\n").ok());
+}
+
+TEST(SlurmColumns, WidthsAndLiterals) {
+  struct R {};
+  const std::vector<Field<R>> fields{{"name", 'j', "NAME", [](const R&) { return std::string("abcdef"); }},
+                                     {"id", 'i', "ID", [](const R&) { return std::string("7"); }}};
+  const R record;
+  const auto shown = [&](const std::vector<Column<R>>& columns) { return line_of(columns, &record); };
+  EXPECT_EQ(shown(parse_letters<R>("%.4i|%3j|%j", fields)), "   7|abc|abcdef\n");
+  EXPECT_EQ(shown(parse_letters<R>("id=%i %z", fields)), "id=7 %z\n");
+  std::vector<std::string> unknown;
+  EXPECT_EQ(shown(parse_names<R>("id:|,name:.8,what", fields, 20, unknown)), "7|  abcdef\n");
+  EXPECT_EQ(unknown, std::vector<std::string>{"what"});
+  EXPECT_EQ(line_of<R>(parse_names<R>("id:3 ,name", fields, 8, unknown), nullptr), "ID  NAME    \n");
+}
+
+}  // namespace
+}  // namespace berth::tools::slurm
