@@ -42,7 +42,7 @@ class Core::Impl : private Starter {
   void on_request(ClientCommand& command, state::SubmitRequest& request);
   void on_request(ClientCommand& command, state::CancelRequest& request);
   void on_request(ClientCommand& command, state::WatchJobsRequest& request);
-  state::Status check_spec(const Caller& caller, state::JobSpec& spec);
+  state::Status check_spec(const Caller& caller, state::JobSpec& spec, bool new_job = true);
   state::Status check_possible(const state::JobSpec& spec);
   const state::Job* find_job(const ClientCommand& command, state::JobId id);  // refuses if absent or another's
   void enqueue(const state::Job& job);
@@ -117,6 +117,7 @@ class Core::Impl : private Starter {
   state::PodRow pod_row_of(const state::Job& job, std::uint32_t element) const;
   std::pair<state::WaitReason, std::string> waiting_reason(const state::Job& job, ClassReasons& class_reasons);
   state::Explanation explain_waiting(const state::Job& job);
+  state::TimeUs expected_start(const state::Job& job) const;
 
   // ---- core_admin.cpp ----
   void on_request(ClientCommand& command, state::NodeActionRequest& request);

@@ -22,7 +22,7 @@ bool is_name(std::string_view text, std::size_t max) {
 
 }  // namespace
 
-Status Core::Impl::check_spec(const Caller& caller, JobSpec& spec) {
+Status Core::Impl::check_spec(const Caller& caller, JobSpec& spec, bool new_job) {
   if (!is_name(spec.name, kMaxNameBytes)) {
     return invalid("name", "the name has control characters or more than " + std::to_string(kMaxNameBytes) + " bytes");
   }
@@ -69,7 +69,7 @@ Status Core::Impl::check_spec(const Caller& caller, JobSpec& spec) {
     return invalid("command", "the command and its environment must take from 1 byte to 1 MiB");
   }
   if (Status good = check_waits(caller, spec); !good) return good;
-  return check_possible(spec);
+  return new_job ? check_possible(spec) : Status(Unit{});
 }
 
 // A request that no node could ever hold is refused, unless there are no nodes yet to judge by.

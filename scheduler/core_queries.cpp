@@ -3,6 +3,7 @@
 
 #include "scheduler/core_impl.h"
 #include "scheduler/core_text.h"
+#include "scheduler/what_if.h"
 #include "state/units.h"
 
 namespace berth::scheduler {
@@ -108,6 +109,30 @@ void Core::Impl::on_request(ClientCommand& command, ShowJobRequest& request) {
   reply(command.reply_to, JobDetail{row_of(*job, class_reasons), job->spec, job->owner});
 }
 
+// 0 where it is not known, or where to find it out would keep the core from its work.
+TimeUs Core::Impl::expected_start(const Job& job) const {
+  constexpr std::size_t kMost = 5'000;  // nodes, running pods and waiting jobs: a few milliseconds
+  const std::size_t size = cluster_.nodes().size() + cluster_.live_pods().size() + dispatcher_.queue().size();
+  if (!dispatcher_.waits(job.id) || size > kMost) return 0;
+  WhatIf what_if(*options_.placement, *options_.queueing, now_);
+  for (const auto& [id, node] : cluster_.nodes()) {
+    const bool open = node.state == NodeState::kUp && session_of(id) != 0;
+    what_if.add({id, node.info.capacity, {node.info.name, node.info.features, node.info.taints}, open});
+  }
+  for (const auto& [id, node] : cluster_.nodes()) {
+    for (const PodId& pod_id : cluster_.pods_of(id)) {
+      const Pod& pod = *cluster_.pod(pod_id);
+      const Job& other = *cluster_.job(pod_id.job);
+      what_if.add_running(id, other.spec.request, pod.gpu_mask, end_of(other, pod));
+    }
+  }
+  dispatcher_.queue().each([&](const WaitKey& key, const WaitQueue::Class& in) {
+    const Job& other = *cluster_.job(key.job);
+    what_if.add_waiting(key, in.key, in.key.gang != 0 ? in.key.gang : throttle_room(other));
+  });
+  return what_if.start_of(job.id).value_or(0);
+}
+
 Explanation Core::Impl::explain_waiting(const Job& job) {
   Explanation out;
   ClassReasons class_reasons;
@@ -141,6 +166,11 @@ Explanation Core::Impl::explain_waiting(const Job& job) {
   if (const auto promise = dispatcher_.promise(); promise && promise->job == job.id) {
     out.lines.push_back("will have room at " + format_time(promise->at) +
                         " at the latest: by then enough of what runs has reached its time limit");
+  }
+  out.expected_start = expected_start(job);
+  if (out.expected_start != 0) {
+    out.lines.push_back("expected to start at " + format_time(out.expected_start) +
+                        ", if all that runs and waits before it takes its whole time limit");
   }
   return out;
 }

@@ -257,7 +257,7 @@ void Core::Impl::on_request(ClientCommand& command, JobUpdateRequest& request) {
   Caller as = command.caller;
   as.admin = as.admin || no_higher;  // who keeps or lowers what was raised for him needs nobody's leave
   spec.depends.clear();              // not changed, and what they name may be gone
-  if (Status good = check_spec(as, spec); !good) return reply(command.reply_to, std::move(good.error()));
+  if (Status good = check_spec(as, spec, false); !good) return reply(command.reply_to, std::move(good.error()));
   changed.priority = request.priority;
   changed.begin_at = request.begin_at;
   if (request.time_limit_ms) changed.time_limit_ms = spec.time_limit_ms;  // none may mean the queue's

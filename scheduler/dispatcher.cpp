@@ -43,6 +43,10 @@ void Dispatcher::wait(Job job) {
   queue_.add(queue_.class_of(std::move(job.key)), key);
 }
 
+void Dispatcher::wait(const WaitKey& key, const ClassKey& in) {
+  if (!queue_.contains(key.job)) queue_.add(queue_.class_of(in), key);
+}
+
 // ---- the pass -------------------------------------------------------------------------------------------------------
 
 // Classes that found no room are tried again when a node that could now take one of their pods has had capacity come

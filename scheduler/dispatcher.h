@@ -58,6 +58,7 @@ class Dispatcher {
   WaitQueue::Class& class_of(ClassKey key) { return queue_.class_of(std::move(key)); }
   bool waits(state::JobId job) const { return queue_.contains(job); }
   void wait(Job job);
+  void wait(const WaitKey& key, const ClassKey& in);  // at a place in the queue that is known
   void forget(state::JobId job) { queue_.remove(job); }
   void forget_all() { queue_.clear(); }
   // What a run took, to expect the next by.

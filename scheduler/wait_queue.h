@@ -80,6 +80,11 @@ class WaitQueue {
   void clear();
   // How many jobs wait in front of this one, counted up to `limit`.
   std::size_t ahead_of(state::JobId job, std::size_t limit) const;
+  // Each waiting job, in no order.
+  template <class Each>
+  void each(Each&& each) const {
+    for (const auto& [job, where] : where_) each(where.key, *where.in);
+  }
   std::string check_invariants() const;
 
  private:

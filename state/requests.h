@@ -175,6 +175,9 @@ struct Explanation {
   PodState state = PodState::kPending;
   std::string summary;             // one line
   std::vector<std::string> lines;  // the facts behind it: per constraint how many nodes it ruled out, who is ahead, …
+  // Of a job that waits: when it would start if all that runs and waits before it took its whole time limit; 0:
+  // unknown.
+  TimeUs expected_start = 0;
 };
 struct JobProgress {
   JobId job;

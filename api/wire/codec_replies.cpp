@@ -90,7 +90,7 @@ Encoded put(Builder& b, const state::Explanation& r) {
   const auto summary = text(b, r.summary);
   const auto lines = texts(b, r.lines);
   return {fbs::Body::Explanation,
-          fbs::CreateExplanation(b, static_cast<std::uint8_t>(r.state), summary, lines).Union()};
+          fbs::CreateExplanation(b, static_cast<std::uint8_t>(r.state), summary, lines, r.expected_start).Union()};
 }
 Encoded put(Builder& b, const state::JobProgress& r) {
   const fbs::JobCounts by_state = counts(r.counts);
@@ -265,7 +265,7 @@ bool get(Reader& in, fbs::Body type, const void* table, state::ServerReply& out)
       return true;
     case fbs::Body::Explanation: {
       const auto& t = as<fbs::Explanation>(table);
-      out = state::Explanation{in.pod_state(t.state()), in.text(t.summary()), in.texts(t.lines())};
+      out = state::Explanation{in.pod_state(t.state()), in.text(t.summary()), in.texts(t.lines()), t.expected_start()};
       return true;
     }
     case fbs::Body::JobProgress: {

@@ -6,6 +6,7 @@ import os
 import subprocess
 import tempfile
 import unittest
+from xml.etree import ElementTree
 
 import harness
 
@@ -64,6 +65,18 @@ class Sim(unittest.TestCase):
         self.assertTrue(done.stdout.startswith("4 jobs on 4 processors\n"), done.stdout)
         for word in ("easy", "default", "up to 1", "up to 4"):
             self.assertIn(word, done.stdout)
+
+    def test_a_picture(self):
+        plot = os.path.join(os.path.dirname(self.log), "plot.svg")
+        for _ in range(2):
+            self.assertEqual(sim(self.log, "--plot", plot).returncode, 0)
+            with open(plot, encoding="utf-8") as source:
+                picture = source.read()
+        root = ElementTree.fromstring(picture)
+        titles = [text.text for text in root.iter("{http://www.w3.org/2000/svg}text") if text.get("font-weight")]
+        self.assertEqual(titles, ["easy: processors in use", "easy: jobs that wait", "default: processors in use",
+                                  "default: jobs that wait"])
+        self.assertNotEqual(sim(self.log, "--plot", "/nowhere/plot.svg").returncode, 0)
 
     def test_bad_input_gets_one_line(self):
         with open(self.log, "a", encoding="utf-8") as out:

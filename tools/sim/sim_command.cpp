@@ -13,6 +13,7 @@
 #include "tools/cli/table.h"
 #include "tools/cli/terminal.h"
 #include "tools/cli/text.h"
+#include "tools/sim/plot.h"
 #include "tools/sim/report.h"
 
 namespace berth::tools {
@@ -42,7 +43,7 @@ struct Options {
   std::string log;
   std::vector<std::string> policies;
   std::uint32_t nodes = 0, cpus = 0;
-  std::string by, jobs;
+  std::string by, jobs, plot;
   bool exact = false, check = false, json = false;
 };
 
@@ -213,6 +214,11 @@ int run(const Options& options) {
   if (!options.jobs.empty()) {
     if (Status good = write_file(options.jobs, jobs_csv(*log, runs[0].result)); !good) return report(good.error());
   }
+  if (!options.plot.empty()) {
+    std::vector<PlottedRun> plotted;
+    for (const Run& one : runs) plotted.push_back({std::string(one.policy->name), &one.result});
+    if (Status good = write_file(options.plot, plot_svg(*log, *cluster, plotted)); !good) return report(good.error());
+  }
   if (options.json) return print_json(options, *log, *cluster, runs);
   Output out;
   out.write(counted(log->jobs.size(), "job") + " on " +
@@ -251,6 +257,8 @@ void add_sim_command(CLI::App& app, Context& context) {
       ->type_name("WHAT")
       ->check(CLI::IsMember({"user", "size"}));
   command->add_option("--jobs", options->jobs, "write a line for each job to this file, as CSV")->type_name("FILE");
+  command->add_option("--plot", options->plot, "draw processors in use and jobs that wait over time, as SVG")
+      ->type_name("FILE");
   command->add_flag("--check", options->check, "check the scheduler's invariants at every step; slow");
   command->add_flag("--json", options->json, "print the figures as JSON");
   on_run(command, context, [options] { return run(*options); });

@@ -22,6 +22,7 @@ struct Record {
   int exit_code = -1, signal = 0;
   std::uint32_t mem_peak_mib = 0;
   std::string message;
+  state::TimeUs expected_start = 0;  // 0: not asked for, or not known
 
   bool array() const { return job.kind == state::JobKind::kArray; }
   bool waits() const { return state == state::PodState::kPending; }

@@ -101,7 +101,9 @@ const std::vector<F>& fields() {
         {"reason", 'r', "REASON", [](const Record& r) { return r.reason(); }},
         {"reasonlist", 'R', "NODELIST(REASON)", nodes_or_reason},
         {"starttime", 'S', "START_TIME",
-         [](const Record& r) { return time_text(r.waits() ? r.job.begin_at : r.started_at); }},
+         [](const Record& r) {
+           return time_text(r.waits() ? std::max(r.job.begin_at, r.expected_start) : r.started_at);
+         }},
         {"statecompact", 't', "ST", compact},
         {"state", 'T', "STATE", state},
         {"username", 'u', "USER", user},
@@ -149,7 +151,7 @@ std::string sort_key(const Record& r, char letter) {
     case 'Q':
       return fmt::format("{:012}", r.job.priority + 1'000'000);
     case 'S':
-      return fmt::format("{:020}", r.started_at);
+      return fmt::format("{:020}", r.waits() ? std::max(r.job.begin_at, r.expected_start) : r.started_at);
     case 'V':
       return fmt::format("{:020}", r.job.submitted_at);
     case 'M':
@@ -210,6 +212,13 @@ int print(ServerLink& link, const Filters& filters, const std::vector<Column<Rec
     if (rows && rows->empty()) return fail("slurm_load_jobs", "Invalid job id specified");
   }
   std::erase_if(*records, [&](const Record& r) { return !kept(filters, r); });
+  if (given.has("start")) {
+    constexpr std::size_t kAskedMax = 200;  // each is a question of its own
+    for (std::size_t i = 0; i < std::min(records->size(), kAskedMax); ++i) {
+      auto why = link.call_for<Explanation>(ExplainRequest{(*records)[i].job.id, std::nullopt});
+      if (why) (*records)[i].expected_start = why->expected_start;
+    }
+  }
   sort_records(*records, sort);
   if (given.has("long") && !given.has("noheader")) {
     const std::time_t now = now_us / 1'000'000;

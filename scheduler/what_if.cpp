@@ -1,0 +1,65 @@
+#include "scheduler/what_if.h"
+
+#include <algorithm>
+
+namespace berth::scheduler {
+
+using namespace state;
+
+void WhatIf::add(Node node) {
+  dispatcher_.engine().set_node(node.id, node.capacity, std::move(node.traits));
+  dispatcher_.engine().set_connected(node.id, node.open);
+}
+
+void WhatIf::run_until(TimeUs at, const Request& request, const placement::Placed& place) {
+  dispatcher_.runs(place.node, request, at);
+  if (at != 0) ends_.push({at, ++order_, place.node, place.gpu_mask, &request});
+}
+
+void WhatIf::add_running(NodeId node, const Request& request, std::uint64_t gpu_mask, TimeUs end) {
+  // Runs of one job come one after the other: they share a copy of its request.
+  if (requests_.empty() || *requests_.back() != request) requests_.push_back(std::make_unique<Request>(request));
+  const Request& kept = *requests_.back();
+  dispatcher_.engine().claim(node, kept, gpu_mask);
+  run_until(end == 0 ? 0 : std::max(end, now_), kept, {node, gpu_mask});
+}
+
+void WhatIf::add_waiting(const WaitKey& key, ClassKey in, std::uint32_t pods) {
+  Job& job = jobs_[key.job];
+  job.in = std::move(in);
+  job.pods = pods;
+  dispatcher_.wait(key, job.in);
+}
+
+std::uint32_t WhatIf::startable(JobId job) const { return jobs_.at(job).pods; }
+
+void WhatIf::start(JobId id, const std::vector<placement::Placed>& places) {
+  Job& job = jobs_.at(id);
+  if (!job.start) job.start = now_;
+  for (const placement::Placed& place : places) {
+    run_until(job.in.limit_us == 0 ? 0 : now_ + job.in.limit_us, job.in.request, place);
+  }
+  job.pods -= std::min(job.pods, static_cast<std::uint32_t>(places.size()));
+  if (job.pods == 0) dispatcher_.forget(id);
+}
+
+std::optional<TimeUs> WhatIf::start_of(JobId id) {
+  const auto wanted = jobs_.find(id);
+  if (wanted == jobs_.end()) return std::nullopt;
+  constexpr std::uint32_t kBudget = 16'384;
+  for (std::uint32_t ended = 0;;) {
+    do {
+      dispatcher_.pass(now_, kBudget, *this);
+    } while (!wanted->second.start && dispatcher_.unfinished());
+    if (wanted->second.start) return wanted->second.start;
+    if (ends_.empty() || ended >= kEndsMax) return std::nullopt;
+    now_ = ends_.top().at;
+    for (; !ends_.empty() && ends_.top().at == now_; ++ended) {
+      const End end = ends_.top();
+      ends_.pop();
+      dispatcher_.ended(end.node, *end.request, end.gpu_mask, end.at);
+    }
+  }
+}
+
+}  // namespace berth::scheduler
