@@ -69,7 +69,7 @@ Result<Given> from_environment(const CommandTable& table) {
     const char* value = std::getenv(variable);
     if (value == nullptr) continue;
     const auto known = std::find_if(table.options.begin(), table.options.end(),
-                                    [&](const Option& o) { return std::string_view(o.name) == option; });
+                                    [name = option](const Option& o) { return std::string_view(o.name) == name; });
     if (known->takes == Takes::kNothing) {
       words.push_back(std::string("--") + option);
     } else {
