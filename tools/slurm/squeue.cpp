@@ -174,9 +174,15 @@ void sort_records(std::vector<Record>& records, const std::string& keys) {
     const std::size_t at = down || key->starts_with('+') ? 1 : 0;
     if (at >= key->size()) continue;
     const char letter = (*key)[at];
-    std::stable_sort(records.begin(), records.end(), [&](const Record& a, const Record& b) {
-      return down ? sort_key(a, letter) > sort_key(b, letter) : sort_key(a, letter) < sort_key(b, letter);
-    });
+    std::vector<std::pair<std::string, std::size_t>> order;  // keys once each, not at every comparison
+    order.reserve(records.size());
+    for (std::size_t i = 0; i < records.size(); ++i) order.emplace_back(sort_key(records[i], letter), i);
+    std::stable_sort(order.begin(), order.end(),
+                     [&](const auto& a, const auto& b) { return down ? a.first > b.first : a.first < b.first; });
+    std::vector<Record> sorted;
+    sorted.reserve(records.size());
+    for (const auto& [text, i] : order) sorted.push_back(std::move(records[i]));
+    records = std::move(sorted);
   }
 }
 
@@ -291,6 +297,19 @@ int squeue(const Context& context, const Words& words) {
         want.only.emplace_back(word.job, word.indexes->at(i));
       }
     }
+  }
+
+  // What the server can leave out need not come here.
+  const auto single = [](const std::string& text) { return !text.empty() && text.find(',') == std::string::npos; };
+  if (single(filters.names)) want.filter.name = filters.names;
+  if (single(filters.queues)) want.filter.queue = filters.queues;
+  if (single(filters.users)) {
+    const passwd* entry = getpwnam(filters.users.c_str());
+    const auto number = parse_integer(filters.users, "user", 0, std::int64_t{1} << 31);
+    if (entry != nullptr) want.filter.uid = entry->pw_uid;
+    if (entry == nullptr && number) want.filter.uid = static_cast<std::uint32_t>(*number);
+    // Others' jobs are not shown to everybody; that is no error here.
+    if (geteuid() != 0 && want.filter.uid && *want.filter.uid != geteuid()) want.filter.uid.reset();
   }
 
   std::vector<Column<Record>> columns;
