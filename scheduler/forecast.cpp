@@ -48,16 +48,19 @@ bool Forecast::earliest(placement::Engine& engine, const state::Request& request
   candidates_.clear();
   next_ends_.clear();
   if (nodes_.size() < engine.slots()) nodes_.resize(engine.slots());
-  std::uint64_t total = 0;
+  std::uint64_t total = 0, already = 0;
   engine.each_candidate(request, [&](NodeId node, const Amounts& free, const Amounts& wanted) {
     const std::vector<Running>& running = nodes_[node.value - 1];
+    const std::uint32_t room = placement::room_in(free, wanted);
+    already += distinct ? std::min(room, 1U) : room;
     Candidate candidate{node, free, wanted, 0, running.size()};
     total += advance(candidate, now, distinct);
     if (candidate.rest != 0) next_ends_.emplace_back(running[candidate.rest - 1].end, candidates_.size());
     if (candidate.room != 0 || candidate.rest != 0) candidates_.push_back(candidate);
   });
-  out.at = now;
   out.candidates = static_cast<std::uint32_t>(engine.slots());
+  out.at = now;
+  if (already >= pods) return false;  // what keeps it back is no want of room
   std::make_heap(next_ends_.begin(), next_ends_.end(), std::greater<>());
   while (total < pods) {
     if (next_ends_.empty()) return false;

@@ -29,7 +29,7 @@ class Forecast {
 
   // The first time at which `pods` of the request fit at once (`distinct`: each on a node of its own) if nothing else
   // starts and every pod runs until its end; what should have ended by now ends now. False: no end that is known makes
-  // the room.
+  // the room, or there is room already, and it is something else that keeps the job back (rules about other pods).
   bool earliest(placement::Engine& engine, const state::Request& request, std::uint32_t pods, bool distinct,
                 state::TimeUs now, Plan& out);
   std::string check_invariants() const;  // "" or what is wrong; for tests

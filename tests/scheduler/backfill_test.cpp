@@ -111,6 +111,25 @@ TEST(Backfill, ThePromiseHoldsOverARestart) {
   EXPECT_TRUE(runs(h, quick));
 }
 
+TEST(Backfill, AJobThatItsOwnRulesKeepBackIsPromisedNothing) {
+  Harness h(with("easy"));
+  h.join("n0", {4000, 1024, 0});
+  h.join("n1", {4000, 1024, 0});
+  h.join("n2", {4000, 1024, 0});
+  const JobId runner = h.submit(limited(single(), kHour, 4000));
+  ASSERT_TRUE(runs(h, runner));
+  // By amounts the other two nodes would hold three of its pods; one on each node, they do not.
+  JobSpec apart = limited(gang(3), kHour, 1000);
+  apart.request.labels = {"app=x"};
+  apart.request.rules = {{PodRule::Kind::kApart, false, "app=x", "node", 1}};
+  const JobId kept_back = h.submit(apart);
+  ASSERT_FALSE(runs(h, kept_back));
+  for (int i = 0; i < 2; ++i) {
+    const JobId endless = h.submit(limited(single(), 0, 4000));
+    EXPECT_TRUE(runs(h, endless)) << "no time that is known helps the gang, so nobody is kept back for it yet";
+  }
+}
+
 TEST(Backfill, FcfsLetsNobodyPass) {
   Harness h(with("fcfs"));
   h.join("n0", {4000, 1024, 0});
@@ -293,6 +312,19 @@ TEST(Forecast, FindsTheFirstTimeThatABruteForceSearchFinds) {
       for (const std::uint32_t here : room_at(at)) total += here;
       if (total >= pods) expected = at;
     }
+    std::uint32_t already = 0;  // with nothing ended at all
+    for (std::uint32_t n = 0; n < nodes; ++n) {
+      Resources left = free[n];
+      std::uint32_t here = 0;
+      while (left.cpu_milli >= request.resources.cpu_milli && left.mem_mib >= request.resources.mem_mib &&
+             left.gpus >= request.resources.gpus && here < (distinct ? 1U : pods)) {
+        left = {left.cpu_milli - request.resources.cpu_milli, left.mem_mib - request.resources.mem_mib,
+                left.gpus - request.resources.gpus};
+        ++here;
+      }
+      already += here;
+    }
+    if (already >= pods) expected = -1;
     Plan plan;
     const bool found = forecast.earliest(engine, request, pods, distinct, now, plan);
     ASSERT_EQ(found, expected >= 0) << "round " << round;

@@ -115,6 +115,7 @@ Record element(const JobRow& row, const PodRow& pod) {
   record.exit_code = pod.exit_code;
   record.signal = pod.signal;
   record.mem_peak_mib = pod.mem_peak_mib;
+  record.restarts = pod.attempt - std::min(pod.attempt, 1U);
   record.message = pod.message;
   return record;
 }
@@ -195,6 +196,16 @@ Result<std::vector<Queue>> fetch_queues(ServerLink& link) {
   auto page = link.call_for<QueuePage>(ListQueuesRequest{});
   if (!page) return page.error();
   return page->queues;
+}
+
+void want_only(Want& want, const std::vector<JobWord>& words) {
+  for (const JobWord& word : words) {
+    want.filter.jobs.push_back(word.job);
+    if (!word.indexes) want.only.emplace_back(word.job, std::nullopt);
+    for (std::uint32_t i = 0; word.indexes && i < word.indexes->size(); ++i) {
+      want.only.emplace_back(word.job, word.indexes->at(i));
+    }
+  }
 }
 
 // ---- words ----------------------------------------------------------------------------------------------------------

@@ -21,6 +21,7 @@ struct Record {
   state::TimeUs started_at = 0, ended_at = 0;
   int exit_code = -1, signal = 0;
   std::uint32_t mem_peak_mib = 0;
+  std::uint32_t restarts = 0;  // after lost nodes; of an element, or where it was asked for
   std::string message;
   state::TimeUs expected_start = 0;  // 0: not asked for, or not known
 
@@ -52,6 +53,8 @@ struct JobWord {
   state::JobId job;
   std::optional<state::IndexSet> indexes;
 };
+// Asks for these jobs and elements alone.
+void want_only(Want& want, const std::vector<JobWord>& words);
 // "12", "12_3", "12_[3-5,9]", "12.batch" (the step is dropped)
 state::Result<JobWord> parse_job_word(std::string_view text);
 // A list of them, by commas.

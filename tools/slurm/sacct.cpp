@@ -79,7 +79,6 @@ const std::vector<F>& fields() {
          of_record([](const Record& r) { return length_text(r.elapsed_s(now_us) * r.cpus(), true); })},
         {"cputimeraw", 0, "CPUTimeRAW",
          of_record([](const Record& r) { return std::to_string(r.elapsed_s(now_us) * r.cpus()); })},
-        {"derivedexitcode", 0, "DerivedExitCode", job_only([](const Record&) { return std::string("0:0"); })},
         {"elapsed", 0, "Elapsed", of_record([](const Record& r) { return length_text(r.elapsed_s(now_us), true); })},
         {"elapsedraw", 0, "ElapsedRaw", of_record([](const Record& r) { return std::to_string(r.elapsed_s(now_us)); })},
         {"eligible", 0, "Eligible",
@@ -125,10 +124,9 @@ const std::vector<F>& fields() {
   return all;
 }
 
-constexpr Width kWidths[] = {{"jobid", -12},   {"jobidraw", -12}, {"exitcode", 8}, {"user", 9},
-                             {"start", 19},    {"end", 19},       {"submit", 19},  {"eligible", 19},
-                             {"nodelist", 15}, {"nnodes", 8},     {"reason", 22},  {"derivedexitcode", 15},
-                             {"uid", 6},       {"gid", 6},        {"group", 9},    {"comment", 14}};
+constexpr Width kWidths[] = {{"jobid", -12}, {"jobidraw", -12}, {"exitcode", 8},  {"user", 9},      {"start", 19},
+                             {"end", 19},    {"submit", 19},    {"eligible", 19}, {"nodelist", 15}, {"nnodes", 8},
+                             {"reason", 22}, {"uid", 6},        {"gid", 6},       {"group", 9},     {"comment", 14}};
 
 int width_of(const std::string& name) {
   for (const Width& width : kWidths) {
@@ -202,12 +200,8 @@ int sacct(const Context& context, const Words& words) {
   auto parsed = parse(table, words);
   if (!parsed) return fail("sacct", parsed.error().message);
   Given& given = *parsed;
-  if (given.has("version")) return print_version(given.has("verbose")), 0;
+  if (const auto code = answer_about_itself(table, given)) return *code;
   Output out;
-  if (given.has("help") || given.has("usage")) {
-    out.write(given.has("help") ? help_of(table) : usage_of(table));
-    return out.finish();
-  }
   if (given.has("helpformat")) {
     std::string line;
     for (const F& field : fields()) line += fmt::format("{:<20}", field.title);
@@ -226,13 +220,7 @@ int sacct(const Context& context, const Words& words) {
   Want want;
   auto jobs = parse_job_words(given.all("jobs"));
   if (!jobs) return fail("sacct", jobs.error().message);
-  for (const JobWord& word : *jobs) {
-    want.filter.jobs.push_back(word.job);
-    if (!word.indexes) want.only.emplace_back(word.job, std::nullopt);
-    for (std::uint32_t i = 0; word.indexes && i < word.indexes->size(); ++i) {
-      want.only.emplace_back(word.job, word.indexes->at(i));
-    }
-  }
+  want_only(want, *jobs);
   if (given.has("state")) {
     auto states = parse_states(given.text("state"));
     if (!states) return fail("sacct", "Invalid job state: " + given.text("state"));

@@ -122,12 +122,7 @@ int sbatch(const Context& context, const Words& words) {
     return 1;
   }
   Given given = std::move(*parsed);
-  if (given.has("version")) return print_version(given.has("verbose")), 0;
-  if (given.has("help") || given.has("usage")) {
-    Output out;
-    out.write(given.has("help") ? help_of(table) : usage_of(table));
-    return out.finish();
-  }
+  if (const auto code = answer_about_itself(table, given)) return *code;
   auto variables = from_environment(table);
   if (!variables) return fail("sbatch", variables.error().message);
 

@@ -41,12 +41,7 @@ int scancel(const Context& context, const Words& words) {
   auto parsed = parse(table, words);
   if (!parsed) return fail("scancel", parsed.error().message);
   const Given& given = *parsed;
-  if (given.has("version")) return print_version(given.has("verbose")), 0;
-  if (given.has("help") || given.has("usage")) {
-    Output out;
-    out.write(given.has("help") ? help_of(table) : usage_of(table));
-    return out.finish();
-  }
+  if (const auto code = answer_about_itself(table, given)) return *code;
   if (given.has("verbose")) tell_ignored(table, given);
   if (given.has("signal")) {
     const int signal = signal_number(given.text("signal"));
@@ -81,13 +76,7 @@ int scancel(const Context& context, const Words& words) {
     want.filter.ended = false;
     want.states = {PodState::kPending, PodState::kBound, PodState::kRunning};
     if (states) want.states = *states;
-    for (const JobWord& word : *jobs) {
-      want.filter.jobs.push_back(word.job);
-      if (!word.indexes) want.only.emplace_back(word.job, std::nullopt);
-      for (std::uint32_t i = 0; word.indexes && i < word.indexes->size(); ++i) {
-        want.only.emplace_back(word.job, word.indexes->at(i));
-      }
-    }
+    want_only(want, *jobs);
     auto records = fetch_records(link, want);
     if (!records) return fail("scancel", slurm_error(records.error()));
     std::vector<std::string> nodes;

@@ -89,9 +89,8 @@ std::string job_text(const Record& r, const JobDetail& detail, const Style& styl
                        -job.priority, shown(job.account)));
   const std::string depends = depends_text(spec);
   out.line(fmt::format("JobState={} Reason={} Dependency={}", state_name(r.state).name, r.reason(), shown(depends)));
-  out.line(fmt::format("Requeue={} Restarts=0 BatchFlag={} Reboot=0 ExitCode={}", spec.requeues_max != 0 ? 1 : 0,
-                       launch.script.empty() ? 0 : 1, r.exit_text()));
-  if (style.details) out.line("DerivedExitCode=0:0");
+  out.line(fmt::format("Requeue={} Restarts={} BatchFlag={} Reboot=0 ExitCode={}", spec.requeues_max != 0 ? 1 : 0,
+                       r.restarts, launch.script.empty() ? 0 : 1, r.exit_text()));
   const TimeUs now = wall_clock_us();
   out.line(fmt::format("RunTime={} TimeLimit={} TimeMin=N/A", length_text(r.elapsed_s(now), true),
                        limit_text(job.time_limit_ms, true)));
@@ -109,7 +108,7 @@ std::string job_text(const Record& r, const JobDetail& detail, const Style& styl
                        time_text(end, "Unknown")));
   out.line("SuspendTime=None SecsPreSuspend=0 LastSchedEval=N/A Scheduler=Main");
   out.line(fmt::format("Partition={} AllocNode:Sid=N/A:0", job.queue));
-  out.line("ReqNodeList=(null) ExcNodeList=(null)");
+  if (spec.request.where.empty()) out.line("ReqNodeList=(null) ExcNodeList=(null)");  // else see Features
   out.line("NodeList=" + (r.waits() ? "" : r.node_list()));
   if (!r.waits() && !r.nodes.empty()) out.line("BatchHost=" + r.nodes[0]);
   const std::uint32_t each = cpus_of(job.resources);
@@ -141,13 +140,7 @@ int show_jobs(ServerLink& link, const Words& words, const Style& style, Output& 
   Want want;
   auto jobs = parse_job_words(words);
   if (!jobs) return fail("scontrol", jobs.error().message);
-  for (const JobWord& word : *jobs) {
-    want.filter.jobs.push_back(word.job);
-    if (!word.indexes) want.only.emplace_back(word.job, std::nullopt);
-    for (std::uint32_t i = 0; word.indexes && i < word.indexes->size(); ++i) {
-      want.only.emplace_back(word.job, word.indexes->at(i));
-    }
-  }
+  want_only(want, *jobs);
   auto records = fetch_records(link, want);
   if (!records) return fail("slurm_load_jobs", slurm_error(records.error()));
   if (records->empty()) {
@@ -156,7 +149,7 @@ int show_jobs(ServerLink& link, const Words& words, const Style& style, Output& 
     return 0;
   }
   std::map<JobId, JobDetail> details;
-  for (const Record& record : *records) {
+  for (Record& record : *records) {
     auto known = details.find(record.job.id);
     if (known == details.end()) {
       auto detail = link.call_for<JobDetail>(ShowJobRequest{record.job.id});
@@ -165,6 +158,10 @@ int show_jobs(ServerLink& link, const Words& words, const Style& style, Output& 
         return fail("slurm_load_jobs", slurm_error(detail.error()));
       }
       known = details.emplace(record.job.id, std::move(*detail)).first;
+    }
+    if (!record.array()) {
+      auto pods = link.call_for<PodPage>(ListPodsRequest{record.job.id, {}, 0, 1});
+      if (pods && !pods->rows.empty()) record.restarts = pods->rows[0].attempt - std::min(pods->rows[0].attempt, 1U);
     }
     out.write(job_text(record, known->second, style));
   }
@@ -177,14 +174,13 @@ std::string node_text(const NodeRow& node, const std::vector<Queue>& queues, con
   const std::string features = info.features.empty() ? "(null)" : join(info.features, ",");
   const std::string gres = info.capacity.gpus == 0 ? "(null)" : fmt::format("gpu:{}", info.capacity.gpus);
   RecordText out(style.one_line);
-  out.line(fmt::format("NodeName={} Arch=x86_64 CoresPerSocket={}", info.name, cpus));
+  out.line(fmt::format("NodeName={} Arch=N/A CoresPerSocket={}", info.name, cpus));
   out.line(fmt::format("CPUAlloc={} CPUEfctv={} CPUTot={} CPULoad=N/A", node_cpus_used(node), cpus, cpus));
   out.line("AvailableFeatures=" + features);
   out.line("ActiveFeatures=" + features);
   out.line("Gres=" + gres);
   if (style.details) out.line(fmt::format("GresDrain=N/A\n   GresUsed=gpu:{}", node.used.gpus));
   out.line(fmt::format("NodeAddr={} NodeHostName={} Version=berth-{}", info.name, info.name, info.version));
-  out.line("OS=Linux");
   out.line(fmt::format("RealMemory={} AllocMem={} FreeMem={} Sockets=1 Boards=1", mem, node.used.mem_mib,
                        mem - std::min<std::uint64_t>(mem, node.used.mem_mib)));
   std::string state = upper(node_state_text(node, false));
@@ -489,12 +485,8 @@ int scontrol(const Context& context, const Words& words) {
   auto parsed = parse(table, words);
   if (!parsed) return fail("scontrol", parsed.error().message);
   const Given& given = *parsed;
-  if (given.has("version")) return print_version(given.has("verbose")), 0;
+  if (const auto code = answer_about_itself(table, given)) return *code;
   Output out;
-  if (given.has("help") || given.has("usage")) {
-    out.write(given.has("help") ? help_of(table) : usage_of(table));
-    return out.finish();
-  }
   if (given.words.empty()) {
     return fail("scontrol", "Berth's scontrol has no interactive mode; name a command (scontrol --help)");
   }

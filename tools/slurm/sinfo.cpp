@@ -266,12 +266,7 @@ int sinfo(const Context& context, const Words& words) {
   auto parsed = parse(table, words);
   if (!parsed) return fail("sinfo", parsed.error().message);
   Given& given = *parsed;
-  if (given.has("version")) return print_version(given.has("verbose")), 0;
-  if (given.has("help") || given.has("usage")) {
-    Output out;
-    out.write(given.has("help") ? help_of(table) : usage_of(table));
-    return out.finish();
-  }
+  if (const auto code = answer_about_itself(table, given)) return *code;
   if (!given.words.empty()) return fail("sinfo", "Unrecognized option: " + given.words.front());
   for (const auto& [variable, option] :
        {std::pair{"SINFO_FORMAT", "format"}, std::pair{"SINFO_PARTITION", "partition"}}) {

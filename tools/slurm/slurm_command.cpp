@@ -86,6 +86,17 @@ int fail(std::string_view command, const std::string& message) {
   return 1;
 }
 
+std::optional<int> answer_about_itself(const CommandTable& table, const Given& given) {
+  if (given.has("version")) {
+    print_version(given.has("verbose"));
+    return 0;
+  }
+  if (!given.has("help") && !given.has("usage")) return std::nullopt;
+  Output out;
+  out.write(given.has("help") ? help_of(table) : usage_of(table));
+  return out.finish();
+}
+
 void print_version(bool verbose) {
   fmt::print("slurm 22.05.8\n");
   if (verbose) fmt::print("berth {}\n", berth_version());

@@ -256,12 +256,7 @@ int squeue(const Context& context, const Words& words) {
       given.set(option, value);
     }
   }
-  if (given.has("version")) return print_version(given.has("verbose")), 0;
-  if (given.has("help") || given.has("usage")) {
-    Output out;
-    out.write(given.has("help") ? help_of(table) : usage_of(table));
-    return out.finish();
-  }
+  if (const auto code = answer_about_itself(table, given)) return *code;
   if (given.has("verbose")) tell_ignored(table, given);
 
   Filters filters;
@@ -290,13 +285,7 @@ int squeue(const Context& context, const Words& words) {
   if (given.has("jobs")) {
     auto jobs = parse_job_words(given.all("jobs"));
     if (!jobs) return fail("squeue", jobs.error().message);
-    for (const JobWord& word : *jobs) {
-      want.filter.jobs.push_back(word.job);
-      if (!word.indexes) want.only.emplace_back(word.job, std::nullopt);
-      for (std::uint32_t i = 0; word.indexes && i < word.indexes->size(); ++i) {
-        want.only.emplace_back(word.job, word.indexes->at(i));
-      }
-    }
+    want_only(want, *jobs);
   }
 
   // What the server can leave out need not come here.

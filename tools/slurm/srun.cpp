@@ -399,12 +399,7 @@ int srun(const Context& context, const Words& words) {
   auto parsed = parse(table, words);
   if (!parsed) return fail("srun", parsed.error().message);
   Given& given = *parsed;
-  if (given.has("version")) return print_version(given.has("verbose")), 0;
-  if (given.has("help") || given.has("usage")) {
-    Output out;
-    out.write(given.has("help") ? help_of(table) : usage_of(table));
-    return out.finish();
-  }
+  if (const auto code = answer_about_itself(table, given)) return *code;
   if (given.has("verbose")) tell_ignored(table, given);
   if (given.words.empty()) return fail("srun", "No command given to execute.");
   if (given.has("mpi") && given.text("mpi") != "none") {
