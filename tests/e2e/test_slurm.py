@@ -227,6 +227,8 @@ srun -n1 --cpu-bind=q echo one
 echo in | srun -n1 cat
 srun -K sh -c 'if [ $SLURM_PROCID = 1 ]; then exit 5; fi; sleep 60'
 echo "code $?"
+srun -n1 -t 0:01 sleep 60
+echo "code $?"
 """)
         job = self.sbatch("-o", "steps.txt", "steps.sh")
         self.assertEqual(self.ended(job), "COMPLETED")
@@ -234,7 +236,8 @@ echo "code $?"
         self.assertEqual(lines[:4], ["0: 0 of 2", "1: 1 of 2", "one", "in"])
         self.assertTrue(any("task 1: Exited with exit code 5" in line for line in lines), lines)
         self.assertIn("task 0: Terminated", "\n".join(lines))
-        self.assertEqual(lines[-1], "code 143")
+        self.assertEqual([line for line in lines if line.startswith("code ")], ["code 143", "code 143"])
+        self.assertIn("srun: error: the step has reached its time limit", lines)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ import leftovers
 from harness import ClusterTest, wait_until
 
 VERBS = ("submit", "run", "ls", "show", "logs", "wait", "cancel", "explain", "nodes", "drain", "resume", "queue", "token", "login",
+         "hold", "release", "update", "sim", "slurm",
          "status", "server", "agent", "dev", "bench", "version", "completion", "man")
 
 
@@ -56,6 +57,27 @@ class Submit(ClusterTest):
                 running += 1 if line[0] == "+" else -1
                 most = max(most, running)
         self.assertEqual((running, most), (0, 2))
+
+    def test_held_later_and_after_others(self):
+        held = self.cluster.submit("--hold", "--account", "physics", "--comment", "a note", "--", "true")
+        after = self.cluster.submit("--after", f"afterok:{held}", "--", "true")
+        later = self.cluster.submit("--begin", "+1h", "--", "true")
+        reasons = {job: self.cluster.job(job)["wait_reason"] for job in (held, after, later)}
+        self.assertEqual(reasons, {held: "JobHeldUser", after: "Dependency", later: "BeginTime"})
+        self.assertIn("a note", self.cluster.run("show", held).stdout)
+        self.cluster.run("update", held, "--name", "renamed", "--time", "5m", "--priority", "-3")
+        shown = self.cluster.json("show", held, "-o", "json")
+        self.assertEqual((shown["name"], shown["time_limit_ms"], shown["priority"]), ("renamed", 300000, -3))
+        self.cluster.run("release", held)
+        self.assertEqual(self.cluster.wait(held, after).returncode, 0)
+        self.cluster.run("update", later, "--begin", "now")
+        self.assertEqual(self.cluster.wait(later).returncode, 0)
+        for words, text in ((("update", later, "--name", "x"), "has already ended"), (("update", later), "nothing to change is named"),
+                            (("submit", "--after", "afterok:99999", "--", "true"), "there is no job 99999"),
+                            (("submit", "--begin", "someday", "--", "true"), "not a time to begin"), (("hold", "x"), "x")):
+            done = self.cluster.run(*words, check=False)
+            self.assertNotEqual(done.returncode, 0, words)
+            self.assertIn(text, done.stderr)
 
     def test_a_large_array_is_one_small_request(self):
         self.cluster.run("drain", "n1")

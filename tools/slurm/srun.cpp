@@ -21,6 +21,7 @@
 #include "tools/slurm/job_options.h"
 #include "tools/slurm/jobs.h"
 #include "tools/slurm/options.h"
+#include "tools/slurm/text.h"
 
 namespace berth::tools::slurm {
 
@@ -29,6 +30,8 @@ using namespace state;
 namespace {
 
 // ---- tasks of the job that this runs in -----------------------------------------------------------------------------
+
+constexpr std::int64_t kKillWaitMs = 30'000;  // from SIGTERM to SIGKILL
 
 struct Task {
   pid_t pid = -1;
@@ -55,12 +58,24 @@ class Tasks {
       if (!seconds) return fail("srun", "Invalid --wait specification");
       wait_s = *seconds;
     }
+    std::int64_t limit_ms = 0;  // of the step, when it began counting
+    if (given_.has("time")) {
+      const auto limit = parse_limit_ms(given_.text("time"));
+      if (!limit) return fail("srun", limit.error().message);
+      if (*limit != 0) limit_ms = now_ms() + *limit;
+    }
     std::int64_t deadline_ms = 0;
     while (std::any_of(tasks_.begin(), tasks_.end(), [](const Task& t) { return !t.ended; }) || reading()) {
       pump();
       timespec moment{0, label_ ? 20'000'000 : 200'000'000};
       const int signal = sigtimedwait(&watched, nullptr, &moment);
       if (signal > 0 && signal != SIGCHLD) pass_on(signal);
+      if (limit_ms != 0 && now_ms() >= limit_ms) {
+        fmt::print(stderr, "srun: error: the step has reached its time limit\n");
+        pass_on(SIGTERM);
+        limit_ms = 0;
+        deadline_ms = now_ms() + kKillWaitMs;
+      }
       const bool failed = reap();
       if (failed && kill_others) pass_on(SIGTERM);
       const bool some_ended = std::any_of(tasks_.begin(), tasks_.end(), [](const Task& t) { return t.ended; });
@@ -277,6 +292,17 @@ std::optional<std::uint32_t> number_of(const char* variable) {
 }
 
 int run_inside(const Given& given) {
+  for (const char* name : {"signal", "test-only"}) {
+    if (given.has(name)) return fail("srun", std::string("--") + name + " is not supported by Berth inside of a job");
+  }
+  if (given.has("verbose")) {
+    for (const char* name :
+         {"account",     "begin",         "comment",       "constraint", "dependency", "exclude",  "exclusive",
+          "gpus",        "gpus-per-node", "gpus-per-task", "gres",       "hold",       "job-name", "mem",
+          "mem-per-cpu", "mem-per-gpu",   "nice",          "nodelist",   "partition",  "prefer",   "priority"}) {
+      if (given.has(name)) fmt::print(stderr, "srun: --{} has no effect inside of a job, which has it all\n", name);
+    }
+  }
   auto made = make_job(given, "srun", false);  // for its checks
   if (!made) return fail("srun", made.error().message);
   std::uint32_t tasks = made->shape.tasks;
