@@ -41,6 +41,7 @@ class NodeCoreTest : public testing::Test {
   void TearDown() override {
     EXPECT_TRUE(launches.empty());
     EXPECT_TRUE(signals.empty());
+    EXPECT_TRUE(warnings.empty());
     EXPECT_TRUE(discards.empty());
     EXPECT_TRUE(starts.empty());
     EXPECT_TRUE(ends.empty());
@@ -49,6 +50,7 @@ class NodeCoreTest : public testing::Test {
     for (Action& action : actions) {
       if (auto* a = std::get_if<LaunchPod>(&action)) launches.push_back(a->ref);
       if (auto* a = std::get_if<SignalPod>(&action)) signals.push_back(*a);
+      if (auto* a = std::get_if<WarnPod>(&action)) warnings.push_back(a->signal);
       if (auto* a = std::get_if<DiscardPod>(&action)) discards.push_back(a->ref);
       if (auto* a = std::get_if<SendStatus>(&action)) {
         starts.insert(starts.end(), a->status.starts.begin(), a->status.starts.end());
@@ -112,6 +114,7 @@ class NodeCoreTest : public testing::Test {
   std::vector<Action> actions;
   std::vector<PodRef> launches, discards;
   std::vector<SignalPod> signals;
+  std::vector<int> warnings;
   std::vector<PodStart> starts;
   std::vector<PodEnd> ends;
 };
@@ -269,6 +272,38 @@ TEST_F(NodeCoreTest, ATimeLimitCountsFromTheStartAlsoAfterTheAgentWasRestarted) 
   core.adopt(order_of(1, 1, 10'000), {0, 0, 1, 0}, kNow - 8 * kSecond);
   EXPECT_EQ(core.next_deadline(), kNow + 2 * kSecond);
   EXPECT_EQ(core.phase(ref(1)), NodeCore::Phase::kRunning);
+}
+
+StartOrder warned_order(std::int64_t time_limit_ms, std::int64_t warn_ms) {
+  StartOrder order = order_of(1, 1, time_limit_ms, 1000);
+  Launch launch;
+  launch.argv = {"true"};
+  launch.cwd = "/";
+  launch.grace_ms = 1000;
+  launch.warn_signal = SIGUSR1;
+  launch.warn_ms = warn_ms;
+  order.launch = encode_launch(launch);
+  return order;
+}
+
+TEST_F(NodeCoreTest, AWarningComesOnceBeforeTheTimeLimit) {
+  running(warned_order(60'000, 20'000));
+  EXPECT_EQ(core.next_deadline(), kNow + 40 * kSecond);
+  now += 40 * kSecond;
+  tick();
+  EXPECT_EQ(warnings, std::vector<int>{SIGUSR1});
+  warnings.clear();
+  EXPECT_EQ(core.next_deadline(), kNow + 60 * kSecond);
+  now += 20 * kSecond;
+  tick();
+  EXPECT_EQ(only_signal(), SIGTERM);
+}
+
+TEST_F(NodeCoreTest, AWarningThatTheAgentBeforeSentIsNotSentAgain) {
+  core.adopt(warned_order(60'000, 20'000), {0, 0, 1, 0}, kNow - 55 * kSecond);
+  tick();
+  EXPECT_TRUE(warnings.empty());
+  EXPECT_EQ(core.next_deadline(), kNow + 5 * kSecond);
 }
 
 TEST_F(NodeCoreTest, AStopIsRememberedAcrossARestart) {
