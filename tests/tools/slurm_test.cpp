@@ -183,6 +183,13 @@ TEST(SlurmScript, OptionsOfTheFirstComments) {
   EXPECT_EQ(given->text("comment"), "a b");
   EXPECT_EQ(given->text("time"), "1:00:00");
   EXPECT_FALSE(script_options(table, "#!/bin/sh\n#PBS -l walltime=1:00\n", false)->has("time"));
+  const auto pbs =
+      script_options(table, "#!/bin/sh\n#PBS -N n -h -r n -V\n#PBS -l nodes=1:ppn=4,mem=2gb -oout\n", true);
+  EXPECT_EQ(pbs->text("job-name") + pbs->text("ntasks-per-node") + pbs->text("mem") + pbs->text("output"), "n42gbout");
+  EXPECT_TRUE(pbs->has("hold") && pbs->has("no-requeue"));
+  const auto bsub = script_options(table, "#!/bin/sh\n#BSUB -J b -n 3 -W 1:30 -x\n", true);
+  EXPECT_EQ(bsub->text("job-name") + bsub->text("ntasks") + bsub->text("time"), "b31:30:00");
+  EXPECT_TRUE(bsub->has("exclusive"));
   EXPECT_NE(script_options(table, "#!/bin/sh\n#SBATCH --nope\n", true).error().message.find("line 2"),
             std::string::npos);
   EXPECT_FALSE(script_options(table, "#!/bin/sh\n#SBATCH -J \"open\n", true).ok());

@@ -33,8 +33,10 @@ void add_pbs_resources(std::string_view text, std::vector<std::string>& out) {
   }
 }
 
-// -N name -q queue -o out -e err -l … -A account -t array -h -p priority -j oe -r y|n -m … -M … -V -S -d -W
-std::vector<std::string> from_pbs(const std::vector<std::string>& words) {
+// Options of another system, a letter each: which of ours one with a value is, and what to do with the others.
+using Letters = std::vector<std::pair<char, const char*>>;
+template <class Other>
+std::vector<std::string> translated(const std::vector<std::string>& words, const Letters& letters, Other&& other) {
   std::vector<std::string> out;
   for (std::size_t i = 0; i < words.size(); ++i) {
     const std::string& word = words[i];
@@ -42,99 +44,48 @@ std::vector<std::string> from_pbs(const std::vector<std::string>& words) {
     const auto value = [&] {
       return word.size() > 2 ? word.substr(2) : i + 1 < words.size() ? words[++i] : std::string();
     };
-    switch (word[1]) {
-      case 'N':
-        out.push_back("--job-name=" + value());
-        break;
-      case 'q':
-        out.push_back("--partition=" + value());
-        break;
-      case 'o':
-        out.push_back("--output=" + value());
-        break;
-      case 'e':
-        out.push_back("--error=" + value());
-        break;
-      case 'A':
-        out.push_back("--account=" + value());
-        break;
-      case 'J':
-      case 't':
-        out.push_back("--array=" + value());
-        break;
-      case 'a':
-        out.push_back("--begin=" + value());
-        break;
-      case 'd':
-        out.push_back("--chdir=" + value());
-        break;
-      case 'h':
-        out.emplace_back("--hold");
-        break;
-      case 'l':
-        add_pbs_resources(value(), out);
-        break;
-      case 'r':
-        out.emplace_back(value() == "n" ? "--no-requeue" : "--requeue");
-        break;
-      case 'V':
-        break;  // the whole environment: the default
-      default:
-        (void)value();
-        break;
+    const auto known = std::find_if(letters.begin(), letters.end(), [&](const auto& l) { return l.first == word[1]; });
+    if (known != letters.end()) {
+      out.push_back(std::string("--") + known->second + "=" + value());
+    } else {
+      other(word[1], value, out);
     }
   }
   return out;
 }
 
-// -J name -q queue -o out -e err -n tasks -W [h:]m -m hosts -M memory -P project -x
-std::vector<std::string> from_bsub(const std::vector<std::string>& words) {
-  std::vector<std::string> out;
-  for (std::size_t i = 0; i < words.size(); ++i) {
-    const std::string& word = words[i];
-    if (word.size() < 2 || word[0] != '-') continue;
-    const auto value = [&] {
-      return word.size() > 2 ? word.substr(2) : i + 1 < words.size() ? words[++i] : std::string();
-    };
-    switch (word[1]) {
-      case 'J':
-        out.push_back("--job-name=" + value());
-        break;
-      case 'q':
-        out.push_back("--partition=" + value());
-        break;
-      case 'o':
-        out.push_back("--output=" + value());
-        break;
-      case 'e':
-        out.push_back("--error=" + value());
-        break;
-      case 'n':
-        out.push_back("--ntasks=" + value());
-        break;
-      case 'm':
-        out.push_back("--nodelist=" + value());
-        break;
-      case 'M':
-        out.push_back("--mem=" + value());
-        break;
-      case 'P':
-        out.push_back("--account=" + value());
-        break;
-      case 'x':
-        out.emplace_back("--exclusive");
-        break;
-      case 'W': {
-        const std::string time = value();
-        out.push_back("--time=" + (time.find(':') != std::string::npos ? time + ":00" : time));
-        break;
-      }
-      default:
-        (void)value();
-        break;
+// #PBS: these, -h, -l …, -r y|n; -V is the default; the rest has no effect.
+std::vector<std::string> from_pbs(const std::vector<std::string>& words) {
+  static const Letters kLetters{{'N', "job-name"}, {'q', "partition"}, {'o', "output"},
+                                {'e', "error"},    {'A', "account"},   {'J', "array"},
+                                {'t', "array"},    {'a', "begin"},     {'d', "chdir"}};
+  return translated(words, kLetters, [](char letter, const auto& value, std::vector<std::string>& out) {
+    if (letter == 'h') {
+      out.emplace_back("--hold");
+    } else if (letter == 'l') {
+      add_pbs_resources(value(), out);
+    } else if (letter == 'r') {
+      out.emplace_back(value() == "n" ? "--no-requeue" : "--requeue");
+    } else if (letter != 'V') {
+      (void)value();
     }
-  }
-  return out;
+  });
+}
+
+// #BSUB: these, -x, -W [h:]m; the rest has no effect.
+std::vector<std::string> from_bsub(const std::vector<std::string>& words) {
+  static const Letters kLetters{{'J', "job-name"}, {'q', "partition"}, {'o', "output"}, {'e', "error"},
+                                {'n', "ntasks"},   {'m', "nodelist"},  {'M', "mem"},    {'P', "account"}};
+  return translated(words, kLetters, [](char letter, const auto& value, std::vector<std::string>& out) {
+    if (letter == 'x') {
+      out.emplace_back("--exclusive");
+    } else if (letter == 'W') {
+      const std::string time = value();
+      out.push_back("--time=" + (time.find(':') != std::string::npos ? time + ":00" : time));
+    } else {
+      (void)value();
+    }
+  });
 }
 
 }  // namespace
