@@ -14,6 +14,8 @@
 namespace berth::bench {
 namespace {
 
+constexpr state::GangShape kApart{0, 0, 1};  // each pod on a node of its own
+
 constexpr std::size_t kVerified = 200;  // decisions that go into the hash
 constexpr std::size_t kRequests = 1'024;
 
@@ -232,7 +234,7 @@ void gangs(benchmark::State& bench) {
   std::int64_t pods = 0;
   for (auto _ : bench) {
     placed.clear();
-    if (!under_test.engine().place_gang(request, 64, true, placed)) bench.SkipWithError("no room for a gang");
+    if (!under_test.engine().place_gang(request, 64, kApart, placed)) bench.SkipWithError("no room for a gang");
     pods += 64;
     release_all(under_test.engine(), placed, request.resources);
   }
@@ -290,7 +292,7 @@ void constrained(benchmark::State& bench) {
     words.push_back("rack=" + std::to_string(i / 40));
     words.push_back(std::string("zone=") + "abc"[i % 3]);
     std::sort(words.begin(), words.end());
-    engine.set_node(NodeId{i + 1}, world.nodes[i].capacity, {"n" + std::to_string(i), words, {}});
+    engine.set_node(NodeId{i + 1}, {world.nodes[i].capacity, {"n" + std::to_string(i), words, {}}});
     engine.set_connected(NodeId{i + 1}, true);
   }
   for (const Live& pod : world.live) engine.claim(pod.placed.node, pod.resources, pod.placed.gpu_mask);

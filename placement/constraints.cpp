@@ -50,7 +50,9 @@ bool is_taint(std::string_view text) {
 bool is_toleration(std::string_view text) { return text == "*" || is_name(text) || is_label(text); }
 
 bool Constraints::Less::operator()(const Request& a, const Request& b) const {
-  const auto key = [](const Request& r) { return std::tie(r.where, r.prefers, r.tolerates, r.labels, r.rules); };
+  const auto key = [](const Request& r) {
+    return std::tie(r.where, r.queue_nodes, r.prefers, r.tolerates, r.labels, r.rules);
+  };
   return key(a) < key(b);
 }
 
@@ -126,6 +128,8 @@ const Constraints::Prepared& Constraints::prepare(const Request& request) {
     Request key = request;
     key.resources = {};
     key.features.clear();
+    key.counts.clear();
+    key.licences.clear();
     found = prepared_.emplace(std::move(key), Entry{}).first;
   }
   Entry& entry = found->second;
@@ -139,6 +143,7 @@ const Constraints::Prepared& Constraints::prepare(const Request& request) {
       out.parts = where.condition.parts();
       out.counted = where.condition.counted();
     }
+    if (!request.queue_nodes.empty()) entry.hard.push_back(&condition(request.queue_nodes).mask);
     for (const std::string& text : request.prefers) entry.soft.push_back(&condition(text).mask);
     if (tainted_ != 0) entry.hard.push_back(&tolerated(request.tolerates).hard);
     neighbours_.uses(request, entry.uses);
@@ -172,6 +177,9 @@ const Constraints::Prepared& Constraints::prepare(const Request& request) {
 
 std::string Constraints::refused_by(std::size_t slot, const Request& request) {
   const Traits& node = nodes_[slot].traits;
+  if (!request.queue_nodes.empty() && !condition(request.queue_nodes).mask.test(slot)) {
+    return "not of its queue (" + request.queue_nodes + ")";
+  }
   if (!request.where.empty() && !condition(request.where).mask.test(slot)) return "condition " + request.where;
   if (const auto taint = refusing_taint(node, request.tolerates, false); !taint.empty()) {
     return "taint " + std::string(taint);

@@ -11,6 +11,7 @@ namespace {
 constexpr std::int64_t kFewNodes = 128;
 
 using state::NodeId;
+using state::Pinning;
 using state::Request;
 using state::Resources;
 
@@ -21,6 +22,7 @@ std::int32_t cpu_of(const Resources& r) { return amounts_of(r).cpu_milli; }
 std::int32_t mem_of(const Resources& r) { return amounts_of(r).mem_mib; }
 std::int32_t gpus_of(const Resources& r) { return static_cast<std::int32_t>(amounts_of(r).gpus); }
 
+std::uint32_t gpu_of(std::uint64_t mask) { return static_cast<std::uint32_t>(std::countr_zero(mask)); }
 std::uint64_t mask_of(std::uint32_t gpus) { return gpus >= 64 ? ~0ULL : (1ULL << gpus) - 1; }
 
 bool within(const Resources& wanted, const Resources& capacity) {
@@ -29,6 +31,12 @@ bool within(const Resources& wanted, const Resources& capacity) {
 
 std::uint64_t times(std::uint64_t have, std::uint64_t want) {
   return want == 0 ? std::numeric_limits<std::uint32_t>::max() : have / want;
+}
+
+// The cores must lie as it says: not a wish.
+bool demands_cores(const Request& request) {
+  return (request.cores.level != state::CoreFit::Level::kNone && request.cores.require) ||
+         request.cores.threads_per_core != 0;
 }
 
 // Features without labels: these are too many for kinds of their own, and asked for by conditions.
@@ -47,15 +55,20 @@ bool Engine::has(std::size_t slot, const std::vector<std::string>& wanted) const
 }
 bool Engine::could_hold(std::size_t slot, const Request& request) {
   const Offer& offer = offers_[slot];
-  return offer.present && within(request.resources, offer.capacity) && has(slot, request.features) &&
-         (!constraints_.concern(request) || constraints_.met(slot, request));
+  if (!offer.present || !within(request.resources, offer.capacity) || !has(slot, request.features)) return false;
+  if (!constraints_.concern(request)) return true;
+  if (!constraints_.met(slot, request) || !countables_.could_hold(slot, request.counts)) return false;
+  return !demands_cores(request) ||
+         (offer.cores != nullptr && offer.cores->cpu_milli_of(request) <= offer.capacity.cpu_milli &&
+          offer.cores->could_hold(request));
 }
 bool Engine::is_empty(std::size_t slot) const {
   const Resources& all = offers_[slot].capacity;
   return free_[slot].cpu_milli == cpu_of(all) && free_[slot].mem_mib == mem_of(all) && offers_[slot].alone == 0;
 }
 
-void Engine::set_node(NodeId id, const Resources& capacity, Traits traits) {
+void Engine::set_node(NodeId id, Offered offered) {
+  const Resources& capacity = offered.capacity;
   const std::size_t slot = slot_of(id);
   if (slot >= offers_.size()) {
     offers_.resize(slot + 1);
@@ -72,11 +85,40 @@ void Engine::set_node(NodeId id, const Resources& capacity, Traits traits) {
   free.mem_mib += mem_of(capacity) - mem_of(old);
   free.gpus_offered = mask_of(static_cast<std::uint32_t>(gpus_of(capacity)));
   free.gpu_mask = free.gpus_offered & ~claimed_gpus;
-  free.kind = index_.kind_for(without_values(traits.words), static_cast<std::uint32_t>(gpus_of(capacity)));
+  free.kind = index_.kind_for(without_values(offered.traits.words), static_cast<std::uint32_t>(gpus_of(capacity)));
   offer.present = true;
   offer.capacity = capacity;
-  constraints_.set_node(slot, std::move(traits));
+  offer.pods_max = offered.pods_max;
+  offer.full = offer.pods_max != 0 && free.pods >= static_cast<std::int64_t>(offer.pods_max);
+  free.limited = offer.pods_max != 0;
+  countables_.set_node(slot, offered.counts);
+  if (offered.topology == nullptr || !NodeCores::suits(*offered.topology, capacity)) {
+    offer.cores.reset();
+  } else if (!offer.cores || offer.cores->topology() != *offered.topology || old.gpus != capacity.gpus) {
+    auto cores = std::make_unique<NodeCores>(*offered.topology, capacity.gpus);
+    if (offer.cores) cores->take_over(*offer.cores);
+    offer.cores = std::move(cores);
+  }
+  free.cores = offer.cores != nullptr;
+  offer.leaf = switches_.leaf_of(offered.traits.name);
+  constraints_.set_node(slot, std::move(offered.traits));
   ++offers_version_;
+  offer_changed(slot);
+}
+
+void Engine::set_switches(SwitchTree tree) {
+  switches_ = std::move(tree);
+  for (std::size_t slot = 0; slot < offers_.size(); ++slot) {
+    if (offers_[slot].present) offers_[slot].leaf = switches_.leaf_of(constraints_.traits(slot).name);
+  }
+}
+
+// A node with a limit of pods may have reached it, or may have come below it.
+void Engine::pods_changed(std::size_t slot) {
+  Offer& offer = offers_[slot];
+  const bool full = free_[slot].pods >= static_cast<std::int64_t>(offer.pods_max);
+  if (full == offer.full) return;
+  offer.full = full;
   offer_changed(slot);
 }
 
@@ -102,6 +144,7 @@ void Engine::remove_node(NodeId id) {
   unindex(slot);
   offers_[slot] = Offer{};
   constraints_.remove_node(slot);
+  countables_.remove_node(slot);
   free_[slot] = Free{};
   --node_count_;
   ++offers_version_;
@@ -125,21 +168,6 @@ void Engine::unindex(std::size_t slot) {
   free.indexed = false;
 }
 
-// The index is brought up to date when it is needed or another node changes: equal pods that come and go on one node
-// cost one change of the index, not one each.
-template <class Change>
-void Engine::reindex(std::size_t slot, Change&& change) {
-  Free& free = free_[slot];
-  if (free.indexed && slot != changed_slot_) {
-    settle();
-    changed_slot_ = slot;
-    changed_from_ = free.amounts();
-  }
-  const std::uint64_t gpus_before = free.gpu_mask;
-  change();
-  if (free.gpu_mask != gpus_before) free.gpus = static_cast<std::uint8_t>(std::popcount(free.gpu_mask));
-}
-
 void Engine::settle() {
   if (changed_slot_ == kNoSlot) return;
   const Free& free = free_[changed_slot_];
@@ -155,11 +183,12 @@ std::size_t Engine::find_best_in(const Request& request, const MaskList& masks) 
   struct Wish {
     const Engine* engine;
     const Request* request;
-  } const wish{this, &request};
+    bool cores;
+  } const wish{this, &request, demands_cores(request)};
   const FitIndex::Accept fits = [](const void* context, std::uint32_t slot) {
     const auto* of = static_cast<const Wish*>(context);
     return of->engine->free_[slot].amounts().hold(of->request->resources) &&
-           of->engine->has(slot, of->request->features);
+           of->engine->has(slot, of->request->features) && (!of->cores || of->engine->cores_hold(slot, *of->request));
   };
   if (masks.empty() || masks.smallest().count() > kFewNodes) return index_.find_best(request, fits, &wish, masks);
   // So few that each is looked at.
@@ -179,31 +208,21 @@ std::size_t Engine::find_best_in(const Request& request, const MaskList& masks) 
   return best;
 }
 
-// In the nodes that meet most of the wishes, those that matter most first.
-std::size_t Engine::find_best_of(const Request& request, const Constraints::Prepared& sets, const MaskList& also) {
-  const std::size_t wishes = sets.soft.size();
-  for (std::uint32_t met = 1U << wishes; met-- > 0;) {
-    MaskList masks = also;
-    for (std::size_t i = 0; i < wishes; ++i) {
-      if ((met >> (wishes - 1 - i) & 1U) != 0) masks.add(sets.soft[i]);
-    }
-    if (const std::size_t slot = find_best_in(request, masks); slot != kNoSlot) return slot;
-  }
-  return kNoSlot;
-}
-
 // ---- claims ---------------------------------------------------------------------------------------------------------
 
 std::uint32_t Engine::room_for(std::size_t slot, const Resources& wanted) const {
   const Amounts free = free_[slot].amounts();
-  return free.hold(wanted) ? room_in(free, amounts_of(wanted)) : 0;
+  const std::uint32_t room = free.hold(wanted) ? room_in(free, amounts_of(wanted)) : 0;
+  if (!free_[slot].limited) return room;
+  const std::int64_t left = static_cast<std::int64_t>(offers_[slot].pods_max) - free_[slot].pods;
+  return static_cast<std::uint32_t>(std::clamp<std::int64_t>(left, 0, room));
 }
 
-bool Engine::candidate(std::size_t slot, const Request& request, const MaskList& hard) const {
+bool Engine::candidate(std::size_t slot, const Request& request, const MaskList& hard) {
   const Offer& offer = offers_[slot];
   const bool open = offer.present && offer.connected && offer.in_service && !offer.held;
-  return open && within(request.resources, offer.capacity) && has(slot, request.features) &&
-         (hard.empty() || hard.test(slot));
+  if (!open || !within(request.resources, offer.capacity) || !has(slot, request.features)) return false;
+  return (hard.empty() || hard.test(slot)) && (request.plain() || could_hold(slot, request));
 }
 
 std::uint64_t Engine::pick_gpus(std::size_t slot, std::uint32_t count) const {
@@ -221,35 +240,94 @@ void Engine::take(std::size_t slot, const Resources& resources, std::uint64_t gp
   free_[slot].cpu_milli -= cpu_of(resources);
   free_[slot].mem_mib -= mem_of(resources);
   free_[slot].gpu_mask &= ~gpu_mask;
+  ++free_[slot].pods;
 }
 
 void Engine::give(std::size_t slot, const Resources& resources, std::uint64_t gpu_mask) {
   free_[slot].cpu_milli += cpu_of(resources);
   free_[slot].mem_mib += mem_of(resources);
   free_[slot].gpu_mask |= gpu_mask & free_[slot].gpus_offered;
+  --free_[slot].pods;
 }
 
-void Engine::take_equal(std::size_t slot, const Resources& wanted, std::uint32_t count, std::vector<Placed>& out) {
+// With what is more than amounts: shares of GPUs, countables, cores.
+void Engine::take_all(std::size_t slot, const Request& request, std::uint64_t gpu_mask, const Pinning* pinning) {
+  const std::uint32_t share = request.gpu_share_milli;
+  if (share != 0 && gpu_mask != 0 && !sharing_.take(slot, gpu_of(gpu_mask), share)) {
+    take(slot, request.resources, 0);  // a GPU that is in shares already
+  } else {
+    take(slot, request.resources, gpu_mask);
+  }
+  if (!request.counts.empty()) countables_.take(slot, request.counts);
+  if (pinning == nullptr) return;
+  free_[slot].cpu_milli -= static_cast<std::int32_t>(pinning->idle * 1000);
+  if (offers_[slot].cores) offers_[slot].cores->claim(*pinning);
+}
+
+void Engine::give_all(std::size_t slot, const Request& request, std::uint64_t gpu_mask, const Pinning* pinning) {
+  const std::uint32_t share = request.gpu_share_milli;
+  if (share != 0 && gpu_mask != 0 && !sharing_.give(slot, gpu_of(gpu_mask), share)) {
+    give(slot, request.resources, 0);  // others have shares of it still
+  } else {
+    give(slot, request.resources, gpu_mask);
+  }
+  if (!request.counts.empty()) countables_.give(slot, request.counts);
+  if (pinning == nullptr) return;
+  free_[slot].cpu_milli += static_cast<std::int32_t>(pinning->idle * 1000);
+  if (offers_[slot].cores) offers_[slot].cores->release(*pinning);
+}
+
+// One pod, which fits: its GPUs and cores are chosen here.
+void Engine::take_one(std::size_t slot, const Request& request, std::vector<Placed>& out) {
+  const Free& free = free_[slot];
+  std::uint64_t gpus = 0;
+  if (request.gpu_share_milli != 0) {
+    const auto shared = sharing_.tightest(slot, request.gpu_share_milli);
+    gpus = shared ? 1ULL << *shared : pick_gpus(slot, 1);
+  }
+  Pinning pinning;
+  if (NodeCores* cores = offers_[slot].cores.get(); cores != nullptr) {
+    if (auto choice = cores->take(request, free.gpu_mask); choice) {
+      if (gpus == 0) gpus = choice->gpu_mask;
+      pinning = std::move(choice->pinning);
+      cores->release(pinning);  // claimed below, with everything else
+    }
+  }
+  if (gpus == 0 && request.resources.gpus != 0) gpus = pick_gpus(slot, request.resources.gpus);
+  take_all(slot, request, gpus, pinning.empty() ? nullptr : &pinning);
+  if (pinning.empty()) return out.push_back({id_of(slot), 0, gpus});
+  pinnings_.push_back(std::move(pinning));
+  out.push_back({id_of(slot), static_cast<std::uint32_t>(pinnings_.size()), gpus});
+}
+
+void Engine::take_equal(std::size_t slot, const Request& request, std::uint32_t count, std::vector<Placed>& out) {
   Free& free = free_[slot];
+  if (free.cores || request.gpu_share_milli != 0 || !request.counts.empty()) {
+    for (std::uint32_t i = 0; i < count; ++i) take_one(slot, request, out);
+    return;
+  }
+  const Resources& wanted = request.resources;
   const auto n = static_cast<std::int32_t>(count);
   free.cpu_milli -= cpu_of(wanted) * n;
   free.mem_mib -= mem_of(wanted) * n;
+  free.pods += n;
   for (std::uint32_t i = 0; i < count; ++i) {
     const std::uint64_t gpus = wanted.gpus == 0 ? 0 : pick_gpus(slot, wanted.gpus);
     free.gpu_mask &= ~gpus;
-    out.push_back({id_of(slot), gpus});
+    out.push_back({id_of(slot), 0, gpus});
   }
 }
 
 std::uint32_t Engine::place(const Request& request, std::uint32_t count, std::vector<Placed>& out) {
-  if (constraints_.concern(request)) return place_constrained(request, count, false, nullptr, out);
+  if (constraints_.concern(request)) return place_constrained(request, count, 0, nullptr, out);
   if (count >= kStreamFrom && policy_->stays_best) return place_many(request, count, count, out);
   std::uint32_t placed = 0;
   while (placed < count) {
     const std::size_t slot = find_best(request);
     if (slot == kNoSlot) break;
     const std::uint32_t here = policy_->stays_best ? std::min(room_for(slot, request.resources), count - placed) : 1;
-    reindex(slot, [&] { take_equal(slot, request.resources, here, out); });
+    reindex(slot, [&] { take_equal(slot, request, here, out); });
+    if (free_[slot].limited) pods_changed(slot);
     placed += here;
   }
   return placed;
@@ -269,152 +347,32 @@ std::uint32_t Engine::place_many(const Request& request, std::uint32_t count, st
     const std::uint32_t here = std::min({room_for(slot, request.resources), each, count - placed});
     if (here == 0 || !has(slot, request.features)) continue;
     filled_.push_back({static_cast<std::uint32_t>(slot), free_[slot].amounts()});
-    take_equal(slot, request.resources, here, out);
+    take_equal(slot, request, here, out);
     if (request.resources.gpus != 0) free_[slot].gpus = static_cast<std::uint8_t>(std::popcount(free_[slot].gpu_mask));
     placed += here;
   }
-  for (const Filled& was : filled_) index_.change(free_[was.slot].kind, was.slot, was.from, free_[was.slot].amounts());
-  return placed;
-}
-
-// With a search for each pod: what one takes may close nodes to the next.
-std::uint32_t Engine::place_constrained(const Request& request, std::uint32_t count, bool distinct, Promised* beside,
-                                        std::vector<Placed>& out) {
-  Mask empty;
-  if (request.exclusive) {
-    for (std::size_t slot = 0; slot < offers_.size(); ++slot) {
-      if (free_[slot].indexed && is_empty(slot)) empty.set(slot, true);
-    }
-  }
-  std::uint32_t placed = 0;
-  while (placed < count) {
-    const Constraints::Prepared& sets = constraints_.prepare(request);
-    MaskList masks = sets.hard;
-    if (request.exclusive) masks.add(&empty);
-    if (distinct) masks.add(&unused_);
-    const MaskList allowed = masks;
-    if (beside != nullptr) masks.add(&beside->others);
-    std::size_t slot = find_best_of(request, sets, masks);
-    std::uint32_t room = slot == kNoSlot ? 0 : room_for(slot, request.resources);
-    if (slot == kNoSlot && beside != nullptr && !request.exclusive) slot = find_beside(request, allowed, *beside, room);
-    if (slot == kNoSlot) break;
-    const bool one = distinct || sets.moving || request.exclusive || !policy_->stays_best;
-    const std::uint32_t here = one ? 1 : std::min(room, count - placed);
-    if (beside != nullptr && !beside->others.test(slot)) {
-      for (Promised::Part& part : beside->parts) {
-        if (part.node == id_of(slot)) part.left.take(amounts_of(request.resources), here);
-      }
-    }
-    reindex(slot, [&] { take_equal(slot, request.resources, here, out); });
-    for (std::uint32_t i = 0; i < here; ++i) came(slot, request);
-    if (request.exclusive) empty.set(slot, false);
-    if (distinct) unused_.set(slot, false);
-    placed += here;
+  for (const Filled& was : filled_) {
+    index_.change(free_[was.slot].kind, was.slot, was.from, free_[was.slot].amounts());
+    if (free_[was.slot].limited) pods_changed(was.slot);
   }
   return placed;
 }
 
-// The best of the nodes of which something is promised, and how many of the pods it can take beside that.
-std::size_t Engine::find_beside(const Request& request, const MaskList& masks, const Promised& promised,
-                                std::uint32_t& room) const {
-  std::size_t best = kNoSlot;
-  std::int64_t least = 0;
-  for (const Promised::Part& part : promised.parts) {
-    const std::size_t slot = slot_of(part.node);
-    if (!free_[slot].indexed || !has(slot, request.features) || !masks.test(slot)) continue;
-    const std::uint32_t here =
-        std::min(room_for(slot, request.resources), room_in(part.left, amounts_of(request.resources)));
-    const std::int64_t key = policy_->key(free_[slot].amounts().left());
-    if (here == 0 || (best != kNoSlot && key >= least)) continue;
-    best = slot;
-    least = key;
-    room = here;
-  }
-  return best;
-}
-
-std::uint32_t Engine::place(const Request& request, std::uint32_t count, Promised& beside, std::vector<Placed>& out) {
-  return place_constrained(request, count, false, &beside, out);
-}
-
-bool Engine::place_gang(const Request& request, std::uint32_t count, bool distinct, Promised& beside,
-                        std::vector<Placed>& out) {
-  const std::vector<Promised::Part> before = beside.parts;
-  if (place_gang(request, count, distinct, &beside, out)) return true;
-  beside.parts = before;
-  return false;
-}
-
-bool Engine::place_gang(const Request& request, std::uint32_t count, bool distinct, std::vector<Placed>& out) {
-  return place_gang(request, count, distinct, nullptr, out);
-}
-
-// A pod with constraints has come to the node.
-void Engine::came(std::size_t slot, const Request& request) {
-  constraints_.add(slot, request);
-  if (!request.exclusive) return;
-  ++offers_[slot].alone;
-  offer_changed(slot);
-}
-
-bool Engine::place_gang(const Request& request, std::uint32_t count, bool distinct, Promised* beside,
-                        std::vector<Placed>& out) {
-  const std::size_t before = out.size();
-  bool all = false;
-  if (beside != nullptr || constraints_.concern(request)) {
-    unused_.clear();
-    if (distinct) {
-      for (std::size_t slot = 0; slot < offers_.size(); ++slot) unused_.set(slot, true);
-    }
-    all = place_parts(request, count, distinct, beside, out);
-  } else {
-    all = (distinct ? place_many(request, count, 1, out) : place(request, count, out)) == count;
-  }
-  if (all) return true;
-  for (std::size_t i = before; i < out.size(); ++i) release(out[i].node, request, out[i].gpu_mask);
-  out.resize(before);
-  return false;
-}
-
-// A condition's [a*2&b*4]: so many of the pods on nodes of each. [a|b]: all on nodes of the same, the first that holds
-// them.
-bool Engine::place_parts(const Request& request, std::uint32_t count, bool distinct, Promised* beside,
-                         std::vector<Placed>& out) {
-  const Constraints::Prepared& sets = constraints_.prepare(request);
-  if (sets.parts.empty()) return place_constrained(request, count, distinct, beside, out) == count;
-  const auto parts = sets.parts;
-  const bool counted = sets.counted;
-  const std::size_t before = out.size();
-  Request part = request;
-  for (const auto& [text, pods] : parts) {
-    part.where = text;
-    const std::uint32_t wanted = counted ? pods : count;
-    if (place_constrained(part, wanted, distinct, beside, out) == wanted) {
-      if (!counted || out.size() - before == count) return out.size() - before == count;
-      continue;
-    }
-    if (counted) return false;
-    for (std::size_t i = before; i < out.size(); ++i) {
-      release(out[i].node, request, out[i].gpu_mask);
-      if (distinct) unused_.set(slot_of(out[i].node), true);
-    }
-    out.resize(before);
-  }
-  return false;
-}
-
-void Engine::claim(NodeId id, const Request& request, std::uint64_t gpu_mask) {
-  claim(id, request.resources, gpu_mask);
-  if (!request.plain()) came(slot_of(id), request);
+void Engine::claim(NodeId id, const Request& request, std::uint64_t gpu_mask, const Pinning* pinning) {
+  const std::size_t slot = slot_of(id);
+  reindex(slot, [&] { take_all(slot, request, gpu_mask, pinning); });
+  if (free_[slot].limited) pods_changed(slot);
+  if (!request.plain()) came(slot, request);
 }
 
 void Engine::claim(NodeId id, const Resources& resources, std::uint64_t gpu_mask) {
   reindex(slot_of(id), [&] { take(slot_of(id), resources, gpu_mask); });
 }
 
-void Engine::release(NodeId id, const Request& request, std::uint64_t gpu_mask) {
+void Engine::release(NodeId id, const Request& request, std::uint64_t gpu_mask, const Pinning* pinning) {
   const std::size_t slot = slot_of(id);
-  release(id, request.resources, gpu_mask);
+  reindex(slot, [&] { give_all(slot, request, gpu_mask, pinning); });
+  if (free_[slot].limited) pods_changed(slot);
   if (request.plain()) return;
   constraints_.remove(slot, request);
   if (!request.exclusive || offers_[slot].alone == 0) return;
@@ -445,10 +403,13 @@ void Engine::drop_holds() {
 
 bool Engine::fits_now(NodeId id, const Request& request) {
   const std::size_t slot = slot_of(id);
-  if (slot >= offers_.size() || !offers_[slot].open() || !free_[slot].amounts().hold(request.resources)) return false;
-  if (!has(slot, request.features)) return false;
+  if (slot >= offers_.size() || !offers_[slot].open()) return false;
+  Amounts free = free_[slot].amounts();
+  if (request.gpu_share_milli != 0 && sharing_.tightest(slot, request.gpu_share_milli)) free.gpus = 1;
+  if (!free.hold(request.resources) || !has(slot, request.features)) return false;
   if (!constraints_.concern(request)) return true;
-  return constraints_.prepare(request).hard.test(slot) && (!request.exclusive || is_empty(slot));
+  return constraints_.prepare(request).hard.test(slot) && countables_.hold(slot, request.counts) &&
+         (!demands_cores(request) || cores_hold(slot, request)) && (!request.exclusive || is_empty(slot));
 }
 
 Potential Engine::potential(const Request& request) {
@@ -458,10 +419,14 @@ Potential Engine::potential(const Request& request) {
     if (!could_hold(slot, request)) continue;
     const Resources& capacity = offers_[slot].capacity;
     ++potential.nodes;
-    potential.pods += request.exclusive
-                          ? 1
-                          : std::min({times(capacity.cpu_milli, wanted.cpu_milli),
-                                      times(capacity.mem_mib, wanted.mem_mib), times(capacity.gpus, wanted.gpus)});
+    const std::uint64_t gpus = request.gpu_share_milli == 0
+                                   ? times(capacity.gpus, wanted.gpus)
+                                   : capacity.gpus * (GpuSharing::kWhole / request.gpu_share_milli);
+    const std::uint64_t pods =
+        std::min({times(capacity.cpu_milli, wanted.cpu_milli), times(capacity.mem_mib, wanted.mem_mib), gpus,
+                  static_cast<std::uint64_t>(countables_.room(slot, request.counts, true))});
+    const std::uint64_t most = offers_[slot].pods_max == 0 ? pods : offers_[slot].pods_max;
+    potential.pods += request.exclusive ? 1 : std::min(pods, most);
   }
   return potential;
 }
@@ -475,12 +440,19 @@ Resources Engine::used(NodeId id) const {
           static_cast<std::uint32_t>(gpus_of(capacity)) - free_[slot].gpus};
 }
 
+std::vector<state::Countable> Engine::counts_used(NodeId id) const { return countables_.used(slot_of(id)); }
+std::uint32_t Engine::gpus_shared_milli(NodeId id) const { return sharing_.left_milli(slot_of(id)); }
+
 std::string Engine::check_invariants() const {
   if (std::string wrong = constraints_.check(); !wrong.empty()) return "rules: " + wrong;
+  if (std::string wrong = sharing_.check(); !wrong.empty()) return "shares: " + wrong;
   std::uint32_t present = 0, indexed = 0;
   for (std::size_t slot = 0; slot < offers_.size(); ++slot) {
     const std::string where = "node " + std::to_string(slot + 1) + ": ";
     if (offers_[slot].present) ++present;
+    if (offers_[slot].full !=
+        (free_[slot].limited && free_[slot].pods >= static_cast<std::int64_t>(offers_[slot].pods_max)))
+      return where + "whether it has all pods that it may have is out of date";
     if (free_[slot].open != offers_[slot].open()) return where + "whether it is open is out of date";
     if (free_[slot].indexed != free_[slot].open) return where + "open and indexed do not agree";
     if (!free_[slot].indexed) continue;

@@ -8,13 +8,20 @@
 // over a sample; an index sorted by what is left (node_index.h) skips nearly all of them.
 #pragma once
 
+#include <bit>
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "placement/constraints.h"
+#include "placement/countables.h"
+#include "placement/gang.h"
+#include "placement/gpu_sharing.h"
 #include "placement/huge_memory.h"
+#include "placement/node_cores.h"
 #include "placement/node_index.h"
+#include "placement/switch_tree.h"
 #include "state/ids.h"
 #include "state/resources.h"
 
@@ -22,7 +29,17 @@ namespace berth::placement {
 
 struct Placed {
   state::NodeId node;
+  std::uint32_t pinning = 0;  // Engine::pinning() tells which cores; 0: none in particular
   std::uint64_t gpu_mask = 0;
+};
+
+// What a node has.
+struct Offered {
+  state::Resources capacity;
+  Traits traits;
+  std::vector<state::Countable> counts = {};
+  std::uint32_t pods_max = 0;                 // 0 is no limit
+  const state::Topology* topology = nullptr;  // copied; nullptr or empty: unknown
 };
 
 // How many nodes each named constraint ruled out, in the order in which they are checked; a node counts for the first
@@ -61,10 +78,13 @@ class Engine {
 
   // Adds the node or replaces its offer; what is claimed on it stays claimed (and may then exceed the offer). A new
   // node is neither connected nor out of service.
-  void set_node(state::NodeId id, const state::Resources& capacity, Traits traits);
+  void set_node(state::NodeId id, Offered offered);
   void set_node(state::NodeId id, const state::Resources& capacity, const std::vector<std::string>& features) {
-    set_node(id, capacity, Traits{{}, features, {}});
+    set_node(id, Offered{capacity, Traits{{}, features, {}}});
   }
+  // How the nodes are connected: gangs keep together.
+  void set_switches(SwitchTree tree);
+  const SwitchTree& switches() const { return switches_; }
   void set_connected(state::NodeId id, bool connected);
   void set_in_service(state::NodeId id, bool in_service);
   void remove_node(state::NodeId id);
@@ -72,17 +92,25 @@ class Engine {
   // Features asked for have no "=" in them: labels are for conditions.
   // Places up to `count` equal pods, best first, and claims their capacity. Appends to `out`; returns how many.
   std::uint32_t place(const state::Request& request, std::uint32_t count, std::vector<Placed>& out);
-  // All `count` pods or none (returns false, claims nothing). `distinct`: each on a node of its own.
-  bool place_gang(const state::Request& request, std::uint32_t count, bool distinct, std::vector<Placed>& out);
+  // All `count` pods or none (returns false, claims nothing), over nodes as the shape says.
+  bool place_gang(const state::Request& request, std::uint32_t count, const state::GangShape& shape,
+                  std::vector<Placed>& out);
   // The same, clear of what is promised; what is placed beside it there is taken off `left`. Nodes of which nothing is
   // promised come first.
   std::uint32_t place(const state::Request& request, std::uint32_t count, Promised& beside, std::vector<Placed>& out);
-  bool place_gang(const state::Request& request, std::uint32_t count, bool distinct, Promised& beside,
+  bool place_gang(const state::Request& request, std::uint32_t count, const state::GangShape& shape, Promised& beside,
                   std::vector<Placed>& out);
+  // The cores of a pod of the latest placements, until they are dropped.
+  const state::Pinning* pinning(const Placed& placed) const {
+    return placed.pinning == 0 ? nullptr : &pinnings_[placed.pinning - 1];
+  }
+  void drop_pinnings() { pinnings_.clear(); }
   // Claims a given place without a search, at recovery or adoption: what runs there runs there, even over capacity.
-  void claim(state::NodeId id, const state::Request& request, std::uint64_t gpu_mask);
+  void claim(state::NodeId id, const state::Request& request, std::uint64_t gpu_mask,
+             const state::Pinning* pinning = nullptr);
   void claim(state::NodeId id, const state::Resources& resources, std::uint64_t gpu_mask);  // of a plain request
-  void release(state::NodeId id, const state::Request& request, std::uint64_t gpu_mask);
+  void release(state::NodeId id, const state::Request& request, std::uint64_t gpu_mask,
+               const state::Pinning* pinning = nullptr);
   void release(state::NodeId id, const state::Resources& resources, std::uint64_t gpu_mask);
   // Asks for the memory of a node that is released on soon: for whoever has several ends at hand.
   void release_soon(state::NodeId id) const { __builtin_prefetch(&free_[id.value - 1]); }
@@ -105,6 +133,8 @@ class Engine {
            request.exclusive ? amounts_of(offers_[slot].capacity) : wanted);
     }
   }
+  // The node as choose_gang() wants it.
+  GangNode gang_node(state::NodeId id, std::uint32_t room);
   std::size_t slots() const { return offers_.size(); }  // node ids are from 1 to so many
   Refusal explain(const state::Request& request);
   Potential potential(const state::Request& request);
@@ -112,6 +142,8 @@ class Engine {
   std::uint64_t offers_version() const { return offers_version_; }
 
   state::Resources used(state::NodeId id) const;
+  std::vector<state::Countable> counts_used(state::NodeId id) const;
+  std::uint32_t gpus_shared_milli(state::NodeId id) const;  // what is left of GPUs in shares
   std::uint32_t node_count() const { return node_count_; }
   // Recomputes everything derived; "" or what differs. For tests.
   std::string check_invariants() const;
@@ -119,17 +151,25 @@ class Engine {
  private:
   struct Offer {
     bool present = false, connected = false, in_service = true, held = false;
+    bool full = false;        // it has as many pods as it may have
     std::uint32_t alone = 0;  // pods that have it for themselves
+    std::uint32_t pods_max = 0;
+    std::uint32_t leaf = SwitchTree::kNone;
     state::Resources capacity;
-    bool open() const { return present && connected && in_service && !held && alone == 0; }
+    std::unique_ptr<NodeCores> cores = nullptr;
+    bool open() const { return present && connected && in_service && !held && !full && alone == 0; }
   };
   // What a search and a claim need of a node: half a cache line.
   struct alignas(32) Free {
     std::uint64_t gpu_mask = 0, gpus_offered = 0;
     std::int32_t cpu_milli = 0, mem_mib = 0;  // below 0 where claim() exceeded the offer
+    std::int32_t pods = 0;
     std::uint16_t kind = 0;
     std::uint8_t gpus = 0;  // bits of gpu_mask
-    bool open = false, indexed = false;
+    bool open : 1 = false;
+    bool indexed : 1 = false;
+    bool cores : 1 = false;    // it gives its cores out one by one
+    bool limited : 1 = false;  // it may have so many pods only
     Amounts amounts() const;
   };
 
@@ -139,15 +179,26 @@ class Engine {
   bool has(std::size_t slot, const std::vector<std::string>& wanted) const;
   bool could_hold(std::size_t slot, const state::Request& request);
   bool is_empty(std::size_t slot) const;
-  std::uint32_t place_constrained(const state::Request& request, std::uint32_t count, bool distinct, Promised* beside,
-                                  std::vector<Placed>& out);
-  bool place_gang(const state::Request& request, std::uint32_t count, bool distinct, Promised* beside,
+  std::uint32_t place_constrained(const state::Request& request, std::uint32_t count, std::uint32_t per_node,
+                                  Promised* beside, std::vector<Placed>& out);
+  bool place_gang(const state::Request& request, std::uint32_t count, const state::GangShape& shape, Promised* beside,
                   std::vector<Placed>& out);
-  bool place_parts(const state::Request& request, std::uint32_t count, bool distinct, Promised* beside,
+  bool place_parts(const state::Request& request, std::uint32_t count, std::uint32_t per_node, Promised* beside,
                    std::vector<Placed>& out);
+  bool place_shaped(const state::Request& request, std::uint32_t count, const state::GangShape& shape, Promised* beside,
+                    std::vector<Placed>& out);
+  void put(std::size_t slot, const state::Request& request, std::uint32_t count, Promised* beside,
+           std::vector<Placed>& out);
+  void undo(std::size_t before, const state::Request& request, std::vector<Placed>& out);
+  std::size_t find_for(const state::Request& request, const Constraints::Prepared& sets, const MaskList& masks);
+  bool cores_hold(std::size_t slot, const state::Request& request) const;
+  std::uint32_t shares_room(std::size_t slot, std::uint32_t share_milli) const;
+  std::uint32_t room_of(std::size_t slot, const state::Request& request, std::uint32_t most) const;
+  void set_pods_max(std::size_t slot, std::uint32_t pods_max);
+  void pods_changed(std::size_t slot);
   std::size_t find_beside(const state::Request& request, const MaskList& masks, const Promised& promised,
                           std::uint32_t& room) const;
-  bool candidate(std::size_t slot, const state::Request& request, const MaskList& hard) const;
+  bool candidate(std::size_t slot, const state::Request& request, const MaskList& hard);
   void came(std::size_t slot, const state::Request& request);
   void index(std::size_t slot);    // puts an open node where its amounts say
   void unindex(std::size_t slot);  // takes it out, before they change
@@ -158,17 +209,27 @@ class Engine {
   std::uint32_t room_for(std::size_t slot, const state::Resources& wanted) const;
   void take(std::size_t slot, const state::Resources& resources, std::uint64_t gpu_mask);
   void give(std::size_t slot, const state::Resources& resources, std::uint64_t gpu_mask);
+  void take_one(std::size_t slot, const state::Request& request, std::vector<Placed>& out);
+  void take_all(std::size_t slot, const state::Request& request, std::uint64_t gpu_mask, const state::Pinning* pinning);
+  void give_all(std::size_t slot, const state::Request& request, std::uint64_t gpu_mask, const state::Pinning* pinning);
   std::uint64_t pick_gpus(std::size_t slot, std::uint32_t count) const;
   std::uint32_t place_many(const state::Request& request, std::uint32_t count, std::uint32_t each,
                            std::vector<Placed>& out);
-  void take_equal(std::size_t slot, const state::Resources& wanted, std::uint32_t count, std::vector<Placed>& out);
+  void take_equal(std::size_t slot, const state::Request& request, std::uint32_t count, std::vector<Placed>& out);
   std::string nearest_miss(const state::Request& request);
 
   std::uint32_t node_count_ = 0;
   std::uint64_t offers_version_ = 0;
   std::vector<std::size_t> held_;
   Constraints constraints_;
-  Mask unused_;  // of a gang's nodes of their own: those that have none of its pods yet
+  Countables countables_;
+  GpuSharing sharing_;
+  SwitchTree switches_;
+  std::vector<state::Pinning> pinnings_;
+  std::vector<std::uint32_t> by_name_;  // of each slot its place among the nodes by name; as of …
+  std::uint64_t by_name_version_ = ~0ULL;
+  Mask usable_;                         // of a gang with so many pods on a node at most: those that may have another
+  std::vector<std::uint32_t> on_slot_;  // … of its pods
   // Dense by NodeId - 1.
   HugeVector<Free> free_;
   std::vector<Offer> offers_;
@@ -184,5 +245,20 @@ class Engine {
   std::size_t changed_slot_ = kNoSlot;  // a node whose latest changes the index does not know yet
   Amounts changed_from_;                // what it is there as
 };
+
+// The index is brought up to date when it is needed or another node changes: equal pods that come and go on one node
+// cost one change of the index, not one each.
+template <class Change>
+void Engine::reindex(std::size_t slot, Change&& change) {
+  Free& free = free_[slot];
+  if (free.indexed && slot != changed_slot_) {
+    settle();
+    changed_slot_ = slot;
+    changed_from_ = free.amounts();
+  }
+  const std::uint64_t gpus_before = free.gpu_mask;
+  change();
+  if (free.gpu_mask != gpus_before) free.gpus = static_cast<std::uint8_t>(std::popcount(free.gpu_mask));
+}
 
 }  // namespace berth::placement

@@ -28,6 +28,11 @@ class Tally {
   std::vector<Refusal::Count> counts_;
 };
 
+std::string cores_words(const Request& request) {
+  if (request.cores.level == state::CoreFit::Level::kNone) return "";
+  return " in one " + std::string(state::name_of(request.cores.level));
+}
+
 }  // namespace
 
 Refusal Engine::explain(const Request& request) {
@@ -45,6 +50,7 @@ Refusal Engine::explain(const Request& request) {
       return !std::binary_search(words.begin(), words.end(), name);
     });
     std::string refused;
+    const bool share = request.gpu_share_milli != 0;
     if (missing != request.features.end()) {
       tally.add("feature " + *missing);
     } else if (constrained && !(refused = constraints_.refused_by(slot, request)).empty()) {
@@ -55,16 +61,26 @@ Refusal Engine::explain(const Request& request) {
       tally.add("total cpu");
     } else if (wanted.mem_mib > offer.capacity.mem_mib) {
       tally.add("total memory");
+    } else if (const auto* lacking = countables_.missing(slot, request.counts, true); lacking != nullptr) {
+      tally.add("total " + lacking->name);
+    } else if (!request.plain() && !could_hold(slot, request)) {
+      tally.add(offer.cores == nullptr ? "its cores are not known" : "too few cores" + cores_words(request));
     } else if (!offer.connected) {
       tally.add("node not connected");
     } else if (!offer.in_service) {
       tally.add("node drained");
-    } else if (free_[slot].gpus < wanted.gpus) {
-      tally.add("free GPUs");
+    } else if (share ? shares_room(slot, request.gpu_share_milli) == 0 : free_[slot].gpus < wanted.gpus) {
+      tally.add(share ? "free part of a GPU" : "free GPUs");
     } else if (free_[slot].cpu_milli < static_cast<std::int64_t>(wanted.cpu_milli)) {
       tally.add("free cpu");
     } else if (free_[slot].mem_mib < static_cast<std::int64_t>(wanted.mem_mib)) {
       tally.add("free memory");
+    } else if (const auto* taken = countables_.missing(slot, request.counts, false); taken != nullptr) {
+      tally.add("free " + taken->name);
+    } else if (offer.full) {
+      tally.add("pods on the node");
+    } else if (request.cores.require && !cores_hold(slot, request)) {
+      tally.add("free cores" + cores_words(request));
     } else if (offer.alone != 0) {
       tally.add("a pod that has the node for itself");
     } else if (request.exclusive && !is_empty(slot)) {

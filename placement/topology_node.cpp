@@ -61,14 +61,16 @@ TopologyNode::TopologyNode(Topology topology) : topology_(std::move(topology)) {
       core_of_[thread] = core;
     }
   }
-  busy_thread_.resize(core_of_.size());
+  claims_.resize(core_of_.size());
   busy_in_core_.resize(topology_.cores.size());
   busy_device_.resize(topology_.devices.size());
-  for (const Topology::Memory& memory : topology_.memories) free_mem_.push_back(memory.mem_mib);
+  for (const Topology::Memory& memory : topology_.memories) {
+    free_mem_.push_back(static_cast<std::int64_t>(memory.mem_mib));
+  }
 }
 
 bool TopologyNode::thread_is_free(std::uint32_t thread) const {
-  return thread < core_of_.size() && core_of_[thread] != ~0U && !busy_thread_[thread];
+  return thread < core_of_.size() && core_of_[thread] != ~0U && claims_[thread] == 0;
 }
 
 // ---- how much room there is -----------------------------------------------------------------------------------------
@@ -97,7 +99,8 @@ std::uint32_t TopologyNode::gpus_in(const CoreRange& range) const {
 
 std::uint64_t TopologyNode::mem_in(const CoreRange& range) const {
   std::uint64_t sum = 0;
-  for (std::size_t i = 0; i < free_mem_.size(); ++i) sum += topology_.memories[i].cores.meets(range) ? free_mem_[i] : 0;
+  for (std::size_t i = 0; i < free_mem_.size(); ++i)
+    sum += topology_.memories[i].cores.meets(range) ? free_mem_mib(i) : 0;
   return sum;
 }
 
@@ -133,15 +136,19 @@ const TopologyNode::Part* TopologyNode::best_part(const Need& need, bool within_
 
 // ---- what to take ---------------------------------------------------------------------------------------------------
 
-Result<TopologyPlan> TopologyNode::place(const TopologyRequest& request) {
+const TopologyNode::Part* TopologyNode::part_for(const TopologyRequest& request) const {
   const Need need{request, request.threads != 0 ? request.threads : request.cores, request.threads == 0};
   // Without a level the whole machine is the part: what is left over anywhere will do.
   const bool anywhere = request.level == Level::kNone && request.gpus == 0;
   const Part* part = anywhere ? &parts_[0] : best_part(need, request.level != Level::kNone);
   if (part == nullptr && !request.require) part = best_part(need, false);
-  if (part == nullptr || !has_room(part->domain.cores, need)) {
-    return Error{ErrorCode::kUnavailable, "", refusal(need), 0};
-  }
+  return part == nullptr || !has_room(part->domain.cores, need) ? nullptr : part;
+}
+
+Result<TopologyPlan> TopologyNode::place(const TopologyRequest& request) {
+  const Need need{request, request.threads != 0 ? request.threads : request.cores, request.threads == 0};
+  const Part* part = part_for(request);
+  if (part == nullptr) return Error{ErrorCode::kUnavailable, "", refusal(need), 0};
   TopologyPlan plan;
   std::vector<bool> chosen(topology_.cores.size());
   choose_gpus(part->domain.cores, request.gpus, plan);
@@ -149,25 +156,23 @@ Result<TopologyPlan> TopologyNode::place(const TopologyRequest& request) {
   choose_memory(part->domain.cores, need, chosen, plan);
   std::sort(plan.threads.begin(), plan.threads.end());
   std::sort(plan.claimed.begin(), plan.claimed.end());
-  for (const std::uint32_t thread : plan.claimed) {
-    busy_thread_[thread] = true;
-    ++busy_in_core_[core_of_[thread]];
-  }
-  for (const std::uint32_t gpu : plan.gpus) busy_device_[gpu] = true;
-  for (const auto& [numa, mem_mib] : plan.mem_mib) {
-    for (std::size_t i = 0; i < free_mem_.size(); ++i) free_mem_[i] -= topology_.memories[i].numa == numa ? mem_mib : 0;
-  }
+  claim(plan);
   return plan;
 }
 
-void TopologyNode::release(const TopologyPlan& plan) {
+void TopologyNode::change(const TopologyPlan& plan, int sign) {
   for (const std::uint32_t thread : plan.claimed) {
-    busy_thread_[thread] = false;
-    --busy_in_core_[core_of_[thread]];
+    if (thread >= core_of_.size() || core_of_[thread] == ~0U || (sign < 0 && claims_[thread] == 0)) continue;
+    const bool was_busy = claims_[thread] != 0;
+    claims_[thread] += static_cast<std::uint32_t>(sign);
+    const bool busy = claims_[thread] != 0;
+    if (busy != was_busy) busy_in_core_[core_of_[thread]] += busy ? 1U : ~0U;
   }
-  for (const std::uint32_t gpu : plan.gpus) busy_device_[gpu] = false;
+  for (const std::uint32_t gpu : plan.gpus) busy_device_[gpu] = sign > 0;
   for (const auto& [numa, mem_mib] : plan.mem_mib) {
-    for (std::size_t i = 0; i < free_mem_.size(); ++i) free_mem_[i] += topology_.memories[i].numa == numa ? mem_mib : 0;
+    for (std::size_t i = 0; i < free_mem_.size(); ++i) {
+      if (topology_.memories[i].numa == numa) free_mem_[i] -= sign * static_cast<std::int64_t>(mem_mib);
+    }
   }
 }
 
@@ -249,7 +254,7 @@ void TopologyNode::choose_here(const CoreRange& range, std::uint32_t units, cons
         continue;
       }
       for (const std::uint32_t thread : threads) {
-        if (units == 0 || busy_thread_[thread]) continue;
+        if (units == 0 || claims_[thread] != 0) continue;
         plan.threads.push_back(thread);
         plan.claimed.push_back(thread);
         --units;
@@ -276,13 +281,13 @@ void TopologyNode::choose_memory(const CoreRange& range, const Need& need, const
     all += cores_near[i];
   }
   for (std::size_t i = 0; i < free_mem_.size() && all != 0; ++i) {
-    take[i] = std::min(need.request.mem_mib * cores_near[i] / all, free_mem_[i]);
+    take[i] = std::min(need.request.mem_mib * cores_near[i] / all, free_mem_mib(i));
     left -= take[i];
   }
   const auto fill = [&](auto&& wanted) {
     for (std::size_t i = 0; i < free_mem_.size() && left > 0; ++i) {
       if (!wanted(i)) continue;
-      const std::uint64_t more = std::min(free_mem_[i] - take[i], left);
+      const std::uint64_t more = std::min(free_mem_mib(i) - take[i], left);
       take[i] += more;
       left -= more;
     }

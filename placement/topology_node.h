@@ -12,6 +12,7 @@
 // locality is not outside of it; memory if its cores are not.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <string>
 #include <utility>
@@ -46,11 +47,18 @@ class TopologyNode {
 
   // Claims what the plan says. The error names what is lacking, and the nearest miss.
   state::Result<TopologyPlan> place(const TopologyRequest& request);
-  void release(const TopologyPlan& plan);
+  bool can_place(const TopologyRequest& request) const { return part_for(request) != nullptr; }
+  void release(const TopologyPlan& plan) { change(plan, -1); }
+  // What is claimed may be claimed again: it is free when all have given it back. What the machine has not is ignored.
+  void claim(const TopologyPlan& plan) { change(plan, 1); }
+  void set_device_free(std::size_t device, bool free) { busy_device_[device] = !free; }
+  std::uint32_t claims_of(std::uint32_t thread) const { return thread < claims_.size() ? claims_[thread] : 0; }
 
   const state::Topology& topology() const { return topology_; }
   bool thread_is_free(std::uint32_t thread) const;
-  std::uint64_t free_mem_mib(std::size_t memory) const { return free_mem_[memory]; }
+  std::uint64_t free_mem_mib(std::size_t memory) const {
+    return static_cast<std::uint64_t>(std::max<std::int64_t>(free_mem_[memory], 0));
+  }
   bool device_is_free(std::size_t device) const { return !busy_device_[device]; }
 
  private:
@@ -69,6 +77,8 @@ class TopologyNode {
   bool has_room(const state::CoreRange& range, const Need& need) const;
   bool allowed(const Part& part, const TopologyRequest& request) const;
   const Part* best_part(const Need& need, bool within_level) const;
+  const Part* part_for(const TopologyRequest& request) const;  // nullptr: nowhere
+  void change(const TopologyPlan& plan, int sign);
   void choose_gpus(const state::CoreRange& range, std::uint32_t count, TopologyPlan& plan) const;
   void choose_cores(const Part& part, std::uint32_t units, const Need& need, TopologyPlan& plan,
                     std::vector<bool>& chosen) const;
@@ -81,9 +91,10 @@ class TopologyNode {
   state::Topology topology_;
   std::vector<Part> parts_;             // the machine first; a part after those that it lies in
   std::vector<std::uint32_t> core_of_;  // by thread; ~0 for numbers that are none
-  std::vector<bool> busy_thread_, busy_device_;
+  std::vector<std::uint32_t> claims_;   // by thread
+  std::vector<bool> busy_device_;
   std::vector<std::uint32_t> busy_in_core_;
-  std::vector<std::uint64_t> free_mem_;
+  std::vector<std::int64_t> free_mem_;
 };
 
 }  // namespace berth::placement

@@ -13,6 +13,7 @@ using namespace state;
 namespace {
 
 constexpr std::size_t kWordsMax = 32;
+constexpr std::size_t kAskedMax = 8;  // countables of one pod
 constexpr std::uint32_t kSkewMax = 1'000'000;
 
 void sort_unique(std::vector<std::string>& words) {
@@ -71,8 +72,69 @@ Status check_where(const JobSpec& spec) {
 
 }  // namespace
 
+namespace {
+
+Status check_counts(std::vector<Countable>& list, const char* field) {
+  std::sort(list.begin(), list.end());
+  if (list.size() > kAskedMax) return invalid(field, "at most 8 of them may be asked for");
+  for (std::size_t i = 0; i < list.size(); ++i) {
+    if (!is_countable_name(list[i].name) || list[i].count == 0 || list[i].count > kCountMax) {
+      return invalid(field, shown(list[i].name) + " is not asked for as NAME=NUMBER");
+    }
+    if (i != 0 && list[i - 1].name == list[i].name) return invalid(field, shown(list[i].name) + " is there twice");
+  }
+  return Unit{};
+}
+
+// What of one node's inside it wants.
+Status check_inside(Request& request) {
+  request.queue_nodes.clear();
+  if (Status good = check_counts(request.counts, "resource"); !good) return good;
+  if (Status good = check_counts(request.licences, "licence"); !good) return good;
+  if (request.gpu_share_milli != 0 && (request.gpu_share_milli >= 1000 || request.resources.gpus != 1)) {
+    return invalid("gpus", "a share of a GPU is more than 0 and less than one GPU");
+  }
+  if (request.cores.any() && request.resources.cpu_milli % 1000 != 0) {
+    return invalid("cpus", "cores of one " + std::string(name_of(request.cores.level)) + " are asked for whole");
+  }
+  return Unit{};
+}
+
+Status check_shape(const JobSpec& spec) {
+  const GangShape& shape = spec.gang;
+  if (!shape.any()) return Unit{};
+  const std::uint32_t size = spec.elements.size();
+  if (spec.kind != JobKind::kGang) return invalid("nodes", "only a gang says how its pods lie over nodes");
+  if (shape.nodes_min > size) {
+    return invalid("nodes", "the gang wants at least " + std::to_string(shape.nodes_min) + " nodes for its " +
+                                std::to_string(size) + " pods");
+  }
+  if (shape.nodes_max != 0 && shape.nodes_max < shape.nodes_min) {
+    return invalid("nodes", "the most nodes are fewer than the least");
+  }
+  const std::uint32_t per_node = spec.distinct_nodes ? 1 : shape.per_node;
+  if (per_node != 0 && shape.nodes_max != 0 && static_cast<std::uint64_t>(per_node) * shape.nodes_max < size) {
+    return invalid("nodes", std::to_string(shape.nodes_max) + " nodes with " + std::to_string(per_node) +
+                                " pods each do not hold the gang's " + std::to_string(size));
+  }
+  const bool more = shape.nodes_min != 0 || shape.nodes_max != 0 || shape.contiguous || shape.switches != 0;
+  if (more && !spec.request.rules.empty()) {
+    return invalid("nodes", "a gang with rules about other pods cannot say how many nodes or switches it wants");
+  }
+  if (more && spec.request.where.find('[') != std::string::npos) {
+    if (auto where = Condition::parse(spec.request.where, "where"); where && !where->parts().empty()) {
+      return invalid("nodes", "a gang with a choice in [ ] cannot say how many nodes or switches it wants");
+    }
+  }
+  return Unit{};
+}
+
+}  // namespace
+
 Status check_request(JobSpec& spec) {
   Request& request = spec.request;
+  if (Status good = check_inside(request); !good) return good;
+  if (Status good = check_shape(spec); !good) return good;
   // A label asked for as a feature is a condition.
   for (const std::string& word : request.features) {
     if (word.find('=') == std::string::npos) continue;

@@ -35,15 +35,20 @@ Core::Impl::Impl(CoreOptions options, Cluster cluster, TimeUs now)
 
 // Everything beside the cluster is derived from it: the node table, the claims, the queue of waiting jobs.
 void Core::Impl::restore() {
+  engine_.set_switches(options_.switches);
+  for (const auto& [name, licence] : cluster_.licences()) dispatcher_.licences().set(name, licence.total);
   for (const auto& [id, node] : cluster_.nodes()) {
-    engine_.set_node(id, node.info.capacity, {node.info.name, node.info.features, node.info.taints});
+    engine_.set_node(id, offer_of(node.info));
     engine_.set_in_service(id, node.state == NodeState::kUp);
     if (node.state != NodeState::kLost) set_lost_deadline(id, now_ + options_.node_lost_after_ms * 1000);
   }
   for (const auto& [id, pod] : cluster_.live_pods()) {
     const Job& job = *cluster_.job(id.job);
-    engine_.claim(pod.node, job.spec.request, pod.gpu_mask);
-    dispatcher_.runs(pod.node, job.spec.request, end_of(job, pod));
+    const Pinning* pinning = cluster_.pinning(id);
+    engine_.claim(pod.node, job.spec.request, pod.gpu_mask, pinning);
+    dispatcher_.runs(pod.node, job.spec.request, end_of(job, pod), pinning);
+    const bool gang = job.spec.kind == JobKind::kGang && !job.spec.request.licences.empty();
+    if (!gang || licensed_gangs_.insert(job.id).second) dispatcher_.licences().take(job.spec.request.licences, 1);
   }
   learn_from_ended();
   for (const auto& [id, job] : cluster_.jobs()) {
@@ -199,10 +204,16 @@ std::string Core::Impl::check_invariants() const {
   if (std::string wrong = state::check_invariants(cluster_); !wrong.empty()) return "cluster: " + wrong;
   if (std::string wrong = dispatcher_.check_invariants(); !wrong.empty()) return wrong;
   std::map<NodeId, Resources> used;
+  std::map<NodeId, std::uint64_t> shared;  // GPUs in shares: each counts once
   for (const auto& [id, pod] : cluster_.live_pods()) {
-    const Resources& r = cluster_.job(id.job)->spec.request.resources;
+    const Request& request = cluster_.job(id.job)->spec.request;
+    const Resources& r = request.resources;
+    const Pinning* pinning = cluster_.pinning(id);
     Resources& sum = used[pod.node];
-    sum = {sum.cpu_milli + r.cpu_milli, sum.mem_mib + r.mem_mib, sum.gpus + r.gpus};
+    const bool again = request.gpu_share_milli != 0 && (shared[pod.node] & pod.gpu_mask) != 0;
+    if (request.gpu_share_milli != 0) shared[pod.node] |= pod.gpu_mask;
+    sum = {sum.cpu_milli + r.cpu_milli + (pinning == nullptr ? 0 : pinning->idle * 1000), sum.mem_mib + r.mem_mib,
+           sum.gpus + (again ? 0 : r.gpus)};
   }
   for (const auto& [id, node] : cluster_.nodes()) {
     if (const Resources claimed = engine_.used(id); claimed != used[id]) {

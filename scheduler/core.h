@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "placement/policy.h"
+#include "placement/switch_tree.h"
 #include "scheduler/queue_policy.h"
 #include "state/cluster.h"
 #include "state/events.h"
@@ -94,6 +95,7 @@ struct CoreOptions {
   std::string cluster_name;
   state::TimeUs started_at = 0;
   const placement::Policy* placement = &placement::default_policy();
+  placement::SwitchTree switches = {};  // how nodes are connected; empty: unknown
   const QueuePolicy* queueing = &default_queue_policy();
   std::int64_t heartbeat_ms = 5'000;
   std::int64_t node_lost_after_ms = 30'000;  // from disconnection to loss

@@ -1,5 +1,8 @@
 // What administrators do: nodes, queues, tokens.
+#include <algorithm>
+
 #include "scheduler/core_impl.h"
+#include "state/condition.h"
 
 namespace berth::scheduler {
 
@@ -70,7 +73,21 @@ void Core::Impl::on_request(ClientCommand& command, QueueActionRequest& request)
     if (request.queue.time_limit_ms < 0) {
       return refuse(command.reply_to, ErrorCode::kInvalid, "time", "the time limit must not be negative");
     }
-    emit(QueueSet{request.queue});
+    Queue& queue = request.queue;
+    if (queue.time_default_ms < 0 || (queue.time_limit_ms != 0 && queue.time_default_ms > queue.time_limit_ms)) {
+      return refuse(command.reply_to, ErrorCode::kInvalid, "default-time",
+                    "the default time must be from 0 to the time limit");
+    }
+    if (auto where = Condition::parse(queue.where, "nodes"); !queue.where.empty() && !where) {
+      return reply(command.reply_to, std::move(where.error()));
+    } else if (!queue.where.empty() && !where->parts().empty()) {
+      return refuse(command.reply_to, ErrorCode::kInvalid, "nodes", "a queue's nodes are no choice with [ ]");
+    }
+    for (auto* names : {&queue.users, &queue.accounts}) {
+      std::sort(names->begin(), names->end());
+      names->erase(std::unique(names->begin(), names->end()), names->end());
+    }
+    emit(QueueSet{queue});
   } else {
     if (name == "default")
       return refuse(command.reply_to, ErrorCode::kConflict, "queue", "the queue 'default' cannot be removed");
@@ -92,6 +109,43 @@ void Core::Impl::on_request(ClientCommand& command, QueueActionRequest& request)
 void Core::Impl::on_request(ClientCommand& command, ListQueuesRequest&) {
   QueuePage page;
   for (const auto& [name, queue] : cluster_.queues()) page.queues.push_back(queue);
+  reply(command.reply_to, std::move(page));
+}
+
+void Core::Impl::on_request(ClientCommand& command, LicenceActionRequest& request) {
+  if (!require_admin(command, "change a licence")) return;
+  const std::string& name = request.licence.name;
+  if (!is_countable_name(name)) {
+    return refuse(command.reply_to, ErrorCode::kInvalid, "licence",
+                  "a licence's name is 1 to 64 of the characters A-Z a-z 0-9 . _ : -, a letter first");
+  }
+  if (request.remove) {
+    if (!cluster_.licences().contains(name)) {
+      return refuse(command.reply_to, ErrorCode::kNotFound, "licence", "there is no licence '" + name + "'");
+    }
+    for (const auto& [id, job] : cluster_.jobs()) {
+      if (job->active() && count_of(job->spec.request.licences, name) != 0) {
+        return refuse(command.reply_to, ErrorCode::kConflict, "licence",
+                      "licence '" + name + "' is wanted by jobs (job " + std::to_string(id.value) + " is one)");
+      }
+    }
+    dispatcher_.licences().remove(name);
+    emit(LicenceRemoved{name});
+  } else {
+    if (request.licence.total > kCountMax) {
+      return refuse(command.reply_to, ErrorCode::kInvalid, "licence", "that many licences are beyond what is counted");
+    }
+    dispatcher_.licences().set(name, request.licence.total);
+    emit(LicenceSet{request.licence});
+  }
+  reply(command.reply_to, Ok{});
+}
+
+void Core::Impl::on_request(ClientCommand& command, ListLicencesRequest&) {
+  LicencePage page;
+  for (const auto& [name, licence] : cluster_.licences()) {
+    page.licences.push_back({licence, dispatcher_.licences().find(name).used});
+  }
   reply(command.reply_to, std::move(page));
 }
 

@@ -45,6 +45,20 @@ void Core::Impl::handle(AgentConnected& command) {
                         "a taint is KEY or KEY=VALUE, with :prefer behind it if it is only a wish");
   }
 
+  std::sort(info.counts.begin(), info.counts.end());
+  for (std::size_t i = 0; i < info.counts.size(); ++i) {
+    const Countable& item = info.counts[i];
+    const bool again = i != 0 && info.counts[i - 1].name == item.name;
+    if (info.counts.size() <= kCountablesMax && is_countable_name(item.name) && item.count <= kCountMax && !again) {
+      continue;
+    }
+    return refuse_agent(ErrorCode::kInvalid, "resource",
+                        "a node offers at most 32 countable resources, each once as NAME=NUMBER");
+  }
+  if (const std::string wrong = check_topology(info.topology); !wrong.empty()) {
+    return refuse_agent(ErrorCode::kInvalid, "topology", "the node's topology cannot be: " + wrong);
+  }
+
   const Node* known = cluster_.node_by_name(info.name);
   if (known != nullptr && session_of(known->id) != 0) {
     if (known->info.instance != info.instance) {
@@ -61,7 +75,7 @@ void Core::Impl::handle(AgentConnected& command) {
   const bool same = known != nullptr && known->info == info && known->state != NodeState::kLost;
   if (!same) emit(NodeJoined{id, info});
   dispatcher_.nodes_changed();
-  engine_.set_node(id, info.capacity, {info.name, info.features, info.taints});
+  engine_.set_node(id, offer_of(info));
   engine_.set_in_service(id, cluster_.node(id)->state == NodeState::kUp);
   engine_.set_connected(id, true);
   if (session_of(id) == 0) ++connected_;
@@ -157,10 +171,12 @@ bool Core::Impl::adoptable(const Job& job, const AgentPod& pod) const {
 }
 
 void Core::Impl::adopt(NodeId node, const AgentPod& pod) {
-  emit(PodsAdopted{{{pod.ref, node, pod.gpu_mask, pod.started_at}}});
+  emit(PodsAdopted{{{pod.ref, node, pod.gpu_mask, pod.started_at, pod.pinning}}});
   const Job& job = *cluster_.job(pod.ref.pod.job);
-  engine_.claim(node, job.spec.request, pod.gpu_mask);
-  dispatcher_.runs(node, job.spec.request, end_of(job, *cluster_.pod(pod.ref.pod)));
+  const Pinning* pinning = cluster_.pinning(pod.ref.pod);
+  engine_.claim(node, job.spec.request, pod.gpu_mask, pinning);
+  dispatcher_.runs(node, job.spec.request, end_of(job, *cluster_.pod(pod.ref.pod)), pinning);
+  dispatcher_.licences().take(job.spec.request.licences, 1);
   --waiting_pods_;
   after_ends(job);
 }
@@ -247,7 +263,8 @@ void Core::Impl::end_pods(std::vector<PodEnd> ends) {
     if (found == nullptr || found->ref != end.ref) continue;  // twice in one report
     const Pod pod = *found;
     decide_end(job, pod, end);
-    dispatcher_.ended(pod.node, job.spec.request, pod.gpu_mask, end_of(job, pod));
+    dispatcher_.ended(pod.node, job.spec.request, pod.gpu_mask, end_of(job, pod), cluster_.pinning(end.ref.pod));
+    if (!gang) dispatcher_.licences().give(job.spec.request.licences, 1);
     if (pod.state == PodState::kBound && end.outcome.started_at != 0) {
       start_latency_.add(end.outcome.started_at - job.submitted_at);
     }
@@ -331,6 +348,8 @@ StartOrder Core::Impl::order_for(const Job& job) const {
   order.resources = job.spec.request.resources;
   order.time_limit_ms = job.spec.time_limit_ms;
   order.launch = job.spec.launch;
+  order.gpu_share_milli = job.spec.request.gpu_share_milli;
+  order.counts = job.spec.request.counts;
   if (job.spec.kind == JobKind::kGang) {
     for (std::uint32_t e = 0; e < job.spec.elements.size(); ++e) {
       const Pod* pod = cluster_.pod({job.id, e});
@@ -340,9 +359,15 @@ StartOrder Core::Impl::order_for(const Job& job) const {
   return order;
 }
 
-PodToStart Core::Impl::start_of(const Job& job, const Pod& pod) {
+PodToStart Core::Impl::start_of(const Job& job, const Pod& pod) const {
   const std::uint32_t element = pod.ref.pod.element;
-  return {element, job.spec.elements.at(element), pod.ref.attempt, pod.gpu_mask};
+  const Pinning* pinning = cluster_.pinning(pod.ref.pod);
+  return {element, job.spec.elements.at(element), pod.ref.attempt, pod.gpu_mask,
+          pinning == nullptr ? Pinning{} : *pinning};
+}
+
+placement::Offered Core::Impl::offer_of(const NodeInfo& info) const {
+  return {info.capacity, {info.name, info.features, info.taints}, info.counts, info.pods_max, &info.topology};
 }
 
 }  // namespace berth::scheduler

@@ -43,6 +43,8 @@ class Core::Impl : private Starter {
   void on_request(ClientCommand& command, state::CancelRequest& request);
   void on_request(ClientCommand& command, state::WatchJobsRequest& request);
   state::Status check_spec(const Caller& caller, state::JobSpec& spec, bool new_job = true);
+  state::Status check_queue(const Caller& caller, state::JobSpec& spec) const;
+  state::Status check_licences(const state::JobSpec& spec) const;
   state::Status check_possible(const state::JobSpec& spec);
   const state::Job* find_job(const ClientCommand& command, state::JobId id);  // refuses if absent or another's
   void enqueue(const state::Job& job);
@@ -89,7 +91,8 @@ class Core::Impl : private Starter {
   void lose_overdue_nodes();
   std::uint64_t session_of(state::NodeId node) const;
   state::StartOrder order_for(const state::Job& job) const;
-  static state::PodToStart start_of(const state::Job& job, const state::Pod& pod);
+  state::PodToStart start_of(const state::Job& job, const state::Pod& pod) const;
+  placement::Offered offer_of(const state::NodeInfo& info) const;
 
   // ---- core_pass.cpp ----
   std::uint32_t startable(state::JobId job) const override;
@@ -99,7 +102,7 @@ class Core::Impl : private Starter {
             const std::vector<placement::Placed>& places);
   void send_starts();
   std::uint32_t throttle_room(const state::Job& job) const;
-  static ClassKey class_key_of(const state::JobSpec& spec);
+  ClassKey class_key_of(const state::JobSpec& spec) const;
   static JobShape shape_of(const state::Job& job);
   static state::TimeUs end_of(const state::Job& job, const state::Pod& pod);
 
@@ -123,6 +126,8 @@ class Core::Impl : private Starter {
   void on_request(ClientCommand& command, state::NodeActionRequest& request);
   void on_request(ClientCommand& command, state::QueueActionRequest& request);
   void on_request(ClientCommand& command, state::ListQueuesRequest& request);
+  void on_request(ClientCommand& command, state::LicenceActionRequest& request);
+  void on_request(ClientCommand& command, state::ListLicencesRequest& request);
   void on_request(ClientCommand& command, state::TokenCreateRequest& request);
   void on_request(ClientCommand& command, state::TokenListRequest& request);
   void on_request(ClientCommand& command, state::TokenRevokeRequest& request);
@@ -153,6 +158,7 @@ class Core::Impl : private Starter {
   };
   std::map<std::pair<std::uint32_t, std::string>, Namesakes> singletons_;  // by user and name, where there are some
   std::set<std::pair<state::TimeUs, state::JobId>> sleepers_;  // JobSpec::begin_at of who could otherwise start
+  std::set<state::JobId> licensed_gangs_;                      // gangs with pods that live, and licences for them
   std::map<state::JobId, std::vector<ReplyTo>> watchers_;
   std::map<std::uint64_t, std::set<state::JobId>> watched_by_;  // session -> jobs
   std::uint64_t waiting_pods_ = 0;

@@ -58,6 +58,7 @@ Status Core::Impl::check_spec(const Caller& caller, JobSpec& spec, bool new_job)
     return Error{ErrorCode::kDenied, "priority", "only an administrator may raise a job's priority above 0", 0};
   }
   if (spec.time_limit_ms < 0) return invalid("time", "the time limit must not be negative");
+  if (spec.time_limit_ms == 0) spec.time_limit_ms = queue->second.time_default_ms;
   if (const std::int64_t longest = queue->second.time_limit_ms; longest != 0) {
     if (spec.time_limit_ms > longest) {
       return invalid("time", "the time limit of " + format_duration_ms(spec.time_limit_ms) + " is over queue '" +
@@ -69,22 +70,73 @@ Status Core::Impl::check_spec(const Caller& caller, JobSpec& spec, bool new_job)
     return invalid("command", "the command and its environment must take from 1 byte to 1 MiB");
   }
   if (Status good = check_waits(caller, spec); !good) return good;
+  if (Status good = check_licences(spec); !good) return good;
+  if (new_job) {
+    if (Status good = check_queue(caller, spec); !good) return good;
+  }
   return new_job ? check_possible(spec) : Status(Unit{});
+}
+
+// Who may use the queue, and for what.
+Status Core::Impl::check_queue(const Caller& caller, JobSpec& spec) const {
+  const Queue& queue = cluster_.queues().find(spec.queue)->second;
+  if (queue.state == Queue::State::kDraining || queue.state == Queue::State::kInactive) {
+    return Error{ErrorCode::kUnavailable, "queue",
+                 "queue '" + queue.name + "' takes no jobs: it is " + std::string(name_of(queue.state)), 0};
+  }
+  if (!caller.admin && !queue.users.empty() &&
+      !std::binary_search(queue.users.begin(), queue.users.end(), caller.user)) {
+    return Error{ErrorCode::kDenied, "queue", "user " + caller.user + " may not use queue '" + queue.name + "'", 0};
+  }
+  if (!caller.admin && !queue.accounts.empty() &&
+      !std::binary_search(queue.accounts.begin(), queue.accounts.end(), spec.account)) {
+    return Error{ErrorCode::kDenied, "account",
+                 (spec.account.empty() ? "jobs without an account" : "account " + spec.account) +
+                     " may not use queue '" + queue.name + "'",
+                 0};
+  }
+  if (queue.nodes_max != 0 && spec.kind == JobKind::kGang) {
+    const std::uint32_t least = spec.distinct_nodes ? spec.elements.size() : std::max(spec.gang.nodes_min, 1U);
+    if (least > queue.nodes_max) {
+      return invalid("nodes", "the job wants " + std::to_string(least) + " nodes and queue '" + queue.name +
+                                  "' allows at most " + std::to_string(queue.nodes_max));
+    }
+  }
+  return Unit{};
+}
+
+Status Core::Impl::check_licences(const JobSpec& spec) const {
+  for (const Countable& wanted : spec.request.licences) {
+    const auto known = cluster_.licences().find(wanted.name);
+    if (known == cluster_.licences().end()) {
+      std::string names;
+      for (const auto& [name, licence] : cluster_.licences()) names += (names.empty() ? "" : ", ") + name;
+      return Error{ErrorCode::kNotFound, "licence",
+                   "there is no licence '" + wanted.name + "'; there " + (names.empty() ? "are none" : "are: " + names),
+                   0};
+    }
+    if (wanted.count > known->second.total) {
+      return invalid("licence", "the job wants " + std::to_string(wanted.count) + " licences '" + wanted.name +
+                                    "' and the cluster has " + std::to_string(known->second.total));
+    }
+  }
+  return Unit{};
 }
 
 // A request that no node could ever hold is refused, unless there are no nodes yet to judge by.
 Status Core::Impl::check_possible(const JobSpec& spec) {
   if (engine_.node_count() == 0) return Unit{};
   WaitQueue::Class& in = dispatcher_.class_of(class_key_of(spec));
+  const Request& request = in.request();
   if (in.potential_version != engine_.offers_version()) {
-    const placement::Potential potential = engine_.potential(spec.request);
+    const placement::Potential potential = engine_.potential(request);
     in.potential_version = engine_.offers_version();
     in.potential_nodes = potential.nodes;
     in.potential_pods = potential.pods;
   }
   const std::uint32_t size = spec.kind == JobKind::kGang ? spec.elements.size() : 1;
   if (in.potential_nodes == 0) {
-    const placement::Refusal refusal = engine_.explain(spec.request);
+    const placement::Refusal refusal = engine_.explain(request);
     std::string counts;
     for (const auto& count : refusal.counts) {
       counts += (counts.empty() ? "" : ", ") + std::to_string(count.nodes) + " by " + count.constraint;
@@ -92,8 +144,10 @@ Status Core::Impl::check_possible(const JobSpec& spec) {
     return invalid("resources", "no node could ever hold this request (" + std::to_string(refusal.nodes_total) +
                                     (refusal.nodes_total == 1 ? " node" : " nodes") + " ruled out: " + counts + ")");
   }
-  if (spec.distinct_nodes && in.potential_nodes < size) {
-    return invalid("nodes", "the job wants " + std::to_string(size) + " nodes and only " +
+  const std::uint32_t per_node = spec.distinct_nodes ? 1 : spec.gang.per_node;
+  const std::uint32_t nodes = std::max(per_node == 0 ? 1 : (size + per_node - 1) / per_node, spec.gang.nodes_min);
+  if (in.potential_nodes < nodes) {
+    return invalid("nodes", "the job wants " + std::to_string(nodes) + " nodes and only " +
                                 std::to_string(in.potential_nodes) + " could ever hold one of its pods");
   }
   if (in.potential_pods < size) {
@@ -279,6 +333,9 @@ void Core::Impl::stop_pods(std::vector<PodStop> stops) {
 void Core::Impl::after_ends(const Job& job) {
   if (job.counts.of(PodState::kPending) == 0) unfollow(job);
   enqueue(job);
+  if (!licensed_gangs_.empty() && job.counts.live() == 0 && licensed_gangs_.erase(job.id) != 0) {
+    dispatcher_.licences().give(job.spec.request.licences, 1);
+  }
   if (!dependents_.empty()) decide_dependents(job);
   if (!singletons_.empty() && !job.active()) note_ended(job);
   if (watchers_.contains(job.id)) changed_.insert(job.id);

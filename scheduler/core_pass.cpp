@@ -7,9 +7,21 @@ namespace berth::scheduler {
 
 using namespace state;
 
-ClassKey Core::Impl::class_key_of(const JobSpec& spec) {
-  const bool gang = spec.kind == JobKind::kGang;
-  return {spec.request, gang ? spec.elements.size() : 0, gang && spec.distinct_nodes, spec.time_limit_ms * 1000};
+ClassKey Core::Impl::class_key_of(const JobSpec& spec) const {
+  ClassKey key;
+  key.request = spec.request;
+  key.limit_us = spec.time_limit_ms * 1000;
+  const auto queue = cluster_.queues().find(spec.queue);
+  if (queue != cluster_.queues().end()) key.request.queue_nodes = queue->second.where;
+  if (spec.kind != JobKind::kGang) return key;
+  key.gang = spec.elements.size();
+  key.shape = spec.gang;
+  if (spec.distinct_nodes) key.shape.per_node = 1;
+  const std::uint32_t most = queue == cluster_.queues().end() ? 0 : queue->second.nodes_max;
+  if (most != 0 && most < key.gang) {
+    key.shape.nodes_max = key.shape.nodes_max == 0 ? most : std::min(most, key.shape.nodes_max);
+  }
+  return key;
 }
 
 JobShape Core::Impl::shape_of(const Job& job) {
@@ -50,14 +62,18 @@ void Core::Impl::bind(const Job& job, const std::vector<std::uint32_t>& elements
   for (std::size_t i = 0; i < places.size(); ++i) {
     const PodRef ref{{job.id, elements[i]}, Cluster::next_attempt(job, elements[i])};
     bound.binds.push_back({ref, places[i].node, places[i].gpu_mask});
+    if (const Pinning* pinning = engine_.pinning(places[i]); pinning != nullptr) {
+      bound.pins.push_back({static_cast<std::uint32_t>(i), *pinning});
+    }
   }
+  if (job.spec.kind == JobKind::kGang && !job.spec.request.licences.empty()) licensed_gangs_.insert(job.id);
   waiting_pods_ -= bound.binds.size();
   emit(std::move(bound));
   if (!watchers_.empty() && watchers_.contains(job.id)) changed_.insert(job.id);
 
   for (std::size_t i = 0; i < places.size(); ++i) {
     const Pod& pod = *cluster_.pod({job.id, elements[i]});
-    dispatcher_.runs(pod.node, job.spec.request, end_of(job, pod));
+    dispatcher_.runs(pod.node, job.spec.request, end_of(job, pod), engine_.pinning(places[i]));
     auto& orders = starts_[places[i].node].orders;
     if (orders.empty() || orders.back().job != job.id) orders.push_back(order_for(job));
     orders.back().pods.push_back(start_of(job, pod));

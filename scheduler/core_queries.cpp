@@ -92,6 +92,9 @@ void Core::Impl::on_request(ClientCommand& command, ListNodesRequest& request) {
     NodeRow row;
     row.id = it->first;
     row.info = it->second.info;
+    if (!request.topology) row.info.topology = {};
+    row.counts_used = engine_.counts_used(it->first);
+    row.gpus_shared_milli = engine_.gpus_shared_milli(it->first);
     row.state = it->second.state;
     row.reason = it->second.reason;
     row.connected = session_of(it->first) != 0;
@@ -117,13 +120,16 @@ TimeUs Core::Impl::expected_start(const Job& job) const {
   WhatIf what_if(*options_.placement, *options_.queueing, now_);
   for (const auto& [id, node] : cluster_.nodes()) {
     const bool open = node.state == NodeState::kUp && session_of(id) != 0;
-    what_if.add({id, node.info.capacity, {node.info.name, node.info.features, node.info.taints}, open});
+    what_if.add({id, offer_of(node.info), open});
   }
+  what_if.set_switches(options_.switches);
+  for (const auto& [name, licence] : cluster_.licences()) what_if.licences().set(name, licence.total);
   for (const auto& [id, node] : cluster_.nodes()) {
     for (const PodId& pod_id : cluster_.pods_of(id)) {
       const Pod& pod = *cluster_.pod(pod_id);
       const Job& other = *cluster_.job(pod_id.job);
-      what_if.add_running(id, other.spec.request, pod.gpu_mask, end_of(other, pod));
+      what_if.add_running(pod_id.job, other.spec.kind == JobKind::kGang, {id, 0, pod.gpu_mask}, other.spec.request,
+                          cluster_.pinning(pod_id), end_of(other, pod));
     }
   }
   dispatcher_.queue().each([&](const WaitKey& key, const WaitQueue::Class& in) {
@@ -145,9 +151,10 @@ Explanation Core::Impl::explain_waiting(const Job& job) {
   if (job.spec.kind == JobKind::kGang) {
     asks += " for each of " + plural(job.spec.elements.size(), "pod", "pods") + " at once";
     if (job.spec.distinct_nodes) asks += ", each on a node of its own";
+    for (const std::string& text : shape_texts(job.spec.gang)) asks += ", " + text;
   }
   out.lines.push_back(asks);
-  const placement::Refusal refusal = engine_.explain(job.spec.request);
+  const placement::Refusal refusal = engine_.explain(class_key_of(job.spec).request);
   for (const auto& count : refusal.counts) {
     out.lines.push_back(plural(count.nodes, "node", "nodes") + " ruled out by " + count.constraint);
   }

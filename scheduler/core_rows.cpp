@@ -31,6 +31,17 @@ std::pair<WaitReason, std::string> Core::Impl::waiting_reason(const Job& job, Cl
   auto [known, made] = reasons.try_emplace(in);
   auto& [code, text] = known->second;
   if (!made) return known->second;
+  if (in->unlicensed) {
+    code = kLicences;
+    for (const Countable& wanted : in->request().licences) {
+      const Licences::Known of = dispatcher_.licences().find(wanted.name);
+      if (of.used + wanted.count <= of.total) continue;
+      text += (text.empty() ? "" : ", ") + std::to_string(of.used) + " of " + std::to_string(of.total) + " licences " +
+              wanted.name + " are in use";
+    }
+    if (text.empty()) text = "waits for licences";
+    return known->second;
+  }
   code = kResources;
   const placement::Refusal refusal = engine_.explain(in->request());
   if (refusal.nodes_fit == 0) {

@@ -69,8 +69,16 @@ Status Core::Impl::check_waits(const Caller& caller, JobSpec& spec) {
   return Unit{};
 }
 
+namespace {
+
+bool starts_jobs(Queue::State state) { return state == Queue::State::kUp || state == Queue::State::kDraining; }
+
+}  // namespace
+
 bool Core::Impl::eligible(const Job& job) const {
   const JobSpec& spec = job.spec;
+  const auto queue = cluster_.queues().find(spec.queue);
+  if (queue != cluster_.queues().end() && !starts_jobs(queue->second.state)) return false;
   return spec.hold == Hold::kNone && spec.begin_at <= now_ &&
          (spec.depends.empty() || together(spec) == Dependency::State::kMet);
 }
@@ -214,6 +222,10 @@ std::pair<WaitReason, std::string> Core::Impl::kept_back_by(const Job& job) cons
       return {WaitReason::kDependencyNever, "its dependency " + text + " will never be met"};
     }
     return {WaitReason::kDependency, "waits for its dependency " + text};
+  }
+  const auto queue = cluster_.queues().find(spec.queue);
+  if (queue != cluster_.queues().end() && !starts_jobs(queue->second.state)) {
+    return {WaitReason::kQueueDown, "queue " + spec.queue + " is " + std::string(name_of(queue->second.state))};
   }
   if (spec.begin_at > now_) return {WaitReason::kBeginTime, "begins at " + format_time(spec.begin_at)};
   return {WaitReason::kNone, ""};

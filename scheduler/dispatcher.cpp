@@ -25,14 +25,23 @@ void Dispatcher::nodes_changed() {
   ++moves_;
 }
 
-void Dispatcher::runs(NodeId node, const state::Request& request, TimeUs end) {
-  if (end != 0) forecast_.add(node, end, placement::amounts_of(request.resources));
+// A part of a GPU that ends gives nobody a whole one for certain.
+placement::Amounts Dispatcher::amounts_of(const state::Request& request, const state::Pinning* pinning) {
+  placement::Amounts amounts = placement::amounts_of(request.resources);
+  if (request.gpu_share_milli != 0) amounts.gpus = 0;
+  if (pinning != nullptr) amounts.cpu_milli += static_cast<std::int32_t>(pinning->idle * 1000);
+  return amounts;
+}
+
+void Dispatcher::runs(NodeId node, const state::Request& request, TimeUs end, const state::Pinning* pinning) {
+  if (end != 0) forecast_.add(node, end, amounts_of(request, pinning));
   if (!request.labels.empty() || !request.rules.empty()) ++moves_;
 }
 
-void Dispatcher::ended(NodeId node, const state::Request& request, std::uint64_t gpu_mask, TimeUs end) {
-  engine_.release(node, request, gpu_mask);
-  if (end != 0) forecast_.remove(node, end, placement::amounts_of(request.resources));
+void Dispatcher::ended(NodeId node, const state::Request& request, std::uint64_t gpu_mask, TimeUs end,
+                       const state::Pinning* pinning) {
+  engine_.release(node, request, gpu_mask, pinning);
+  if (end != 0) forecast_.remove(node, end, amounts_of(request, pinning));
   if (!request.labels.empty() || !request.rules.empty()) ++moves_;
   if (room_made_.empty() || room_made_.back() != node) room_made_.push_back(node);
 }
@@ -54,11 +63,16 @@ void Dispatcher::wait(const WaitKey& key, const ClassKey& in) {
 void Dispatcher::unblock_for_room() {
   if (std::exchange(retry_blocked_, false)) queue_.unblock_all();
   const bool moved = std::exchange(moves_seen_, moves_) != moves_;
+  for (std::size_t i = queue_.blocked().size(); i-- > 0;) {
+    WaitQueue::Class* in = queue_.blocked()[i];
+    if (in->unlicensed && in->licences_seen != licences_.version()) queue_.unblock(*in);
+  }
   if ((!room_made_.empty() || moved) && !queue_.blocked().empty()) {
     std::sort(room_made_.begin(), room_made_.end());
     room_made_.erase(std::unique(room_made_.begin(), room_made_.end()), room_made_.end());
     for (std::size_t i = queue_.blocked().size(); i-- > 0;) {  // the last takes the place of one that goes
       WaitQueue::Class* in = queue_.blocked()[i];
+      if (in->unlicensed) continue;
       const bool may = (in->minds_pods() && in->moves_seen != moves_) ||
                        std::any_of(room_made_.begin(), room_made_.end(),
                                    [&](NodeId node) { return engine_.fits_now(node, in->request()); });
@@ -90,7 +104,10 @@ bool Dispatcher::unblock_beside() {
 void Dispatcher::block(WaitQueue::Class& in, bool beside, const Starter& starter) {
   in.moves_seen = moves_;
   in.beside = beside;
+  in.unlicensed = !in.request().licences.empty() && licences_.room(in.request().licences) == 0;
+  in.licences_seen = licences_.version();
   queue_.block(in);
+  if (in.unlicensed) return;
   if (holds_applied_) retry_blocked_ = true;
   if (overdue(in, starter)) overdue_.push_back(&in);
 }
@@ -115,7 +132,7 @@ const Plan* Dispatcher::plan_for(const WaitQueue::Head& first) {
     made_.version = forecast_.version();
     made_.nodes_version = nodes_version_;
     const ClassKey& key = first.in->key;
-    made_.possible = forecast_.earliest(engine_, key.request, std::max(key.gang, 1U), key.distinct, now_, made_.plan);
+    made_.possible = forecast_.earliest(engine_, key.request, std::max(key.gang, 1U), key.shape, now_, made_.plan);
     const std::uint32_t looked_at = made_.plan.candidates;
     made_.keep_until = looked_at > kManyNodes ? now_ + looked_at * kKeepPerNodeUs : now_;
     unblock_beside();  // they may do better by this one
@@ -143,7 +160,7 @@ void Dispatcher::pass(TimeUs now, std::uint32_t budget, Starter& starter) {
   overdue_.clear();
   if (queue_.head()) {
     for (const WaitQueue::Class* in : queue_.blocked()) {
-      if (overdue(*in, starter)) overdue_.push_back(in);
+      if (!in->unlicensed && overdue(*in, starter)) overdue_.push_back(in);
     }
   }
   while (true) {
@@ -189,17 +206,23 @@ bool Dispatcher::place_from(const WaitQueue::Head& head, placement::Promised* be
                             Starter& starter) {
   const ClassKey& key = head.in->key;
   places_.clear();
+  engine_.drop_pinnings();
   std::uint32_t wanted = key.gang;
   std::uint32_t placed = 0;
+  const auto& licences = key.request.licences;
+  const std::uint32_t licensed = licences.empty() ? ~0U : licences_.room(licences);
+  if (licensed == 0) return false;
   if (key.gang != 0) {
-    const bool all = beside != nullptr ? engine_.place_gang(key.request, wanted, key.distinct, *beside, places_)
-                                       : engine_.place_gang(key.request, wanted, key.distinct, places_);
+    const bool all = beside != nullptr ? engine_.place_gang(key.request, wanted, key.shape, *beside, places_)
+                                       : engine_.place_gang(key.request, wanted, key.shape, places_);
     placed = all ? wanted : 0;
+    if (all) licences_.take(licences, 1);
   } else {
-    wanted = std::min(starter.startable(head.key.job), budget);
+    wanted = std::min({starter.startable(head.key.job), budget, licensed});
     placed = beside != nullptr ? engine_.place(key.request, wanted, *beside, places_)
                                : engine_.place(key.request, wanted, places_);
   }
+  if (key.gang == 0) licences_.take(licences, placed);
   if (placed != 0) {
     budget -= std::min(budget, placed);
     starter.start(head.key.job, places_);

@@ -15,6 +15,7 @@
 
 #include "placement/engine.h"
 #include "scheduler/forecast.h"
+#include "scheduler/licences.h"
 #include "scheduler/queue_policy.h"
 #include "scheduler/wait_queue.h"
 
@@ -45,8 +46,13 @@ class Dispatcher {
   void room_made(state::NodeId node) { room_made_.push_back(node); }  // it may now hold what it could not before
   void nodes_changed();  // one came, went, or is in another state: promises are made anew
   // A pod whose capacity is claimed runs until `end` at most (0: nobody knows).
-  void runs(state::NodeId node, const state::Request& request, state::TimeUs end);
-  void ended(state::NodeId node, const state::Request& request, std::uint64_t gpu_mask, state::TimeUs end);
+  void runs(state::NodeId node, const state::Request& request, state::TimeUs end,
+            const state::Pinning* pinning = nullptr);
+  void ended(state::NodeId node, const state::Request& request, std::uint64_t gpu_mask, state::TimeUs end,
+             const state::Pinning* pinning = nullptr);
+  // What pass() starts has taken its licences; who ends gives them back here, a gang when its last pod has ended.
+  Licences& licences() { return licences_; }
+  const Licences& licences() const { return licences_; }
 
   // ---- jobs ----
   struct Job {
@@ -87,12 +93,14 @@ class Dispatcher {
   const Plan* plan_for(const WaitQueue::Head& first);
   void apply_holds(const WaitKey& upto);
   void block(WaitQueue::Class& in, bool beside, const Starter& starter);
+  static placement::Amounts amounts_of(const state::Request& request, const state::Pinning* pinning);
   static bool overdue(const WaitQueue::Class& in, const Starter& starter);
 
   placement::Engine engine_;
   const QueuePolicy* policy_;
   WaitQueue queue_;
   Forecast forecast_;
+  Licences licences_;
   Predictor predictor_;
   state::TimeUs now_ = 0;
 

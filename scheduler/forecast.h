@@ -27,11 +27,11 @@ class Forecast {
   // Changes whenever a pod is gone: a plan may then come true earlier.
   std::uint64_t version() const { return version_; }
 
-  // The first time at which `pods` of the request fit at once (`distinct`: each on a node of its own) if nothing else
+  // The first time at which `pods` of the request fit at once, over nodes as the shape says, if nothing else
   // starts and every pod runs until its end; what should have ended by now ends now. False: no end that is known makes
   // the room, or there is room already, and it is something else that keeps the job back (rules about other pods).
-  bool earliest(placement::Engine& engine, const state::Request& request, std::uint32_t pods, bool distinct,
-                state::TimeUs now, Plan& out);
+  bool earliest(placement::Engine& engine, const state::Request& request, std::uint32_t pods,
+                const state::GangShape& shape, state::TimeUs now, Plan& out);
   std::string check_invariants() const;  // "" or what is wrong; for tests
 
  private:
@@ -46,12 +46,14 @@ class Forecast {
     std::size_t rest;        // of the node's running pods, the last of these ends next
     state::TimeUs came = 0;  // when its room last grew
   };
-  std::uint32_t advance(Candidate& candidate, state::TimeUs to, bool distinct) const;
+  std::uint32_t advance(Candidate& candidate, state::TimeUs to, std::uint32_t most) const;
+  bool choose(placement::Engine& engine, std::uint32_t pods, const state::GangShape& shape);
 
   std::vector<std::vector<Running>> nodes_;  // by NodeId - 1; who ends first is last
   std::size_t size_ = 0;
   std::uint64_t version_ = 0;
   std::vector<Candidate> candidates_;                             // of the search at hand
+  std::vector<placement::GangPart> parts_;                        // … and what a gang with a shape takes of them
   std::vector<std::pair<state::TimeUs, std::size_t>> next_ends_;  // a heap: the next end on each of them
 };
 

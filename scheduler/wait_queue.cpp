@@ -74,8 +74,10 @@ std::optional<WaitQueue::Head> WaitQueue::head() const {
 }
 
 std::optional<WaitQueue::Head> WaitQueue::first_blocked() const {
-  if (blocked_heads_.empty()) return std::nullopt;
-  return Head{blocked_heads_.begin()->first, blocked_heads_.begin()->second};
+  for (const auto& [key, in] : blocked_heads_) {
+    if (!in->unlicensed) return Head{key, in};
+  }
+  return std::nullopt;
 }
 
 std::optional<WaitQueue::Head> WaitQueue::shortest_head() const {

@@ -27,7 +27,7 @@ struct WaitKey {
 struct ClassKey {
   state::Request request;
   std::uint32_t gang = 0;  // pods of the gang, 0 for others
-  bool distinct = false;
+  state::GangShape shape = {};
   state::TimeUs limit_us = 0;  // of one pod's run; 0 is none
   auto operator<=>(const ClassKey&) const = default;
 };
@@ -40,8 +40,10 @@ class WaitQueue {
     ClassKey key;
     const state::Request& request() const { return key.request; }
     std::set<WaitKey> jobs;
-    bool blocked = false;  // the last try found no room
-    bool beside = false;   // … beside what another job is promised
+    bool blocked = false;             // the last try found no room
+    bool beside = false;              // … beside what another job is promised
+    bool unlicensed = false;          // … for want of licences, and of nothing else that is known
+    std::uint64_t licences_seen = 0;  // as of
     // Other pods may stand in its way, or be what it waits for.
     bool minds_pods() const { return !key.request.labels.empty() || !key.request.rules.empty(); }
     std::uint64_t moves_seen = 0;  // of pods that others mind, at the last try
@@ -71,7 +73,7 @@ class WaitQueue {
   };
   std::optional<Head> head() const;
   std::optional<Head> shortest_head() const;  // by time limit instead
-  std::optional<Head> first_blocked() const;  // of the classes that are
+  std::optional<Head> first_blocked() const;  // of the classes that are, but for want of licences
   void block(Class& which);
   void unblock(Class& which);
   void unblock_all();

@@ -20,13 +20,16 @@ class WhatIf : private Starter {
 
   struct Node {
     state::NodeId id;
-    state::Resources capacity;
-    placement::Traits traits;
+    placement::Offered offered;
     bool open = false;  // takes pods
   };
   void add(Node node);
+  void set_switches(placement::SwitchTree tree) { dispatcher_.engine().set_switches(std::move(tree)); }
+  Licences& licences() { return dispatcher_.licences(); }
   // A pod that runs, until `end` at most (0: nobody knows, and it runs for ever).
-  void add_running(state::NodeId node, const state::Request& request, std::uint64_t gpu_mask, state::TimeUs end);
+  // The first pod of a gang that is added takes the gang's licences.
+  void add_running(state::JobId job, bool gang, const placement::Placed& place, const state::Request& request,
+                   const state::Pinning* pinning, state::TimeUs end);
   // A job that waits, where it stands in the queue; `pods` of it may start at once (an array's throttle aside).
   void add_waiting(const WaitKey& key, ClassKey in, std::uint32_t pods);
 
@@ -42,9 +45,10 @@ class WhatIf : private Starter {
   struct End {
     state::TimeUs at;
     std::uint64_t order;
-    state::NodeId node;
-    std::uint64_t gpu_mask;
+    placement::Placed place;
     const state::Request* request;
+    state::Pinning pinning;
+    state::JobId gang;  // none: of no gang
     bool operator>(const End& other) const { return at != other.at ? at > other.at : order > other.order; }
   };
   static constexpr std::uint32_t kEndsMax = 50'000;  // looked at: bounds the work
@@ -52,12 +56,14 @@ class WhatIf : private Starter {
   std::uint32_t startable(state::JobId job) const override;
   bool overdue(state::JobId) const override { return false; }
   void start(state::JobId job, const std::vector<placement::Placed>& places) override;
-  void run_until(state::TimeUs at, const state::Request& request, const placement::Placed& place);
+  void run_until(state::TimeUs at, const state::Request& request, const placement::Placed& place,
+                 const state::Pinning* pinning, state::JobId gang);
 
   Dispatcher dispatcher_;
   state::TimeUs now_;
   std::unordered_map<state::JobId, Job> jobs_;
   std::vector<std::unique_ptr<state::Request>> requests_;  // of what runs already
+  std::unordered_map<state::JobId, std::uint32_t> gangs_;  // pods of each that run
   std::priority_queue<End, std::vector<End>, std::greater<>> ends_;
   std::uint64_t order_ = 0;
 };

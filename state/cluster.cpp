@@ -7,7 +7,7 @@ namespace berth::state {
 
 // ---- lookups --------------------------------------------------------------------------------------------------------
 
-Cluster::Cluster() { queues_.emplace("default", Queue{"default", 0, 0}); }
+Cluster::Cluster() { queues_.emplace("default", Queue{"default", 0, 0, {}, {}, 0, 0, {}, {}}); }
 Cluster::Cluster(Cluster&&) noexcept = default;
 Cluster& Cluster::operator=(Cluster&&) noexcept = default;
 Cluster::~Cluster() = default;
@@ -31,6 +31,12 @@ const Job* Cluster::job_by_submit_key(std::uint64_t key) const {
 const Pod* Cluster::pod(PodId id) const {
   const auto found = pods_.find(id);
   return found == pods_.end() ? nullptr : &found->second;
+}
+
+const Pinning* Cluster::pinning(PodId id) const {
+  if (pinnings_.empty()) return nullptr;
+  const auto found = pinnings_.find(id);
+  return found == pinnings_.end() ? nullptr : &found->second;
 }
 
 PodState Cluster::pod_state(const Job& job, std::uint32_t element) const {
@@ -132,6 +138,15 @@ Status Cluster::on(const QueueSet& event, TimeUs) {
 Status Cluster::on(const QueueRemoved& event, TimeUs) {
   if (event.name == "default") return mismatch("the queue 'default' is removed");
   return queues_.erase(event.name) == 1 ? Status(Unit{}) : Status(mismatch("a removed queue does not exist"));
+}
+
+Status Cluster::on(const LicenceSet& event, TimeUs) {
+  licences_[event.licence.name] = event.licence;
+  return Unit{};
+}
+
+Status Cluster::on(const LicenceRemoved& event, TimeUs) {
+  return licences_.erase(event.name) == 1 ? Status(Unit{}) : Status(mismatch("a removed licence does not exist"));
 }
 
 Status Cluster::on(const TokenAdded& event, TimeUs) {

@@ -72,6 +72,9 @@ class Cluster {
   const Pod* pod(PodId id) const;                  // bound or running, else nullptr
   const Pods& live_pods() const { return pods_; }  // in no order: no decision may depend on it
   // An element's state, whatever it is. The element is below job.spec.elements.size().
+  // Which cores of its node a live pod has for itself; nullptr: none in particular.
+  const Pinning* pinning(PodId id) const;
+  std::size_t pinned_pods() const { return pinnings_.size(); }
   PodState pod_state(const Job& job, std::uint32_t element) const;
   // The attempt a pending element would get next.
   static std::uint32_t next_attempt(const Job& job, std::uint32_t element);
@@ -85,6 +88,8 @@ class Cluster {
 
   const std::map<std::string, Queue, std::less<>>& queues() const { return queues_; }  // "default" is always there
   const std::map<std::string, Token, std::less<>>& tokens() const { return tokens_; }
+
+  const std::map<std::string, Licence, std::less<>>& licences() const { return licences_; }
 
   // A hash over everything that matters, in a fixed order: equal clusters have equal hashes.
   std::uint64_t hash() const;
@@ -111,6 +116,8 @@ class Cluster {
   Status on(const NodeRemoved& event, TimeUs at);
   Status on(const QueueSet& event, TimeUs at);
   Status on(const QueueRemoved& event, TimeUs at);
+  Status on(const LicenceSet& event, TimeUs at);
+  Status on(const LicenceRemoved& event, TimeUs at);
   Status on(const TokenAdded& event, TimeUs at);
   Status on(const TokenRemoved& event, TimeUs at);
 
@@ -128,6 +135,8 @@ class Cluster {
   NodeId last_node_id_;
   std::map<std::string, Queue, std::less<>> queues_;
   std::map<std::string, Token, std::less<>> tokens_;
+  std::map<std::string, Licence, std::less<>> licences_;
+  boost::unordered_flat_map<PodId, Pinning, PodIdHash> pinnings_;  // of live pods
 };
 
 // Every invariant of the cluster, checked the slow way; the first that does not hold as one line, "" if all hold.

@@ -65,6 +65,9 @@ std::string check_invariants(const Cluster& cluster) {
       return name_job(id.job) + ": a wrong attempt is live";
     ++live[id.job].by_state[static_cast<std::size_t>(pod.state)];
   }
+  std::size_t pinned = 0;
+  for (const auto& [id, pod] : cluster.live_pods()) pinned += cluster.pinning(id) != nullptr ? 1 : 0;
+  if (pinned != cluster.pinned_pods()) return "cores are kept for a pod that is not live";
   std::uint64_t ended_pods = 0;
   std::size_t ended = 0;
   for (const auto& [id, job] : cluster.jobs()) {

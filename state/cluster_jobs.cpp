@@ -88,6 +88,10 @@ Status Cluster::on(const PodsBound& event, TimeUs at) {
     pod.bound_at = at;
     place(*job, pod);
   }
+  for (const PodsBound::Pin& pin : event.pins) {
+    if (pin.bind >= event.binds.size()) return mismatch("cores of a pod that is not bound");
+    pinnings_[event.binds[pin.bind].ref.pod] = pin.pinning;
+  }
   return Unit{};
 }
 
@@ -149,6 +153,7 @@ Status Cluster::on(const PodsEnded& event, TimeUs at) {
     const PodState before = found->second.state;
     node_pods_[found->second.node].erase(id);
     pods_.erase(found);
+    if (!pinnings_.empty()) pinnings_.erase(id);
     if (job.first_started_at == 0) job.first_started_at = end.outcome.started_at;
     if (end.requeue) {
       job.attempts[id.element] = end.ref.attempt;
@@ -186,6 +191,7 @@ Status Cluster::on(const PodsAdopted& event, TimeUs at) {
     pod.bound_at = at;
     pod.started_at = adopted.started_at;
     place(*job, pod);
+    if (!adopted.pinning.empty()) pinnings_[id] = adopted.pinning;
     if (job->first_started_at == 0) job->first_started_at = adopted.started_at;
   }
   return Unit{};

@@ -34,7 +34,10 @@ Encoded encode(Builder& b, const PodsBound& e) {
   journal::Bind* list = nullptr;
   const auto binds = b.CreateUninitializedVectorOfStructs(e.binds.size(), &list);
   for (const Bind& bind : e.binds) *list++ = {pod_ref(bind.ref), bind.gpu_mask, bind.node.value};
-  return {journal::Event::PodsBound, journal::CreatePodsBound(b, binds).Union()};
+  std::vector<fb::Offset<berth::spec::Pinning>> list_of_pins;
+  for (const PodsBound::Pin& pin : e.pins) list_of_pins.push_back(convert::pinning(b, pin.bind, pin.pinning));
+  const auto pins = list_of_pins.empty() ? 0 : b.CreateVector(list_of_pins);
+  return {journal::Event::PodsBound, journal::CreatePodsBound(b, binds, pins).Union()};
 }
 Encoded encode(Builder& b, const PodsStarted& e) {
   journal::PodStart* list = nullptr;
@@ -71,7 +74,8 @@ Encoded encode(Builder& b, const PodsAdopted& e) {
   journal::Adopted* list = nullptr;
   const auto pods = b.CreateUninitializedVectorOfStructs(e.pods.size(), &list);
   for (const auto& pod : e.pods) *list++ = {pod_ref(pod.ref), pod.gpu_mask, pod.started_at, pod.node.value};
-  return {journal::Event::PodsAdopted, journal::CreatePodsAdopted(b, pods).Union()};
+  const auto pins = convert::pins(b, e.pods, [](const PodsAdopted::Adopted& pod) { return &pod.pinning; });
+  return {journal::Event::PodsAdopted, journal::CreatePodsAdopted(b, pods, pins).Union()};
 }
 Encoded encode(Builder& b, const JobsForgotten& e) {
   std::uint64_t* list = nullptr;
@@ -112,6 +116,12 @@ Encoded encode(Builder& b, const QueueSet& e) { return {journal::Event::QueueSet
 Encoded encode(Builder& b, const QueueRemoved& e) {
   return {journal::Event::QueueRemoved, journal::CreateQueueRemoved(b, text(b, e.name)).Union()};
 }
+Encoded encode(Builder& b, const LicenceSet& e) {
+  return {journal::Event::LicenceSet, journal::CreateLicenceSet(b, text(b, e.licence.name), e.licence.total).Union()};
+}
+Encoded encode(Builder& b, const LicenceRemoved& e) {
+  return {journal::Event::LicenceRemoved, journal::CreateLicenceRemoved(b, text(b, e.name)).Union()};
+}
 Encoded encode(Builder& b, const TokenAdded& e) {
   return {journal::Event::TokenAdded, convert::token(b, e.token).Union()};
 }
@@ -136,9 +146,13 @@ bool decode(const journal::ElementsCancelled& t, ElementsCancelled& e) {
   });
 }
 bool decode(const journal::PodsBound& t, PodsBound& e) {
-  return each(t.binds(), [&](const journal::Bind& x) {
+  each(t.binds(), [&](const journal::Bind& x) {
     e.binds.push_back({to_pod_ref(x.ref()), NodeId{x.node()}, x.gpu_mask()});
     return true;
+  });
+  if (e.binds.size() != (t.binds() == nullptr ? 0 : t.binds()->size())) return false;
+  return convert::to_pins(t.pins(), e.binds.size(), [&](std::uint32_t of, Pinning pinning) {
+    e.pins.push_back({of, std::move(pinning)});
   });
 }
 bool decode(const journal::PodsStarted& t, PodsStarted& e) {
@@ -168,10 +182,12 @@ bool decode(const journal::PodsEnded& t, PodsEnded& e) {
   });
 }
 bool decode(const journal::PodsAdopted& t, PodsAdopted& e) {
-  return each(t.pods(), [&](const journal::Adopted& x) {
+  const bool pods = each(t.pods(), [&](const journal::Adopted& x) {
     e.pods.push_back({to_pod_ref(x.ref()), NodeId{x.node()}, x.gpu_mask(), x.started_at()});
     return true;
   });
+  return pods && convert::to_pins(t.pins(), e.pods.size(),
+                                  [&](std::uint32_t of, Pinning pinning) { e.pods[of].pinning = std::move(pinning); });
 }
 bool decode(const journal::JobsForgotten& t, JobsForgotten& e) {
   if (t.jobs() == nullptr) return true;
@@ -214,11 +230,16 @@ bool decode(const journal::NodeRemoved& t, NodeRemoved& e) {
   e.id = NodeId{t.id()};
   return true;
 }
-bool decode(const journal::QueueSet& t, QueueSet& e) {
-  e.queue = convert::to_queue(t);
+bool decode(const journal::QueueSet& t, QueueSet& e) { return convert::to_queue(t, e.queue); }
+bool decode(const journal::QueueRemoved& t, QueueRemoved& e) {
+  e.name = text(t.name());
   return true;
 }
-bool decode(const journal::QueueRemoved& t, QueueRemoved& e) {
+bool decode(const journal::LicenceSet& t, LicenceSet& e) {
+  e.licence = {text(t.name()), t.total()};
+  return true;
+}
+bool decode(const journal::LicenceRemoved& t, LicenceRemoved& e) {
   e.name = text(t.name());
   return true;
 }
@@ -272,6 +293,10 @@ bool decode_event(const journal::EventBox& box, std::vector<Event>& out) {
       return decode_into<TokenAdded>(box.event_as_TokenAdded(), out);
     case E::TokenRemoved:
       return decode_into<TokenRemoved>(box.event_as_TokenRemoved(), out);
+    case E::LicenceSet:
+      return decode_into<LicenceSet>(box.event_as_LicenceSet(), out);
+    case E::LicenceRemoved:
+      return decode_into<LicenceRemoved>(box.event_as_LicenceRemoved(), out);
     case E::NONE:
       return false;
   }

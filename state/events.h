@@ -39,6 +39,11 @@ struct Bind {
 };
 struct PodsBound {
   std::vector<Bind> binds;
+  struct Pin {
+    std::uint32_t bind = 0;  // its place in `binds`
+    Pinning pinning;
+  };
+  std::vector<Pin> pins;  // of those that have cores of their own
 };
 
 struct PodStart {
@@ -76,6 +81,7 @@ struct PodsAdopted {
     NodeId node;
     std::uint64_t gpu_mask = 0;
     TimeUs started_at = 0;
+    Pinning pinning = {};
   };
   std::vector<Adopted> pods;
 };
@@ -117,6 +123,12 @@ struct QueueSet {
 struct QueueRemoved {
   std::string name;
 };
+struct LicenceSet {
+  Licence licence;
+};
+struct LicenceRemoved {
+  std::string name;
+};
 struct TokenAdded {
   Token token;
 };
@@ -126,7 +138,7 @@ struct TokenRemoved {
 
 using Event = std::variant<JobSubmitted, ElementsCancelled, PodsBound, PodsStarted, PodsStopping, PodsEnded,
                            PodsAdopted, JobsForgotten, NodeJoined, NodeStateChanged, NodeRemoved, QueueSet,
-                           QueueRemoved, TokenAdded, TokenRemoved, JobChanged>;
+                           QueueRemoved, TokenAdded, TokenRemoved, JobChanged, LicenceSet, LicenceRemoved>;
 
 // What one turn of the core decided: one record of the journal, durable or not as a whole.
 struct Batch {

@@ -40,12 +40,111 @@ Owner to_owner(const spec::Owner* table) {
   return out;
 }
 
+fb::Offset<Countables> countables(fb::FlatBufferBuilder& b, const std::vector<Countable>& list) {
+  if (list.empty()) return {};
+  std::vector<fb::Offset<spec::Countable>> out;
+  for (const Countable& item : list) out.push_back(spec::CreateCountable(b, text(b, item.name), item.count));
+  return b.CreateVector(out);
+}
+
+std::vector<Countable> to_countables(const Countables* list) {
+  std::vector<Countable> out;
+  if (list == nullptr) return out;
+  for (const auto* item : *list) out.push_back({text(item->name()), item->count()});
+  return out;
+}
+
+fb::Offset<spec::Topology> topology(fb::FlatBufferBuilder& b, const Topology& topology) {
+  if (topology.empty()) return {};
+  std::vector<std::uint8_t> sizes;
+  std::vector<std::uint32_t> threads;
+  for (const auto& core : topology.cores) {
+    sizes.push_back(static_cast<std::uint8_t>(core.size()));
+    threads.insert(threads.end(), core.begin(), core.end());
+  }
+  std::vector<spec::Domain> domains;
+  for (const Topology::Domain& d : topology.domains) {
+    domains.emplace_back(static_cast<std::uint8_t>(d.part), d.number, d.cores.first, d.cores.end);
+  }
+  std::vector<spec::MemoryNode> memories;
+  for (const Topology::Memory& m : topology.memories) {
+    memories.emplace_back(m.mem_mib, m.numa, m.cores.first, m.cores.end);
+  }
+  std::vector<fb::Offset<spec::Device>> devices;
+  for (const Topology::Device& d : topology.devices) {
+    const auto name = text(b, d.name);
+    const auto bus = text(b, d.bus);
+    devices.push_back(spec::CreateDevice(b, d.is_gpu, name, bus, d.cores.first, d.cores.end));
+  }
+  const auto size_list = b.CreateVector(sizes);
+  const auto thread_list = b.CreateVector(threads);
+  const auto domain_list = b.CreateVectorOfStructs(domains);
+  const auto memory_list = b.CreateVectorOfStructs(memories);
+  const auto device_list = b.CreateVector(devices);
+  return spec::CreateTopology(b, size_list, thread_list, domain_list, memory_list, device_list);
+}
+
+bool to_topology(const spec::Topology* table, Topology& out) {
+  out = {};
+  if (table == nullptr) return true;
+  if (table->core_sizes() == nullptr || table->threads() == nullptr ||
+      !is_aligned(table->threads(), alignof(std::uint32_t))) {
+    return false;
+  }
+  const auto* threads = table->threads();
+  fb::uoffset_t next = 0;
+  for (const std::uint8_t size : *table->core_sizes()) {
+    if (size == 0 || threads->size() - next < size) return false;
+    auto& core = out.cores.emplace_back();
+    for (std::uint8_t i = 0; i < size; ++i) core.push_back(threads->Get(next++));
+  }
+  if (next != threads->size()) return false;
+  const bool parts =
+      each(table->domains(),
+           [&](const spec::Domain& d) {
+             out.domains.push_back({static_cast<Topology::Part>(d.part()), d.number(), {d.first(), d.end()}});
+             return d.part() <= static_cast<std::uint8_t>(Topology::Part::kL3);
+           }) &&
+      each(table->memories(), [&](const spec::MemoryNode& m) {
+        out.memories.push_back({m.numa(), m.mem_mib(), {m.first(), m.end()}});
+        return true;
+      });
+  if (!parts) return false;
+  if (table->devices() != nullptr) {
+    for (const auto* d : *table->devices()) {
+      out.devices.push_back({d->is_gpu(), text(d->name()), text(d->bus()), {d->first(), d->end()}});
+    }
+  }
+  return check_topology(out).empty();
+}
+
+fb::Offset<spec::Pinning> pinning(fb::FlatBufferBuilder& b, std::size_t of, const Pinning& pinning) {
+  const auto cpus = text(b, pinning.cpus);
+  std::vector<spec::PinnedMemory> memories;
+  for (const Pinning::Memory& m : pinning.memories) memories.emplace_back(m.mem_mib, m.numa);
+  const auto list = memories.empty() ? 0 : b.CreateVectorOfStructs(memories);
+  return spec::CreatePinning(b, static_cast<std::uint32_t>(of), cpus, list, pinning.near, pinning.idle);
+}
+
+bool to_pinning(const spec::Pinning& table, Pinning& out) {
+  out.cpus = text(table.cpus());
+  out.near = table.near();
+  out.idle = table.idle();
+  if (out.idle > kTopologyThreadsMax) return false;
+  std::vector<std::uint32_t> cpus;
+  if (out.cpus.empty() || !parse_cpus(out.cpus, cpus) || format_cpus(cpus) != out.cpus) return false;
+  return each(table.memories(), [&](const spec::PinnedMemory& m) {
+    out.memories.push_back({m.numa(), m.mem_mib()});
+    return true;
+  });
+}
+
 namespace {
 
 fb::Offset<spec::Request> request_of(fb::FlatBufferBuilder& b, const Request& request) {
   const auto& resources = request.resources;
   const auto features = strings(b, request.features);
-  if (request.plain()) {
+  if (request.plain() && request.licences.empty()) {
     return spec::CreateRequest(b, resources.cpu_milli, resources.mem_mib, resources.gpus, features);
   }
   const auto where = text(b, request.where);
@@ -63,8 +162,12 @@ fb::Offset<spec::Request> request_of(fb::FlatBufferBuilder& b, const Request& re
     }
     rules = b.CreateVector(list);
   }
+  const auto counts = countables(b, request.counts);
+  const auto licences = countables(b, request.licences);
   return spec::CreateRequest(b, resources.cpu_milli, resources.mem_mib, resources.gpus, features, where, prefers,
-                             tolerates, labels, rules, request.exclusive);
+                             tolerates, labels, rules, request.exclusive, counts, licences, request.gpu_share_milli,
+                             static_cast<std::uint8_t>(request.cores.level), request.cores.require,
+                             request.cores.threads_per_core);
 }
 
 bool to_request(const spec::Request& table, Request& out) {
@@ -75,6 +178,11 @@ bool to_request(const spec::Request& table, Request& out) {
   out.tolerates = strings(table.tolerates());
   out.labels = strings(table.labels());
   out.exclusive = table.exclusive();
+  out.counts = to_countables(table.counts());
+  out.licences = to_countables(table.licences());
+  out.gpu_share_milli = table.gpu_share_milli();
+  if (table.cores_level() > static_cast<std::uint8_t>(CoreFit::Level::kPackage)) return false;
+  out.cores = {static_cast<CoreFit::Level>(table.cores_level()), table.cores_require(), table.threads_per_core()};
   if (table.rules() == nullptr) return true;
   for (const auto* rule : *table.rules()) {
     if (rule->kind() > static_cast<std::uint8_t>(PodRule::Kind::kSpread)) return false;
@@ -108,13 +216,17 @@ fb::Offset<spec::JobSpec> job_spec(fb::FlatBufferBuilder& b, const JobSpec& job)
     }
     depends = b.CreateVectorOfStructs(structs);
   }
+  fb::Offset<spec::GangShape> gang;
+  if (const GangShape& g = job.gang; g.any()) {
+    gang = spec::CreateGangShape(b, g.nodes_min, g.nodes_max, g.per_node, g.switches, g.contiguous);
+  }
   const auto account = text(b, job.account);
   const auto comment = text(b, job.comment);
   const auto launch = b.CreateVector(reinterpret_cast<const std::uint8_t*>(job.launch.data()), job.launch.size());
   return spec::CreateJobSpec(b, name, queue, static_cast<std::uint8_t>(job.kind), elements, job.throttle,
                              job.distinct_nodes, request, job.priority, job.time_limit_ms, job.requeues_max, launch,
                              static_cast<std::uint8_t>(job.hold), job.begin_at, depends, job.any_dependency, account,
-                             comment);
+                             comment, gang);
 }
 
 bool to_job_spec(const spec::JobSpec* table, JobSpec& out) {
@@ -149,6 +261,9 @@ bool to_job_spec(const spec::JobSpec* table, JobSpec& out) {
   out.any_dependency = table->any_dependency();
   out.account = text(table->account());
   out.comment = text(table->comment());
+  if (const auto* gang = table->gang(); gang != nullptr) {
+    out.gang = {gang->nodes_min(), gang->nodes_max(), gang->per_node(), gang->switches(), gang->contiguous()};
+  }
   return each(table->depends(), [&](const spec::Dependency& d) {
     out.depends.push_back({static_cast<Dependency::Kind>(d.kind()), JobId{d.job()}, d.delay_ms(),
                            static_cast<Dependency::State>(d.state())});

@@ -30,6 +30,28 @@ Owner to_owner(const spec::Owner* table);  // null gives nobody (65534), never r
 flatbuffers::Offset<spec::JobSpec> job_spec(flatbuffers::FlatBufferBuilder& b, const JobSpec& job);
 bool to_job_spec(const spec::JobSpec* table, JobSpec& out);
 
+using Countables = flatbuffers::Vector<flatbuffers::Offset<spec::Countable>>;
+flatbuffers::Offset<Countables> countables(flatbuffers::FlatBufferBuilder& b, const std::vector<Countable>& list);
+std::vector<Countable> to_countables(const Countables* list);
+flatbuffers::Offset<spec::Topology> topology(flatbuffers::FlatBufferBuilder& b, const Topology& topology);
+bool to_topology(const spec::Topology* table, Topology& out);  // absent: empty; false as well if it is not sound
+using Pins = flatbuffers::Vector<flatbuffers::Offset<spec::Pinning>>;
+flatbuffers::Offset<spec::Pinning> pinning(flatbuffers::FlatBufferBuilder& b, std::size_t of, const Pinning& pinning);
+// Of those items that have one, `pinning_of(item)` says; in order.
+template <class Items, class PinningOf>
+flatbuffers::Offset<Pins> pins(flatbuffers::FlatBufferBuilder& b, const Items& items, PinningOf&& pinning_of) {
+  std::vector<flatbuffers::Offset<spec::Pinning>> list;
+  for (std::size_t i = 0; i < items.size(); ++i) {
+    const Pinning* of = pinning_of(items[i]);
+    if (of != nullptr && !of->empty()) list.push_back(pinning(b, i, *of));
+  }
+  return list.empty() ? flatbuffers::Offset<Pins>() : b.CreateVector(list);
+}
+bool to_pinning(const spec::Pinning& table, Pinning& out);
+// put(number of the item, pinning) for each; false if one is not sound or of an item that is not there.
+template <class Put>
+bool to_pins(const Pins* list, std::size_t items, Put&& put);
+
 // FlatBuffers reads its numbers in place: bytes that do not lie at a multiple of eight are copied to where they do.
 class Aligned {
  public:
@@ -68,6 +90,16 @@ bool each(const flatbuffers::Vector<flatbuffers::Offset<T>>* list, F&& f) {
     if (!f(*item)) return false;
   }
   return true;
+}
+
+template <class Put>
+bool to_pins(const Pins* list, std::size_t items, Put&& put) {
+  return each(list, [&](const spec::Pinning& table) {
+    Pinning out;
+    if (table.of() >= items || !to_pinning(table, out)) return false;
+    put(table.of(), std::move(out));
+    return true;
+  });
 }
 
 inline bool is_pod_state(std::uint8_t value) { return value < kPodStates; }

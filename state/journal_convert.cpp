@@ -12,8 +12,11 @@ fb::Offset<journal::NodeInfo> node_info(fb::FlatBufferBuilder& b, const NodeInfo
   const auto limits = text(b, info.limits);
   const auto features = strings(b, info.features);
   const auto taints = strings(b, info.taints);
+  const auto counts = countables(b, info.counts);
+  const auto machine = topology(b, info.topology);
   return journal::CreateNodeInfo(b, name, instance, address, version, limits, info.capacity.cpu_milli,
-                                 info.capacity.mem_mib, info.capacity.gpus, features, taints);
+                                 info.capacity.mem_mib, info.capacity.gpus, features, taints, counts, info.pods_max,
+                                 machine);
 }
 
 bool to_node_info(const journal::NodeInfo* table, NodeInfo& out) {
@@ -26,14 +29,29 @@ bool to_node_info(const journal::NodeInfo* table, NodeInfo& out) {
   out.capacity = {table->cpu_milli(), table->mem_mib(), table->gpus()};
   out.features = strings(table->features());
   out.taints = strings(table->taints());
-  return true;
+  out.counts = to_countables(table->counts());
+  out.pods_max = table->pods_max();
+  return to_topology(table->topology(), out.topology);
 }
 
 fb::Offset<journal::QueueSet> queue(fb::FlatBufferBuilder& b, const Queue& queue) {
-  return journal::CreateQueueSet(b, text(b, queue.name), queue.priority, queue.time_limit_ms);
+  const auto name = text(b, queue.name);
+  const auto where = text(b, queue.where);
+  const auto users = strings(b, queue.users);
+  const auto accounts = strings(b, queue.accounts);
+  return journal::CreateQueueSet(b, name, queue.priority, queue.time_limit_ms, static_cast<std::uint8_t>(queue.state),
+                                 where, queue.time_default_ms, queue.nodes_max, users, accounts);
 }
 
-Queue to_queue(const journal::QueueSet& table) { return {text(table.name()), table.priority(), table.time_limit_ms()}; }
+bool to_queue(const journal::QueueSet& table, Queue& out) {
+  if (table.state() > static_cast<std::uint8_t>(Queue::State::kInactive)) return false;
+  out = {text(table.name()),       table.priority(),
+         table.time_limit_ms(),    static_cast<Queue::State>(table.state()),
+         text(table.where()),      table.time_default_ms(),
+         table.nodes_max(),        strings(table.users()),
+         strings(table.accounts())};
+  return true;
+}
 
 fb::Offset<journal::TokenAdded> token(fb::FlatBufferBuilder& b, const Token& token) {
   const auto id = text(b, token.id);

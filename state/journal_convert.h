@@ -32,7 +32,7 @@ inline bool to_outcome(const journal::Outcome& o, PodOutcome& out) {
 flatbuffers::Offset<journal::NodeInfo> node_info(flatbuffers::FlatBufferBuilder& b, const NodeInfo& info);
 bool to_node_info(const journal::NodeInfo* table, NodeInfo& out);
 flatbuffers::Offset<journal::QueueSet> queue(flatbuffers::FlatBufferBuilder& b, const Queue& queue);
-Queue to_queue(const journal::QueueSet& table);
+bool to_queue(const journal::QueueSet& table, Queue& out);
 flatbuffers::Offset<journal::TokenAdded> token(flatbuffers::FlatBufferBuilder& b, const Token& token);
 bool to_token(const journal::TokenAdded& table, Token& out);
 

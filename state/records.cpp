@@ -38,9 +38,15 @@ std::string_view name_of(Dependency::Kind kind) {
 
 std::string_view name_of(WaitReason reason) {
   constexpr std::array<std::string_view, kWaitReasons> kNames = {
-      "None",        "Priority",     "Resources", "Dependency",        "DependencyNeverSatisfied",
-      "JobHeldUser", "JobHeldAdmin", "BeginTime", "JobArrayTaskLimit", "Cleaning"};
+      "None",        "Priority",      "Resources",         "Dependency",        "DependencyNeverSatisfied",
+      "JobHeldUser", "JobHeldAdmin",  "BeginTime",         "JobArrayTaskLimit", "Cleaning",
+      "Licenses",    "PartitionDown", "PartitionNodeLimit"};
   return kNames[static_cast<std::size_t>(reason)];
+}
+
+std::string_view name_of(Queue::State state) {
+  constexpr std::array<std::string_view, 4> kNames = {"up", "down", "draining", "inactive"};
+  return kNames[static_cast<std::size_t>(state)];
 }
 
 PodState summary_of(const JobCounts& counts) {

@@ -11,6 +11,7 @@
 #include "state/ids.h"
 #include "state/index_set.h"
 #include "state/resources.h"
+#include "state/topology.h"
 
 namespace berth::state {
 
@@ -109,8 +110,11 @@ enum class WaitReason : std::uint8_t {
   kBeginTime = 7,
   kArrayLimit = 8,
   kCleaning = 9,  // what is left of an earlier attempt is being stopped
+  kLicences = 10,
+  kQueueDown = 11,
+  kQueueLimit = 12,  // its queue allows no such job as the queue is now
 };
-inline constexpr std::size_t kWaitReasons = 10;
+inline constexpr std::size_t kWaitReasons = 13;
 std::string_view name_of(WaitReason reason);  // "Resources", "Dependency", …
 
 // What a user submits. What may change of it later is JobChange (state/events.h).
@@ -121,6 +125,7 @@ struct JobSpec {
   IndexSet elements = IndexSet::dense(1);
   std::uint32_t throttle = 0;   // array: at most so many bound or running at once; 0 is no limit
   bool distinct_nodes = false;  // gang: every pod on a node of its own
+  GangShape gang = {};
   Request request;
   std::int32_t priority = 0;       // -1000 … 1000, higher runs first; a user may only lower it
   std::int64_t time_limit_ms = 0;  // of one pod's run; 0 is none
@@ -170,6 +175,9 @@ struct NodeInfo {        // what an agent offers
   std::vector<std::string> features;  // and labels, "key=value"; sorted, unique
   // "key" or "key=value": only pods that tolerate it come here; with ":prefer" behind it they are only preferred.
   std::vector<std::string> taints = {};  // sorted, unique
+  std::vector<Countable> counts = {};    // sorted by name, unique
+  std::uint32_t pods_max = 0;            // at most so many pods at once; 0 is no limit
+  Topology topology = {};                // empty: unknown, and pods are not given cores of their own
   bool operator==(const NodeInfo&) const = default;
 };
 
@@ -186,7 +194,26 @@ struct Queue {
   std::string name;
   std::int32_t priority = 0;       // added to the job's
   std::int64_t time_limit_ms = 0;  // the longest a job may ask for, and what it gets if it asks for none; 0 is no limit
+  enum class State : std::uint8_t {
+    kUp = 0,
+    kDown = 1,      // takes jobs, starts none
+    kDraining = 2,  // takes none, starts what it has
+    kInactive = 3,  // takes none, starts none
+  };
+  State state = State::kUp;
+  std::string where;                         // a condition on nodes: its jobs run on these only; "" is all
+  std::int64_t time_default_ms = 0;          // for jobs that ask for none; 0: the limit
+  std::uint32_t nodes_max = 0;               // of one job; 0 is no limit
+  std::vector<std::string> users, accounts;  // who may use it; empty: everybody. Sorted, unique
   bool operator==(const Queue&) const = default;
+};
+std::string_view name_of(Queue::State state);  // "up", "down", "draining", "inactive"
+
+// What the whole cluster has so many of.
+struct Licence {
+  std::string name;
+  std::uint64_t total = 0;
+  bool operator==(const Licence&) const = default;
 };
 
 enum class TokenRole : std::uint8_t { kNode = 0, kUser = 1 };

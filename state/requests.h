@@ -45,6 +45,7 @@ struct ListPodsRequest {
 struct ListNodesRequest {
   NodeId after;
   std::uint32_t limit = 1000;
+  bool topology = false;  // with NodeInfo::topology, which is left out otherwise
 };
 struct ShowJobRequest {
   JobId job;
@@ -78,6 +79,11 @@ struct QueueActionRequest {
   Queue queue;
 };
 struct ListQueuesRequest {};
+struct LicenceActionRequest {
+  bool remove = false;
+  Licence licence;
+};
+struct ListLicencesRequest {};
 struct TokenCreateRequest {
   TokenRole role = TokenRole::kNode;
   std::string user;
@@ -100,10 +106,11 @@ struct ReadLogRequest {  // answered by the agent that ran the pod, through the 
   std::uint32_t wait_ms = 0;  // hold the answer until there is more, the pod has ended, or so long
 };
 
-using ClientRequest = std::variant<SubmitRequest, CancelRequest, ListJobsRequest, ListPodsRequest, ListNodesRequest,
-                                   ShowJobRequest, ExplainRequest, WatchJobsRequest, NodeActionRequest,
-                                   QueueActionRequest, ListQueuesRequest, TokenCreateRequest, TokenListRequest,
-                                   TokenRevokeRequest, ServerInfoRequest, ReadLogRequest, JobUpdateRequest>;
+using ClientRequest =
+    std::variant<SubmitRequest, CancelRequest, ListJobsRequest, ListPodsRequest, ListNodesRequest, ShowJobRequest,
+                 ExplainRequest, WatchJobsRequest, NodeActionRequest, QueueActionRequest, ListQueuesRequest,
+                 TokenCreateRequest, TokenListRequest, TokenRevokeRequest, ServerInfoRequest, ReadLogRequest,
+                 JobUpdateRequest, LicenceActionRequest, ListLicencesRequest>;
 
 // ---- server -> client -----------------------------------------------------------------------------------------------
 struct Ok {};
@@ -161,6 +168,8 @@ struct NodeRow {
   std::string reason;
   Resources used;
   std::uint32_t pods = 0;
+  std::vector<Countable> counts_used;
+  std::uint32_t gpus_shared_milli = 0;  // of the used GPUs, what shares of them leave free
 };
 struct NodePage {
   std::vector<NodeRow> rows;
@@ -188,6 +197,13 @@ struct JobProgress {
 struct QueuePage {
   std::vector<Queue> queues;
 };
+struct LicenceRow {
+  Licence licence;
+  std::uint64_t used = 0;
+};
+struct LicencePage {
+  std::vector<LicenceRow> licences;
+};
 struct TokenPage {
   std::vector<Token> tokens;  // without secret_hash
 };
@@ -210,7 +226,7 @@ struct LogChunk {
 };
 
 using ServerReply = std::variant<Ok, Error, SubmitReply, JobPage, PodPage, NodePage, JobDetail, Explanation,
-                                 JobProgress, QueuePage, TokenPage, TokenCreated, ServerInfo, LogChunk>;
+                                 JobProgress, QueuePage, TokenPage, TokenCreated, ServerInfo, LogChunk, LicencePage>;
 
 // ---- agent -> server ------------------------------------------------------------------------------------------------
 struct AgentPod {  // a pod the agent knows of
@@ -218,6 +234,7 @@ struct AgentPod {  // a pod the agent knows of
   bool running = true;  // false: ended, its PodEnd follows or is on its way
   std::uint64_t gpu_mask = 0;
   TimeUs started_at = 0;
+  Pinning pinning = {};
 };
 struct AgentHello {
   NodeInfo info;
@@ -243,6 +260,7 @@ struct PodToStart {
   std::uint32_t index = 0;  // array index or gang rank
   std::uint32_t attempt = 1;
   std::uint64_t gpu_mask = 0;
+  Pinning pinning = {};
 };
 struct StartOrder {  // pods of one job for one node
   JobId job;
@@ -254,6 +272,8 @@ struct StartOrder {  // pods of one job for one node
   std::string launch;              // encoded Launch
   std::vector<std::string> peers;  // gang: the node of each rank
   std::vector<PodToStart> pods;
+  std::uint32_t gpu_share_milli = 0;
+  std::vector<Countable> counts;
 };
 struct StartPods {
   std::vector<StartOrder> orders;

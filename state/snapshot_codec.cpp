@@ -159,8 +159,18 @@ class SnapshotCodec::Writer {
     std::vector<fb::Offset<journal::TokenAdded>> tokens;
     for (const auto& [id, token] : cluster_.tokens_) tokens.push_back(convert::token(b_, token));
     const auto token_list = b_.CreateVector(tokens);
+    const auto licence_list = licences();
     return flush(journal::CreateSnapshot(b_, cluster_.applied_index_, cluster_.applied_at_, cluster_.last_job_id_.value,
-                                         cluster_.last_node_id_.value, 0, 0, node_list, queue_list, token_list));
+                                         cluster_.last_node_id_.value, 0, 0, node_list, queue_list, token_list, 0,
+                                         licence_list));
+  }
+
+  fb::Offset<fb::Vector<fb::Offset<journal::LicenceSet>>> licences() {
+    std::vector<fb::Offset<journal::LicenceSet>> list;
+    for (const auto& [name, licence] : cluster_.licences_) {
+      list.push_back(journal::CreateLicenceSet(b_, convert::text(b_, name), licence.total));
+    }
+    return list.empty() ? fb::Offset<fb::Vector<fb::Offset<journal::LicenceSet>>>() : b_.CreateVector(list);
   }
 
   bool write_jobs() {
@@ -180,10 +190,13 @@ class SnapshotCodec::Writer {
   // Through the nodes, whose pods are in order: the same cluster gives the same bytes.
   bool write_pods() {
     std::vector<journal::LivePod> pods;
+    std::vector<fb::Offset<berth::spec::Pinning>> pins;
     const auto flush_pods = [&] {
       const auto list = b_.CreateVectorOfStructs(pods);
+      const auto pin_list = pins.empty() ? 0 : b_.CreateVector(pins);
       pods.clear();
-      return flush(journal::CreateSnapshot(b_, 0, 0, 0, 0, 0, list));
+      pins.clear();
+      return flush(journal::CreateSnapshot(b_, 0, 0, 0, 0, 0, list, 0, 0, 0, pin_list));
     };
     for (const auto& [node, ids] : cluster_.node_pods_) {
       for (const PodId& id : ids) {
@@ -191,6 +204,9 @@ class SnapshotCodec::Writer {
         pods.emplace_back(convert::pod_ref(pod.ref), pod.gpu_mask, pod.bound_at, pod.started_at, pod.node.value,
                           static_cast<std::uint8_t>(pod.state), pod.stopping,
                           static_cast<std::uint8_t>(pod.stop_state));
+        if (const Pinning* pinning = cluster_.pinning(id); pinning != nullptr) {
+          pins.push_back(convert::pinning(b_, pods.size() - 1, *pinning));
+        }
         if (pods.size() >= kPodsInPart && !flush_pods()) return false;
       }
     }
@@ -247,18 +263,31 @@ bool SnapshotCodec::read_part(std::span<const std::byte> part, Cluster& cluster,
     return cluster.jobs_.size() == before + 1;
   });
   if (!jobs) return bad("a job");
-  const bool pods = convert::each(table->pods(), [&](const journal::LivePod& entry) {
-    Pod pod;
-    Job* job = cluster.job_to_change(JobId{entry.ref().job()});
-    if (job == nullptr || !decode_pod(entry, pod)) return false;
-    ++job->counts.by_state[static_cast<std::size_t>(pod.state)];
-    cluster.node_pods_[pod.node].insert(pod.ref.pod);
-    return cluster.pods_.emplace(pod.ref.pod, pod).second;
-  });
+  std::vector<PodId> pod_ids;
+  const bool pods = convert::each(table->pods(),
+                                  [&](const journal::LivePod& entry) {
+                                    Pod pod;
+                                    Job* job = cluster.job_to_change(JobId{entry.ref().job()});
+                                    if (job == nullptr || !decode_pod(entry, pod)) return false;
+                                    ++job->counts.by_state[static_cast<std::size_t>(pod.state)];
+                                    cluster.node_pods_[pod.node].insert(pod.ref.pod);
+                                    pod_ids.push_back(pod.ref.pod);
+                                    return cluster.pods_.emplace(pod.ref.pod, pod).second;
+                                  }) &&
+                    convert::to_pins(table->pins(), pod_ids.size(), [&](std::uint32_t of, Pinning pinning) {
+                      cluster.pinnings_[pod_ids[of]] = std::move(pinning);
+                    });
   if (!pods) return bad("a running pod");
-  convert::each(table->queues(), [&](const journal::QueueSet& entry) {
-    Queue queue = convert::to_queue(entry);
+  const bool queues = convert::each(table->queues(), [&](const journal::QueueSet& entry) {
+    Queue queue;
+    if (!convert::to_queue(entry, queue)) return false;
     cluster.queues_[queue.name] = queue;
+    return true;
+  });
+  if (!queues) return bad("a queue");
+  convert::each(table->licences(), [&](const journal::LicenceSet& entry) {
+    Licence licence{convert::text(entry.name()), entry.total()};
+    cluster.licences_[licence.name] = licence;
     return true;
   });
   const bool tokens = convert::each(table->tokens(), [&](const journal::TokenAdded& entry) {

@@ -262,7 +262,8 @@ std::vector<AgentPod> NodeCore::known_pods() const {
   std::vector<AgentPod> pods;
   pods.reserve(pods_.size());
   for (const auto& [ref, entry] : pods_) {
-    pods.push_back({ref, entry.phase != Phase::kEnded, entry.pod.gpu_mask, entry.started_at});
+    pods.push_back({ref, entry.phase != Phase::kEnded, entry.pod.gpu_mask, entry.started_at,
+                    entry.phase == Phase::kEnded ? Pinning{} : entry.pod.pinning});
   }
   return pods;
 }

@@ -6,6 +6,7 @@
 #include <malloc.h>
 #include <spdlog/spdlog.h>
 #include <sys/resource.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "agent/io/code_pages.h"
@@ -14,6 +15,7 @@
 #include "agent/io/log_reader.h"
 #include "agent/io/pod_runner.h"
 #include "agent/io/session.h"
+#include "agent/io/topology_reader.h"
 #include "state/units.h"
 
 namespace berth::agent {
@@ -35,6 +37,22 @@ std::uint64_t raise_file_limit() {
   limit.rlim_cur = limit.rlim_max;
   setrlimit(RLIMIT_NOFILE, &limit);
   return given;
+}
+
+// The size of the file system that pods write to: what is free there changes all the time.
+std::uint64_t disk_mib_of(const std::string& directory) {
+  struct statvfs facts {};
+  if (statvfs(directory.c_str(), &facts) != 0) return 0;
+  return static_cast<std::uint64_t>(facts.f_blocks) * facts.f_frsize >> 20;
+}
+
+NodeFacts facts_of(const Topology& topology) {
+  NodeFacts facts;
+  facts.cpus = topology.threads();
+  facts.cores = static_cast<std::uint32_t>(topology.cores.size());
+  for (const auto& memory : topology.memories) facts.mem_mib += memory.mem_mib;
+  for (const auto& device : topology.devices) facts.gpus += device.is_gpu && facts.gpus < kMaxGpus ? 1 : 0;
+  return facts;
 }
 
 Result<Resources> offer_of(const AgentOptions& options, const NodeFacts& facts) {
@@ -106,7 +124,18 @@ Status Agent::Impl::begin() {
   auto lock = lock_data_directory(layout);
   if (!lock) return lock.error();
   data_lock = std::move(*lock);
-  const NodeFacts facts = discover_node();
+  NodeFacts facts = discover_node();
+  if (options.pin || !options.topology_file.empty()) {
+    auto topology = read_topology(options.topology_file);
+    if (!topology && !options.topology_file.empty()) return topology.error();
+    if (topology) info.topology = std::move(*topology);
+    if (const std::string wrong = check_topology(info.topology); !wrong.empty()) {
+      spdlog::warn("pods are not given cores of their own: {}", wrong);
+      info.topology = {};
+    }
+  }
+  if (!options.topology_file.empty()) facts = facts_of(info.topology);
+  context.bind_cpus = options.topology_file.empty();
   const auto offer = offer_of(options, facts);
   if (!offer) return offer.error();
   auto opened = open_identity(layout, options);
@@ -131,6 +160,10 @@ Status Agent::Impl::begin() {
   info.capacity = *offer;
   info.features = options.features;
   info.taints = options.taints;
+  info.pods_max = options.pods_max;
+  info.counts = options.counts;
+  if (count_of(info.counts, kDisk) == 0) info.counts.push_back({std::string(kDisk), disk_mib_of(layout.root())});
+  std::sort(info.counts.begin(), info.counts.end());
   std::sort(info.features.begin(), info.features.end());
   info.features.erase(std::unique(info.features.begin(), info.features.end()), info.features.end());
 

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "agent/io/runtimes.h"
+#include "state/resources.h"
 #include "state/result.h"
 
 namespace berth::agent {
@@ -28,6 +29,10 @@ struct AgentOptions {
   std::optional<std::uint32_t> gpus;
   std::vector<std::string> features;  // and labels, "key=value"
   std::vector<std::string> taints;
+  std::vector<state::Countable> counts;  // "fpga" 2; with "disk", which is otherwise the data directory's file system
+  std::uint32_t pods_max = 0;            // 0 is no limit
+  bool pin = true;                       // pods get cores of their own, if it offers no more cpus than there are
+  std::string topology_file;             // "": this machine's; else it stands in for that one, and binds nothing
   RuntimeChoice runtime = RuntimeChoice::kAuto;
   bool handle_signals = false;                           // SIGINT and SIGTERM end run()
   std::function<void(const state::NodeInfo&)> on_ready;  // once, when the node is known; before the first connection

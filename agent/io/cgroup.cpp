@@ -151,6 +151,7 @@ bool Cgroups::set_up_v1(const std::vector<Hierarchy>& all) {
     if (!shared) used_.push_back(*at);
     controllers_.emplace_back(wanted);
   }
+  set_up_cpuset(all);
   for (const Hierarchy& h : all) {
     const bool used = std::any_of(used_.begin(), used_.end(), [&](const Hierarchy& u) { return u.mount == h.mount; });
     if (!used) other_.push_back(h);
@@ -160,6 +161,34 @@ bool Cgroups::set_up_v1(const std::vector<Hierarchy>& all) {
   return false;
 }
 
+// A new group of this controller has neither cpus nor memory: it gets what the one above it has. Not load-balanced by
+// itself: the kernel would divide the machine anew for each pod.
+void Cgroups::set_up_cpuset(const std::vector<Hierarchy>& all) {
+  const auto at =
+      std::find_if(all.begin(), all.end(), [](const Hierarchy& h) { return contains(h.controllers, "cpuset"); });
+  if (at == all.end()) return;
+  const auto value_of = [](const std::string& path) {
+    auto text = read_file(path, kTableMax);
+    while (text && !text->empty() && text->back() == '\n') text->pop_back();
+    return text ? *text : std::string();
+  };
+  std::string above = at->group("");
+  for (const std::string& below : {std::string("/berth"), parent_}) {
+    const std::string path = at->group(below);
+    if (!make_group(path)) return;
+    set_value(path + "/cpuset.sched_load_balance", "0");
+    for (const char* file : {"/cpuset.cpus", "/cpuset.mems"}) {
+      if (!value_of(path + file).empty()) continue;
+      if (!set_value(path + file, value_of(above + file))) return;
+    }
+    above = path;
+  }
+  memory_nodes_ = value_of(above + "/cpuset.mems");
+  if (memory_nodes_.empty()) return;
+  cpuset_.push_back(*at);
+  controllers_.emplace_back("cpuset");
+}
+
 // In v2 a group with processes of its own cannot hand controllers down. An agent that has its group to itself (a
 // service) steps aside into a leaf; one in a shared group (a login session) uses the root, which is exempt.
 bool Cgroups::set_up_v2(Hierarchy unified) {
@@ -167,7 +196,7 @@ bool Cgroups::set_up_v2(Hierarchy unified) {
     const auto offered = read_file(path + "/cgroup.controllers", kTableMax);
     if (!offered) return false;
     bool memory = false;
-    for (const std::string_view wanted : {"memory", "cpu", "pids"}) {
+    for (const std::string_view wanted : {"memory", "cpu", "pids", "cpuset"}) {
       std::string words = *offered;
       std::replace(words.begin(), words.end(), '\n', ' ');
       if (!contains(split(words, ' '), wanted)) continue;
@@ -196,7 +225,7 @@ bool Cgroups::set_up_v2(Hierarchy unified) {
     why_none_ = "the memory controller cannot be used below '" + unified.group("") + "'";
     return false;
   }
-  for (const std::string_view wanted : {"memory", "cpu", "pids"}) {
+  for (const std::string_view wanted : {"memory", "cpu", "pids", "cpuset"}) {
     const auto handed = read_file(unified.group(parent_) + "/cgroup.subtree_control", kTableMax);
     std::string words = handed ? *handed : "";
     std::replace(words.begin(), words.end(), '\n', ' ');
@@ -210,8 +239,13 @@ std::string Cgroups::group(const Hierarchy& hierarchy, std::string_view name) co
   return hierarchy.group(parent_) + "/" + std::string(name);
 }
 
-GroupPlan Cgroups::plan(std::string_view name, const state::Resources& resources, std::string_view inner) const {
+GroupPlan Cgroups::plan(std::string_view name, const state::Resources& resources, std::string_view inner,
+                        const state::Pinning* pinning) const {
   GroupPlan plan;
+  std::string nodes;
+  if (pinning != nullptr && pinning->near) {
+    for (const auto& memory : pinning->memories) nodes += (nodes.empty() ? "" : ",") + std::to_string(memory.numa);
+  }
   const std::string bytes = std::to_string(resources.mem_mib << 20);
   const std::string quota = std::to_string(std::max<std::uint64_t>(resources.cpu_milli * kPeriodUs / 1000, 1000));
   for (const Hierarchy& h : used_) {
@@ -231,6 +265,10 @@ GroupPlan Cgroups::plan(std::string_view name, const state::Resources& resources
       if (resources.cpu_milli != 0)
         plan.may_set.emplace_back(path + "/cpu.max", quota + " " + std::to_string(kPeriodUs));
       if (contains(controllers_, "pids")) plan.must_set.emplace_back(path + "/pids.max", std::to_string(kPidsMax));
+      if (pinning != nullptr && contains(controllers_, "cpuset")) {
+        plan.must_set.emplace_back(path + "/cpuset.cpus", pinning->cpus);
+        if (!nodes.empty()) plan.must_set.emplace_back(path + "/cpuset.mems", nodes);
+      }
       plan.peak = path + "/memory.peak";
       plan.oom_counts.push_back(path + "/memory.events");
       continue;
@@ -251,6 +289,14 @@ GroupPlan Cgroups::plan(std::string_view name, const state::Resources& resources
       plan.may_set.emplace_back(path + "/cpu.cfs_quota_us", quota);
     }
     if (contains(h.controllers, "pids")) plan.must_set.emplace_back(path + "/pids.max", std::to_string(kPidsMax));
+  }
+  if (pinning != nullptr && !cpuset_.empty()) {
+    const std::string path = group(cpuset_[0], name);
+    plan.make.push_back(path);
+    plan.must_set.emplace_back(path + "/cpuset.sched_load_balance", "0");
+    plan.must_set.emplace_back(path + "/cpuset.cpus", pinning->cpus);
+    plan.must_set.emplace_back(path + "/cpuset.mems", nodes.empty() ? memory_nodes_ : nodes);
+    plan.join.push_back(path + "/tasks");
   }
   return plan;
 }
@@ -273,6 +319,7 @@ void Cgroups::kill(std::string_view name) const {
 
 void Cgroups::remove(std::string_view name, std::string_view inner) const {
   for (const Hierarchy& h : used_) remove_group(group(h, name));
+  for (const Hierarchy& h : cpuset_) rmdir(group(h, name).c_str());
   if (inner.empty()) return;
   for (const Hierarchy& h : other_) rmdir(h.group("/" + std::string(inner)).c_str());
 }
@@ -289,6 +336,10 @@ std::vector<std::string> Cgroups::names() const {
 
 void Cgroups::remove_parents() const {
   for (const Hierarchy& h : used_) {
+    rmdir(h.group(parent_).c_str());
+    rmdir(h.group("/berth").c_str());
+  }
+  for (const Hierarchy& h : cpuset_) {
     rmdir(h.group(parent_).c_str());
     rmdir(h.group("/berth").c_str());
   }

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "state/resources.h"
+#include "state/topology.h"
 
 namespace berth::agent {
 
@@ -37,14 +38,16 @@ class Cgroups {
   const std::string& limits() const { return limits_; }
   const std::string& why_none() const { return why_none_; }
   bool usable() const { return limits_ != "none"; }
-  // Controllers that have a group: of "memory", "cpu", "pids".
+  // Controllers that have a group: of "memory", "cpu", "pids", "cpuset".
   const std::vector<std::string>& controllers() const { return controllers_; }
   // A cgroup2 mount beside v1 hierarchies, which crun refuses to see; "" if there is none.
   const std::string& unified_mount() const { return unified_mount_; }
   bool is_v2() const { return limits_ == "cgroup-v2"; }
 
   // `inner` is the name of the group that runc makes of its own; "" for none.
-  GroupPlan plan(std::string_view name, const state::Resources& resources, std::string_view inner) const;
+  // `pinning`: the hardware threads (and, if it says so, the NUMA nodes) that the pod may use; nullptr: any.
+  GroupPlan plan(std::string_view name, const state::Resources& resources, std::string_view inner,
+                 const state::Pinning* pinning = nullptr) const;
   // How runc is to be told of `inner` (linux.cgroupsPath).
   std::string runtime_path(std::string_view name, std::string_view inner) const;
 
@@ -64,12 +67,15 @@ class Cgroups {
   static std::vector<Hierarchy> read_tables(const CgroupOptions& options);
   bool set_up_v1(const std::vector<Hierarchy>& all);
   bool set_up_v2(Hierarchy unified);
+  void set_up_cpuset(const std::vector<Hierarchy>& all);
   std::string group(const Hierarchy& hierarchy, std::string_view name) const;
 
   std::string limits_ = "none", why_none_, unified_mount_, parent_;
   std::vector<std::string> controllers_;
-  std::vector<Hierarchy> used_;   // the first holds the list of a pod's processes
-  std::vector<Hierarchy> other_;  // v1 hierarchies that only runc makes groups in
+  std::vector<Hierarchy> used_;    // the first holds the list of a pod's processes
+  std::vector<Hierarchy> other_;   // v1 hierarchies that only runc makes groups in
+  std::vector<Hierarchy> cpuset_;  // v1: one or none; only pods with cores of their own have a group there
+  std::string memory_nodes_;       // … and may use these NUMA nodes
 };
 
 }  // namespace berth::agent

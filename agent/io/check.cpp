@@ -6,6 +6,7 @@
 #include "agent/io/agent.h"
 #include "agent/io/discovery.h"
 #include "agent/io/identity.h"
+#include "agent/io/topology_reader.h"
 #include "state/units.h"
 
 namespace berth::agent {
@@ -45,6 +46,10 @@ Result<std::vector<std::string>> check_node(const AgentOptions& options) {
   lines.push_back("cpus       " + std::to_string(facts.cpus) + " (" + std::to_string(facts.cores) + " cores, " +
                   std::to_string(facts.sockets) + " sockets, " + std::to_string(facts.numa_nodes) + " NUMA nodes)");
   lines.push_back("memory     " + format_mem_mib(facts.mem_mib));
+  const auto topology = read_topology("");
+  lines.push_back("cores      " + (topology ? "pods that ask for whole cpus get cores of their own (" +
+                                                  std::to_string(topology->domains.size()) + " parts known)"
+                                            : topology.error().message));
   lines.push_back("gpus       " + std::to_string(facts.gpus) + (facts.gpus != 0 ? " " + facts.gpu_names : ""));
 
   PodContext context;

@@ -57,6 +57,12 @@ void add_berth_variables(Environment& environment, const PodRequest& request) {
     environment["BERTH_GANG_SIZE"] = std::to_string(order.peers.size());
     environment["BERTH_GANG_NODES"] = joined(order.peers);
   }
+  if (!request.pod.pinning.empty()) environment["BERTH_CPUS"] = request.pod.pinning.cpus;
+  // What a share of a GPU means to CUDA's multi-process service, where that runs.
+  if (const std::uint32_t share = order.gpu_share_milli; share != 0) {
+    environment["BERTH_GPU_SHARE"] = std::to_string(share / 10);
+    environment["CUDA_MPS_ACTIVE_THREAD_PERCENTAGE"] = std::to_string(std::max(share / 10, 1U));
+  }
   // Set even if empty: a pod that asked for no GPU shall not find one.
   environment["CUDA_VISIBLE_DEVICES"] = gpu_list(request.pod.gpu_mask);
 }
@@ -151,6 +157,12 @@ Result<std::string> write_script(const PodRequest& request) {
   return path;
 }
 
+// nullptr: it has no cores of its own, or not on this machine.
+const Pinning* pinning_of(const PodRequest& request) {
+  const Pinning& pinning = request.pod.pinning;
+  return pinning.empty() || !request.context.bind_cpus ? nullptr : &pinning;
+}
+
 std::string pod_name(const PodRequest& request) {
   return Layout::pod_name({{request.order.job, request.pod.element}, request.pod.attempt});
 }
@@ -230,8 +242,10 @@ Result<std::string> process_input(const PodRequest& request) {
   for (const std::string& line : lines_of(environment)) input.add(shim::kEnv, line);
   input.add(shim::kDirectory, launch.cwd.empty() ? "/" : launch.cwd);
   input.add(shim::kFileLimit, request.context.file_limit);
+  const Pinning* pinning = pinning_of(request);
   if (request.context.cgroups->usable())
-    input.add(request.context.cgroups->plan(pod_name(request), request.order.resources, ""));
+    input.add(request.context.cgroups->plan(pod_name(request), request.order.resources, "", pinning));
+  if (pinning != nullptr) input.add(shim::kCpus, pinning->cpus);
   return input.bytes();
 }
 
@@ -240,14 +254,15 @@ std::string inner_group(const PodContext& context, std::string_view name) {
 }
 
 void add_container(InputBuilder& input, const PodContext& context, const Runtime& runtime, const ContainerPlace& place,
-                   const Resources& resources, ContainerSpec& spec) {
+                   const Resources& resources, const Pinning* pinning, ContainerSpec& spec) {
   const bool crun = runtime.kind == Runtime::Kind::kCrun;
   const std::string inner = crun ? "" : inner_group(context, place.name);
   const std::string id = inner_group(context, place.name);
   const std::string state_root = place.directory + "/runtime";
   const std::string log = place.directory + "/runtime.log";
   const std::string pid_file = place.directory + "/container.pid";
-  if (context.cgroups->usable()) input.add(context.cgroups->plan(place.name, resources, crun ? "run" : inner));
+  if (context.cgroups->usable()) input.add(context.cgroups->plan(place.name, resources, crun ? "run" : inner, pinning));
+  if (pinning != nullptr) input.add(shim::kCpus, pinning->cpus);
   if (!crun) spec.cgroups_path = context.cgroups->runtime_path(place.name, inner);
 
   std::vector<std::string> words{runtime.path, "--root", state_root, "--log", crun ? "file:" + log : log};
@@ -297,7 +312,7 @@ Result<ContainerInput> container_input(const PodRequest& request, const Runtime&
   spec.file_limit = request.context.file_limit;
   const PodRef ref{{request.order.job, request.pod.element}, request.pod.attempt};
   add_container(input, request.context, runtime, {request.context.layout->bundle(ref), pod_name(request), image.rootfs},
-                request.order.resources, spec);
+                request.order.resources, pinning_of(request), spec);
   return ContainerInput{input.bytes(), container_config(spec)};
 }
 

@@ -36,6 +36,7 @@ struct PodContext {
   const Layout* layout = nullptr;
   const Cgroups* cgroups = nullptr;
   std::uint64_t file_limit = 1024;  // the soft limit that pods get
+  bool bind_cpus = true;            // false: the node stands in for another machine, whose cpus are not here
 };
 
 struct OutputPaths {
@@ -66,7 +67,7 @@ struct ContainerPlace {
   std::string lower;      // the image's root
 };
 void add_container(InputBuilder& input, const PodContext& context, const Runtime& runtime, const ContainerPlace& place,
-                   const state::Resources& resources, ContainerSpec& spec);
+                   const state::Resources& resources, const state::Pinning* pinning, ContainerSpec& spec);
 // The group that runc makes beside ours; "" for crun, which is told to make none.
 std::string inner_group(const PodContext& context, std::string_view name);
 

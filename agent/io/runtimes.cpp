@@ -108,7 +108,7 @@ Status Runtimes::start(Probe& probe) {
   InputBuilder input;
   input.add(shim::kOutput, "/dev/null");
   const std::string name = std::string("probe-") + name_of(probe.runtime.kind);
-  add_container(input, context_, probe.runtime, {directory, name, directory + "/image"}, {}, spec);
+  add_container(input, context_, probe.runtime, {directory, name, directory + "/image"}, {}, nullptr, spec);
   if (auto wrote = write_file(directory + "/config.json", container_config(spec)); !wrote) return wrote;
   auto pod_file = create_pod_file(directory + "/pod", input.bytes(), "");
   if (!pod_file) return pod_file.error();

@@ -142,6 +142,29 @@ void join_groups(const Input& input, const ChildPlan& plan) {
   });
 }
 
+// The hardware threads that are the pod's own, and its children's.
+void bind_to_cpus(const Input& input, const ChildPlan& plan) {
+  const char* text = input.first(kCpus);
+  if (text == nullptr) return;
+  std::uint64_t mask[128] = {};  // 8192 threads
+  for (const char* at = text; *at != 0;) {
+    std::uint64_t bounds[2] = {0, 0};
+    for (int which = 0; which < 2; ++which) {
+      for (; *at >= '0' && *at <= '9'; ++at) bounds[which] = bounds[which] * 10 + static_cast<std::uint64_t>(*at - '0');
+      if (which == 0 && *at != '-') bounds[1] = bounds[0];
+      if (which == 0 && *at == '-') {
+        ++at;
+      } else {
+        break;
+      }
+    }
+    for (std::uint64_t cpu = bounds[0]; cpu <= bounds[1] && cpu < 8192; ++cpu) mask[cpu / 64] |= 1ULL << (cpu % 64);
+    if (*at == 0) break;
+    ++at;
+  }
+  if (syscall(SYS_sched_setaffinity, 0, sizeof mask, mask) != 0) give_up(plan, "cannot run on cpus", text, errno);
+}
+
 // Also the two that the C library keeps for itself, and that posix_spawn leaves ignored.
 void reset_signals() {
   const std::uint64_t default_action[4] = {};  // the kernel's struct sigaction: SIG_DFL, no flags, no mask
@@ -153,6 +176,7 @@ void reset_signals() {
   close(kPodFd);  // the lock is the shim's life, not the pod's
   close(kNotifyFd);
   join_groups(input, plan);
+  bind_to_cpus(input, plan);
   umask(static_cast<mode_t>(input.number(kUmask, 022)));
   rlimit files{};
   if (input.has(kFileLimit) && getrlimit(RLIMIT_NOFILE, &files) == 0) {

@@ -66,6 +66,7 @@ enum Tag : char {
   kOutput = 'O',     // output file of the user's: opened with the user's rights
   kError = 'e',      // error file of the user's; absent: the output's file
   kAppend = 'a',     // append to the files instead of truncating them
+  kCpus = 'c',       // "0-3,8": the hardware threads that it runs on
   // control groups
   kMakeGroup = 'C',    // directory to make (and to remove at the end)
   kMustSet = 'W',      // "path\nvalue" to write, or the pod does not start

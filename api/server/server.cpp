@@ -130,6 +130,11 @@ Status Server::Impl::run() {
     const auto known = cluster.queues().find(queue.name);
     if (known == cluster.queues().end() || known->second != queue) queues.push_back(queue);
   }
+  std::vector<state::Licence> licences;
+  for (const state::Licence& licence : options.licences) {
+    const auto known = cluster.licences().find(licence.name);
+    if (known == cluster.licences().end() || known->second != licence) licences.push_back(licence);
+  }
   joining.emplace(std::move(*authority), cluster);
   shell.emplace(loop, options, *joining);
   options.core.version = options.version;
@@ -139,7 +144,8 @@ Status Server::Impl::run() {
   signals = loop.on_signals({SIGINT, SIGTERM}, [this](int) { begin_stop(); });
   pipeline->start();
   watch_snapshots();
-  for (const state::Queue& queue : queues) shell->set_queue(queue);
+  for (const state::Queue& queue : queues) shell->configure(state::QueueActionRequest{false, queue});
+  for (const state::Licence& licence : licences) shell->configure(state::LicenceActionRequest{false, licence});
   if (nobody_yet && !options.listen.empty()) shell->request_first_token();
   if (options.on_ready) {
     std::vector<std::string> addresses;

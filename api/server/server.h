@@ -19,7 +19,9 @@ struct ServerOptions {
   std::string unix_socket;  // "" for none
   std::string listen;       // "HOST:PORT" for TLS, "" for none
   std::string version;
-  std::vector<state::Queue> queues;  // set at start if they differ from what the state has
+  // Set at start if they differ from what the state has.
+  std::vector<state::Queue> queues;
+  std::vector<state::Licence> licences;
   scheduler::CoreOptions core;
   store::StoreOptions store;
   std::uint32_t connections_max = 200'000;

@@ -93,10 +93,10 @@ void Shell::request_first_token() {
   push_surely(scheduler::ClientCommand{{0, 1}, self, std::move(request)});
 }
 
-void Shell::set_queue(const state::Queue& queue) {
+void Shell::configure(state::ClientRequest request) {
   scheduler::Caller self;
   self.admin = true;
-  push_surely(scheduler::ClientCommand{{0, 2}, self, state::QueueActionRequest{false, queue}});
+  push_surely(scheduler::ClientCommand{{0, 2}, self, std::move(request)});
 }
 
 }  // namespace berth::server

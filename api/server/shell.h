@@ -35,7 +35,7 @@ class Shell {
   void deliver(Delivery delivery);
   // Asks for a node token in the core's name; the token line comes to on_first_token once it is durable.
   void request_first_token();
-  void set_queue(const state::Queue& queue);
+  void configure(state::ClientRequest request);  // on behalf of the configuration
   // From now on nothing is taken any more.
   void begin_stop() { stopping_ = true; }
   // Ends every session once what is queued for it is out; `done` when it is, or when a few seconds are over.

@@ -36,9 +36,11 @@ fb::Offset<fbs::StartOrder> start_order(Builder& b, const state::StartOrder& ord
   const auto pods = structs<fbs::PodToStart>(b, order.pods, [](const state::PodToStart& pod) {
     return fbs::PodToStart(pod.gpu_mask, pod.element, pod.index, pod.attempt);
   });
+  const auto pinned = state::convert::pins(b, order.pods, [](const state::PodToStart& pod) { return &pod.pinning; });
+  const auto counts = state::convert::countables(b, order.counts);
   const fbs::Resources request = resources(order.resources);
   return fbs::CreateStartOrder(b, order.job.value, name, owner, static_cast<std::uint8_t>(order.kind), &request,
-                               order.time_limit_ms, launch, peers, pods);
+                               order.time_limit_ms, launch, peers, pods, pinned, order.gpu_share_milli, counts);
 }
 
 state::StartOrder start_order(Reader& in, const fbs::StartOrder& t) {
@@ -52,8 +54,12 @@ state::StartOrder start_order(Reader& in, const fbs::StartOrder& t) {
   out.launch = in.bytes(t.launch());
   out.peers = in.texts(t.peers());
   out.pods = in.structs<state::PodToStart>(t.pods(), [](const fbs::PodToStart& pod) {
-    return state::PodToStart{pod.element(), pod.index(), pod.attempt(), pod.gpu_mask()};
+    return state::PodToStart{pod.element(), pod.index(), pod.attempt(), pod.gpu_mask(), {}};
   });
+  pins(in, t.pins(), out.pods.size(),
+       [&](std::uint32_t of, state::Pinning pinning) { out.pods[of].pinning = std::move(pinning); });
+  out.gpu_share_milli = t.gpu_share_milli();
+  out.counts = countables(in, t.counts());
   return out;
 }
 
@@ -65,8 +71,9 @@ Encoded encode(Builder& b, const state::AgentHello& m) {
   const auto pods = structs<fbs::AgentPod>(b, m.pods, [](const state::AgentPod& pod) {
     return fbs::AgentPod(pod_ref(pod.ref), pod.gpu_mask, pod.started_at, pod.running);
   });
+  const auto pinned = state::convert::pins(b, m.pods, [](const state::AgentPod& pod) { return &pod.pinning; });
   const auto info = node_info(b, m.info);
-  return {fbs::Body::AgentHello, fbs::CreateAgentHello(b, info, pods).Union()};
+  return {fbs::Body::AgentHello, fbs::CreateAgentHello(b, info, pods, pinned).Union()};
 }
 
 Encoded encode(Builder& b, const state::AgentStatus& m) {
@@ -139,8 +146,10 @@ state::AgentHello get(Reader& in, const fbs::AgentHello& t) {
   state::AgentHello out;
   out.info = node_info(in, t.info());
   out.pods = in.structs<state::AgentPod>(t.pods(), [](const fbs::AgentPod& pod) {
-    return state::AgentPod{pod_ref(pod.ref()), pod.running(), pod.gpu_mask(), pod.started_at()};
+    return state::AgentPod{pod_ref(pod.ref()), pod.running(), pod.gpu_mask(), pod.started_at(), {}};
   });
+  pins(in, t.pins(), out.pods.size(),
+       [&](std::uint32_t of, state::Pinning pinning) { out.pods[of].pinning = std::move(pinning); });
   return out;
 }
 

@@ -3,6 +3,52 @@
 
 namespace berth::wire::codec {
 
+namespace {
+
+std::size_t size_of(const fb::String* s) { return s == nullptr ? 0 : s->size() + sizeof(std::uint32_t); }
+template <class T>
+std::size_t size_of(const fb::Vector<T>* list, std::size_t item_bytes) {
+  return list == nullptr ? 0 : list->size() * item_bytes;
+}
+std::size_t size_of(const Strings* list) {
+  std::size_t size = 0;
+  if (list == nullptr) return size;
+  for (const auto* text : *list) size += sizeof(std::uint32_t) + size_of(text);
+  return size;
+}
+std::size_t size_of(const state::convert::Countables* list) {
+  std::size_t size = 0;
+  if (list == nullptr) return size;
+  for (const auto* item : *list) size += 3 * sizeof(std::uint32_t) + size_of(item->name());
+  return size;
+}
+std::size_t size_of(const spec::Topology& t) {
+  std::size_t size = size_of(t.core_sizes(), 1) + size_of(t.threads(), sizeof(std::uint32_t)) +
+                     size_of(t.domains(), sizeof(spec::Domain)) + size_of(t.memories(), sizeof(spec::MemoryNode));
+  if (t.devices() == nullptr) return size;
+  for (const auto* device : *t.devices()) {
+    size += 4 * sizeof(std::uint32_t) + size_of(device->name()) + size_of(device->bus());
+  }
+  return size;
+}
+// Of what a JobSpec's request is copied from. (Counted before it is copied: offsets may share what they point to.)
+std::size_t size_of(const spec::Request& request) {
+  std::size_t size = size_of(request.features()) + size_of(request.where()) + size_of(request.prefers()) +
+                     size_of(request.tolerates()) + size_of(request.labels()) + size_of(request.counts()) +
+                     size_of(request.licences());
+  if (request.rules() == nullptr) return size;
+  for (const auto* rule : *request.rules()) {
+    size += sizeof(std::uint32_t) + size_of(rule->selector()) + size_of(rule->domain());
+  }
+  return size;
+}
+
+}  // namespace
+
+std::vector<state::Countable> countables(Reader& in, const state::convert::Countables* list) {
+  return in.take(size_of(list)) ? state::convert::to_countables(list) : std::vector<state::Countable>();
+}
+
 fb::Offset<Strings> texts(Builder& b, const std::vector<std::string>& list) {
   return list.empty() ? fb::Offset<Strings>() : b.CreateVectorOfStrings(list);
 }
@@ -37,8 +83,11 @@ fb::Offset<fbs::NodeInfo> node_info(Builder& b, const state::NodeInfo& info) {
   const auto limits = text(b, info.limits);
   const auto features = texts(b, info.features);
   const auto taints = texts(b, info.taints);
+  const auto counts = state::convert::countables(b, info.counts);
+  const auto machine = state::convert::topology(b, info.topology);
   const fbs::Resources capacity = resources(info.capacity);
-  return fbs::CreateNodeInfo(b, name, instance, address, version, limits, &capacity, features, taints);
+  return fbs::CreateNodeInfo(b, name, instance, address, version, limits, &capacity, features, taints, counts,
+                             info.pods_max, machine);
 }
 
 state::NodeInfo node_info(Reader& in, const fbs::NodeInfo* table) {
@@ -55,12 +104,22 @@ state::NodeInfo node_info(Reader& in, const fbs::NodeInfo* table) {
   out.capacity = resources(table->capacity());
   out.features = in.texts(table->features());
   out.taints = in.texts(table->taints());
+  out.counts = countables(in, table->counts());
+  out.pods_max = table->pods_max();
+  if (const auto* machine = table->topology(); machine != nullptr) {
+    if (!in.take(size_of(*machine))) return out;
+    if (!state::convert::to_topology(machine, out.topology)) in.refuse();
+  }
   return out;
 }
 
 fb::Offset<fbs::Queue> queue(Builder& b, const state::Queue& queue) {
   const auto name = text(b, queue.name);
-  return fbs::CreateQueue(b, name, queue.priority, queue.time_limit_ms);
+  const auto where = text(b, queue.where);
+  const auto users = texts(b, queue.users);
+  const auto accounts = texts(b, queue.accounts);
+  return fbs::CreateQueue(b, name, queue.priority, queue.time_limit_ms, static_cast<std::uint8_t>(queue.state), where,
+                          queue.time_default_ms, queue.nodes_max, users, accounts);
 }
 
 state::Queue queue(Reader& in, const fbs::Queue* table) {
@@ -68,7 +127,11 @@ state::Queue queue(Reader& in, const fbs::Queue* table) {
     in.refuse();
     return {};
   }
-  return {in.text(table->name()), table->priority(), table->time_limit_ms()};
+  return {in.text(table->name()),     table->priority(),
+          table->time_limit_ms(),     in.one_of(table->state(), state::Queue::State::kInactive),
+          in.text(table->where()),    table->time_default_ms(),
+          table->nodes_max(),         in.texts(table->users()),
+          in.texts(table->accounts())};
 }
 
 fb::Offset<fbs::Error> error(Builder& b, const state::Error& error) {
@@ -101,32 +164,6 @@ state::ReadLogRequest read_log(const fbs::ReadLogRequest& table) {
   return {state::JobId{table.job()}, table.index(),  table.error_stream(), table.offset(),
           table.max_bytes(),         table.wait_ms()};
 }
-
-namespace {
-
-std::size_t size_of(const fb::String* s) { return s == nullptr ? 0 : s->size() + sizeof(std::uint32_t); }
-template <class T>
-std::size_t size_of(const fb::Vector<T>* list, std::size_t item_bytes) {
-  return list == nullptr ? 0 : list->size() * item_bytes;
-}
-std::size_t size_of(const Strings* list) {
-  std::size_t size = 0;
-  if (list == nullptr) return size;
-  for (const auto* text : *list) size += sizeof(std::uint32_t) + size_of(text);
-  return size;
-}
-// Of what a JobSpec's request is copied from. (Counted before it is copied: offsets may share what they point to.)
-std::size_t size_of(const spec::Request& request) {
-  std::size_t size = size_of(request.features()) + size_of(request.where()) + size_of(request.prefers()) +
-                     size_of(request.tolerates()) + size_of(request.labels());
-  if (request.rules() == nullptr) return size;
-  for (const auto* rule : *request.rules()) {
-    size += sizeof(std::uint32_t) + size_of(rule->selector()) + size_of(rule->domain());
-  }
-  return size;
-}
-
-}  // namespace
 
 state::JobSpec job_spec(Reader& in, const spec::JobSpec* table) {
   state::JobSpec out;

@@ -11,6 +11,7 @@
 
 #include "api/wire/message.h"
 #include "api/wire/schema/wire_generated.h"
+#include "state/fbs_convert.h"
 
 namespace berth::wire::codec {
 
@@ -128,6 +129,21 @@ inline state::Resources resources(const fbs::Resources* r) {
 
 fb::Offset<fbs::NodeInfo> node_info(Builder& b, const state::NodeInfo& info);
 state::NodeInfo node_info(Reader& in, const fbs::NodeInfo* table);
+std::vector<state::Countable> countables(Reader& in, const fb::Vector<fb::Offset<spec::Countable>>* list);
+// put(number of the item, pinning) for each pinning of `items` items.
+template <class Put>
+void pins(Reader& in, const fb::Vector<fb::Offset<spec::Pinning>>* list, std::size_t items, Put&& put) {
+  if (list == nullptr) return;
+  for (const auto* table : *list) {
+    const auto* memories = table->memories();
+    const std::size_t bytes = (table->cpus() == nullptr ? 0 : table->cpus()->size()) +
+                              (memories == nullptr ? 0 : memories->size() * sizeof(spec::PinnedMemory));
+    state::Pinning pinning;
+    if (!in.take(3 * sizeof(std::uint32_t) + bytes)) return;
+    if (table->of() >= items || !state::convert::to_pinning(*table, pinning)) return in.refuse();
+    put(table->of(), std::move(pinning));
+  }
+}
 fb::Offset<fbs::Queue> queue(Builder& b, const state::Queue& queue);
 state::Queue queue(Reader& in, const fbs::Queue* table);
 fb::Offset<fbs::Error> error(Builder& b, const state::Error& error);

@@ -45,9 +45,10 @@ fb::Offset<fbs::PodRow> pod_row(Builder& b, const state::PodRow& r) {
 fb::Offset<fbs::NodeRow> node_row(Builder& b, const state::NodeRow& r) {
   const auto info = node_info(b, r.info);
   const auto reason = text(b, r.reason);
+  const auto counts_used = state::convert::countables(b, r.counts_used);
   const fbs::Resources used = resources(r.used);
-  return fbs::CreateNodeRow(b, r.id.value, info, static_cast<std::uint8_t>(r.state), r.connected, reason, &used,
-                            r.pods);
+  return fbs::CreateNodeRow(b, r.id.value, info, static_cast<std::uint8_t>(r.state), r.connected, reason, &used, r.pods,
+                            counts_used, r.gpus_shared_milli);
 }
 
 fb::Offset<fbs::Token> token(Builder& b, const state::Token& t) {
@@ -99,6 +100,12 @@ Encoded put(Builder& b, const state::JobProgress& r) {
 }
 Encoded put(Builder& b, const state::QueuePage& r) {
   return {fbs::Body::QueuePage, fbs::CreateQueuePage(b, tables<fbs::Queue>(b, r.queues, queue)).Union()};
+}
+fb::Offset<fbs::LicenceRow> licence_row(Builder& b, const state::LicenceRow& r) {
+  return fbs::CreateLicenceRow(b, text(b, r.licence.name), r.licence.total, r.used);
+}
+Encoded put(Builder& b, const state::LicencePage& r) {
+  return {fbs::Body::LicencePage, fbs::CreateLicencePage(b, tables(b, r.licences, licence_row)).Union()};
 }
 Encoded put(Builder& b, const state::TokenPage& r) {
   return {fbs::Body::TokenPage, fbs::CreateTokenPage(b, tables(b, r.tokens, token)).Union()};
@@ -174,6 +181,8 @@ state::NodeRow node_row(Reader& in, const fbs::NodeRow& t) {
   out.reason = in.text(t.reason());
   out.used = resources(t.used());
   out.pods = t.pods();
+  out.counts_used = countables(in, t.counts_used());
+  out.gpus_shared_milli = t.gpus_shared_milli();
   return out;
 }
 
@@ -239,6 +248,12 @@ bool page(Reader& in, fbs::Body type, const void* table, state::ServerReply& out
     case fbs::Body::QueuePage:
       out = state::QueuePage{in.list<state::Queue>(as<fbs::QueuePage>(table).queues(),
                                                    [&in](const fbs::Queue* row) { return queue(in, row); })};
+      return true;
+    case fbs::Body::LicencePage:
+      out = state::LicencePage{
+          in.list<state::LicenceRow>(as<fbs::LicencePage>(table).licences(), [&in](const fbs::LicenceRow* row) {
+            return state::LicenceRow{{in.text(row->name()), row->total()}, row->used()};
+          })};
       return true;
     case fbs::Body::TokenPage:
       out = state::TokenPage{in.list<state::Token>(as<fbs::TokenPage>(table).tokens(),

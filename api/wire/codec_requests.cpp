@@ -41,7 +41,7 @@ Encoded put(Builder& b, const state::ListPodsRequest& r) {
 }
 
 Encoded put(Builder& b, const state::ListNodesRequest& r) {
-  return {fbs::Body::ListNodesRequest, fbs::CreateListNodesRequest(b, r.after.value, r.limit).Union()};
+  return {fbs::Body::ListNodesRequest, fbs::CreateListNodesRequest(b, r.after.value, r.limit, r.topology).Union()};
 }
 
 Encoded put(Builder& b, const state::ShowJobRequest& r) {
@@ -78,6 +78,15 @@ Encoded put(Builder& b, const state::QueueActionRequest& r) {
 
 Encoded put(Builder& b, const state::ListQueuesRequest&) {
   return {fbs::Body::ListQueuesRequest, fbs::CreateListQueuesRequest(b).Union()};
+}
+
+Encoded put(Builder& b, const state::LicenceActionRequest& r) {
+  const auto name = text(b, r.licence.name);
+  return {fbs::Body::LicenceActionRequest, fbs::CreateLicenceActionRequest(b, r.remove, name, r.licence.total).Union()};
+}
+
+Encoded put(Builder& b, const state::ListLicencesRequest&) {
+  return {fbs::Body::ListLicencesRequest, fbs::CreateListLicencesRequest(b).Union()};
 }
 
 Encoded put(Builder& b, const state::TokenCreateRequest& r) {
@@ -179,7 +188,7 @@ state::ClientRequest get(Reader& in, fbs::Body type, const void* table, bool& kn
       return get(in, as<fbs::ListPodsRequest>(table));
     case fbs::Body::ListNodesRequest: {
       const auto& t = as<fbs::ListNodesRequest>(table);
-      return state::ListNodesRequest{state::NodeId{t.after()}, t.limit()};
+      return state::ListNodesRequest{state::NodeId{t.after()}, t.limit(), t.topology()};
     }
     case fbs::Body::ShowJobRequest:
       return state::ShowJobRequest{JobId{as<fbs::ShowJobRequest>(table).job()}};
@@ -197,6 +206,12 @@ state::ClientRequest get(Reader& in, fbs::Body type, const void* table, bool& kn
       const auto& t = as<fbs::QueueActionRequest>(table);
       return state::QueueActionRequest{t.remove(), queue(in, t.queue())};
     }
+    case fbs::Body::LicenceActionRequest: {
+      const auto& t = as<fbs::LicenceActionRequest>(table);
+      return state::LicenceActionRequest{t.remove(), {in.text(t.name()), t.total()}};
+    }
+    case fbs::Body::ListLicencesRequest:
+      return state::ListLicencesRequest{};
     case fbs::Body::ListQueuesRequest:
       return state::ListQueuesRequest{};
     case fbs::Body::TokenCreateRequest:

@@ -2,6 +2,8 @@
 // reference: eight million references to one list of eight million strings would keep it busy for days. So lists of
 // strings below lists of tables are counted first, and the number of tables is bounded by what an honest frame of that
 // size can hold.
+#include <array>
+
 #include "api/wire/codec_internal.h"
 
 namespace berth::wire::codec {
@@ -59,17 +61,23 @@ class Walk {
 
 // Where a message keeps lists of strings below a list of tables: list -> [middle ->] strings.
 struct Nested {
-  fb::voffset_t list = 0, middle = 0, strings = 0;
+  fb::voffset_t list = 0, middle = 0;
+  std::array<fb::voffset_t, 4> strings{};
 };
 
 Nested nested_in(fbs::Body type) {
   switch (type) {
     case fbs::Body::SubmitRequest:
-      return {fbs::SubmitRequest::VT_JOBS, spec::JobSpec::VT_REQUEST, spec::Request::VT_FEATURES};
+      return {fbs::SubmitRequest::VT_JOBS,
+              spec::JobSpec::VT_REQUEST,
+              {spec::Request::VT_FEATURES, spec::Request::VT_PREFERS, spec::Request::VT_TOLERATES,
+               spec::Request::VT_LABELS}};
     case fbs::Body::NodePage:
-      return {fbs::NodePage::VT_ROWS, fbs::NodeRow::VT_INFO, fbs::NodeInfo::VT_FEATURES};
+      return {fbs::NodePage::VT_ROWS, fbs::NodeRow::VT_INFO, {fbs::NodeInfo::VT_FEATURES, fbs::NodeInfo::VT_TAINTS}};
+    case fbs::Body::QueuePage:
+      return {fbs::QueuePage::VT_QUEUES, 0, {fbs::Queue::VT_USERS, fbs::Queue::VT_ACCOUNTS}};
     case fbs::Body::StartPods:
-      return {fbs::StartPods::VT_ORDERS, 0, fbs::StartOrder::VT_PEERS};
+      return {fbs::StartPods::VT_ORDERS, 0, {fbs::StartOrder::VT_PEERS}};
     default:
       return {};
   }
@@ -88,8 +96,10 @@ std::size_t nested_strings(const std::uint8_t* bytes, std::size_t size) {
   for (fb::uoffset_t i = 0; list != nullptr && i < list->size(); ++i) {
     const fb::Table* item = walk.element(*list, i);
     if (item != nullptr && nested.middle != 0) item = walk.table(item, nested.middle);
-    const auto* strings = item == nullptr ? nullptr : walk.vector<Strings>(item, nested.strings);
-    count += strings == nullptr ? 0 : strings->size();
+    for (const fb::voffset_t field : nested.strings) {
+      const auto* strings = item == nullptr || field == 0 ? nullptr : walk.vector<Strings>(item, field);
+      count += strings == nullptr ? 0 : strings->size();
+    }
   }
   return count;
 }

@@ -57,6 +57,17 @@ void fill_variant(Rng& rng, V& out, std::size_t which) {
   }
 }
 
+state::Topology some_topology(Rng& rng) {
+  state::Topology out;
+  const auto cores = static_cast<std::uint32_t>(rng() % 9);
+  if (cores == 0) return out;
+  for (std::uint32_t core = 0; core < cores; ++core) out.cores.push_back({core, core + 100});
+  out.domains = {{state::Topology::Part::kMachine, 0, {0, cores}}, {state::Topology::Part::kL3, 7, {cores / 2, cores}}};
+  out.memories = {{3, rng(), {0, cores}}};
+  out.devices = {{rng() % 2 == 0, "cuda0", "0000:3b:00.0", {0, cores}}, {false, "", "", {0, 0}}};
+  return out;
+}
+
 template <class T>
 void fill(Rng& rng, T& out) {
   if constexpr (std::is_same_v<T, bool>) {
@@ -88,6 +99,15 @@ void fill(Rng& rng, T& out) {
   } else if constexpr (!std::is_empty_v<T>) {
     boost::pfr::for_each_field(out, [&rng](auto& field) { fill(rng, field); });
   }
+  // The scheduler's own word, which does not travel.
+  if constexpr (std::is_same_v<T, state::Request>) out.queue_nodes.clear();
+  // What is not sound is refused: any that are.
+  if constexpr (std::is_same_v<T, state::Pinning>) {
+    out.cpus = std::array<const char*, 3>{"0", "0-3,8", "17,19-20"}[rng() % 3];
+    out.idle %= 100;
+    if (rng() % 2 == 0) out = {};
+  }
+  if constexpr (std::is_same_v<T, state::Topology>) out = some_topology(rng);
   // By contract this index means nothing outside of the state, and does not travel.
   if constexpr (std::is_same_v<T, state::PodOutcome>) out.message = 0;
 }

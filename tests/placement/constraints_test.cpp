@@ -19,6 +19,9 @@ using state::PodRule;
 using state::Request;
 using state::Resources;
 using Words = std::vector<std::string>;
+using state::GangShape;
+
+constexpr state::GangShape kApart{0, 0, 1};  // each pod on a node of its own
 
 class Model {
  public:
@@ -154,7 +157,7 @@ class ConstraintsAgainstModel : public testing::TestWithParam<unsigned> {
     Model::Node& node = model.nodes[id];
     node.capacity = {1000 * (2 + below(14)), 1024ULL * (2 + below(30)), 0};
     node.traits = {"n" + std::to_string(id), one_of(words), one_of(taints)};
-    engine.set_node(NodeId{id}, node.capacity, node.traits);
+    engine.set_node(NodeId{id}, Offered{node.capacity, node.traits});
     engine.set_connected(NodeId{id}, true);
   }
   Request any_request() {
@@ -197,7 +200,7 @@ class ConstraintsAgainstModel : public testing::TestWithParam<unsigned> {
     const std::uint32_t count = 2 + below(4);
     const bool distinct = below(2) == 0;
     std::vector<Placed> out;
-    const bool got = engine.place_gang(request, count, distinct, out);
+    const bool got = engine.place_gang(request, count, distinct ? kApart : GangShape{}, out);
     Model then = model;
     std::set<std::uint32_t> used;
     std::uint32_t placed = 0;
@@ -261,8 +264,9 @@ class Constrained : public testing::Test {
  protected:
   Constrained() {
     for (std::uint32_t id = 1; id <= 8; ++id) {
-      engine.set_node(NodeId{id}, {4000, 4096, 0},
-                      Traits{"n" + std::to_string(id), {"rack=" + std::to_string((id + 1) / 2)}, {}});
+      engine.set_node(
+          NodeId{id},
+          Offered{{4000, 4096, 0}, Traits{"n" + std::to_string(id), {"rack=" + std::to_string((id + 1) / 2)}, {}}});
       engine.set_connected(NodeId{id}, true);
     }
   }
@@ -278,11 +282,11 @@ class Constrained : public testing::Test {
 TEST_F(Constrained, AGangWithCountsGetsThemWhereTheyAreWanted) {
   Request request{{1000, 0, 0}};
   request.where = "[rack=2*2&rack=4*1]";
-  ASSERT_TRUE(engine.place_gang(request, 3, true, out));
+  ASSERT_TRUE(engine.place_gang(request, 3, kApart, out));
   EXPECT_EQ(nodes(), (std::set<std::uint32_t>{3, 4, 7}));
   out.clear();
   request.where = "[rack=2*3]";
-  EXPECT_FALSE(engine.place_gang(request, 3, true, out));
+  EXPECT_FALSE(engine.place_gang(request, 3, kApart, out));
   EXPECT_TRUE(out.empty());
   EXPECT_EQ(engine.used(NodeId{3}).cpu_milli, 1000U);
 }
@@ -291,7 +295,7 @@ TEST_F(Constrained, AGangWithAChoiceLandsOnNodesOfOneOfThem) {
   engine.claim(NodeId{1}, Resources{4000, 0, 0}, 0);
   Request request{{1000, 0, 0}};
   request.where = "[rack=1|rack=3]";
-  ASSERT_TRUE(engine.place_gang(request, 2, true, out));
+  ASSERT_TRUE(engine.place_gang(request, 2, kApart, out));
   EXPECT_EQ(nodes(), (std::set<std::uint32_t>{5, 6}));
 }
 
@@ -338,7 +342,7 @@ TEST_F(Constrained, AnyNumberOfRulesIsKept) {
 }
 
 TEST_F(Constrained, TheWordsOfARefusalNameEachConstraint) {
-  engine.set_node(NodeId{1}, {4000, 4096, 0}, Traits{"n1", {"rack=1"}, {"dedicated=ml"}});
+  engine.set_node(NodeId{1}, Offered{{4000, 4096, 0}, Traits{"n1", {"rack=1"}, {"dedicated=ml"}}});
   Request request{{8000, 0, 0}};
   request.where = "rack<3";
   const Refusal refusal = engine.explain(request);

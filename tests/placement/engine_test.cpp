@@ -13,6 +13,8 @@ using state::NodeId;
 using state::Request;
 using state::Resources;
 
+constexpr state::GangShape kApart{0, 0, 1};  // each pod on a node of its own
+
 Request request(std::uint32_t cpu_milli, std::uint64_t mem_mib, std::uint32_t gpus = 0,
                 std::vector<std::string> features = {}) {
   return Request{{cpu_milli, mem_mib, gpus}, std::move(features)};
@@ -129,7 +131,7 @@ class EngineAgainstModel : public testing::TestWithParam<unsigned> {
     const Request r = any_request();
     const std::uint32_t count = 1 + below(12);
     std::vector<Placed> out;
-    const bool got = engine.place_gang(r, count, true, out);
+    const bool got = engine.place_gang(r, count, kApart, out);
     const auto fitting =
         std::count_if(model.nodes.begin(), model.nodes.end(), [&](const auto& n) { return Model::fits(n, r); });
     ASSERT_EQ(got, fitting >= count);
@@ -286,7 +288,7 @@ TEST(Engine, ARequestBeyondAllBoundsIsRefusedAndHarmless) {
   open_node(engine, 1, {4'000'000'000U, 1ULL << 60, 64});
   std::vector<Placed> out;
   EXPECT_EQ(engine.place(request(4'000'000'000U, 1ULL << 60), 1, out), 0U);
-  EXPECT_FALSE(engine.place_gang(request(1, 1ULL << 60), 2, true, out));
+  EXPECT_FALSE(engine.place_gang(request(1, 1ULL << 60), 2, kApart, out));
   EXPECT_EQ(engine.place(request(1, 1, 64), 2, out), 1U);
   EXPECT_EQ(out.back().gpu_mask, ~0ULL);
 }

@@ -326,7 +326,7 @@ TEST(Forecast, FindsTheFirstTimeThatABruteForceSearchFinds) {
     }
     if (already >= pods) expected = -1;
     Plan plan;
-    const bool found = forecast.earliest(engine, request, pods, distinct, now, plan);
+    const bool found = forecast.earliest(engine, request, pods, GangShape{0, 0, distinct ? 1U : 0U}, now, plan);
     ASSERT_EQ(found, expected >= 0) << "round " << round;
     if (!found) continue;
     ASSERT_EQ(plan.at, expected) << "round " << round;

@@ -116,6 +116,15 @@ class Harness {
     agent.name = name;
     return connect(std::move(agent), capacity, std::move(features), instance);
   }
+  FakeAgent& join_as(state::NodeInfo info) {
+    FakeAgent agent;
+    agent.name = info.name;
+    agent.session = ++session_;
+    FakeAgent& kept = agents_[session_] = std::move(agent);
+    if (info.instance.empty()) info.instance = "instance of " + info.name;
+    turn({AgentConnected{kept.session, {std::move(info), {}}}});
+    return kept;
+  }
   // The same agent, with what it runs, on a new connection.
   FakeAgent& rejoin(FakeAgent agent, state::Resources capacity = {4000, 8192, 0}) {
     agent.welcomed = false;

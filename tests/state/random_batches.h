@@ -86,6 +86,11 @@ inline bool RandomBatches::submit(const Cluster& cluster, Event& event) {
   e.spec.distinct_nodes = chance(20);
   e.spec.request = {{below(4000), below(100'000), below(9)}, {}};
   for (std::uint32_t i = below(3); i != 0; --i) e.spec.request.features.push_back(word(6));
+  if (chance(20)) e.spec.request.counts = {{"fpga", 1 + below(3)}, {word(5), below(9)}};
+  if (chance(20)) e.spec.request.licences = {{"l1", 1 + below(3)}};
+  e.spec.request.gpu_share_milli = chance(10) ? below(1000) : 0;
+  e.spec.request.cores = {static_cast<CoreFit::Level>(below(4)), chance(50), static_cast<std::uint8_t>(below(3))};
+  if (chance(20)) e.spec.gang = {below(3), below(5), below(4), below(3), chance(30)};
   e.spec.priority = static_cast<std::int32_t>(below(2001)) - 1000;
   e.spec.time_limit_ms = below(1'000'000);
   e.spec.requeues_max = below(5);
@@ -118,6 +123,9 @@ inline bool RandomBatches::bind(const Cluster& cluster, Event& event) {
       if (chance(10)) continue;  // leaves a hole
       const PodRef ref{{job->id, element}, Cluster::next_attempt(*job, element)};
       e.binds.push_back({ref, nodes[below(static_cast<std::uint32_t>(nodes.size()))], random_()});
+      if (chance(20))
+        e.pins.push_back(
+            {static_cast<std::uint32_t>(e.binds.size() - 1), {"0-3,8", {{0, below(99)}}, chance(50), below(9)}});
     }
   }
   event = std::move(e);
@@ -242,9 +250,23 @@ inline bool RandomBatches::node(const Cluster& cluster, Event& event) {
 }
 
 inline bool RandomBatches::admin(const Cluster& cluster, Event& event) {
-  switch (below(4)) {
-    case 0:
-      event = QueueSet{{"q" + std::to_string(below(5)), static_cast<std::int32_t>(below(100)), below(1000)}};
+  switch (below(6)) {
+    case 0: {
+      Queue queue{
+          "q" + std::to_string(below(5)), static_cast<std::int32_t>(below(100)), below(1000), {}, "", 0, 0, {}, {}};
+      queue.state = static_cast<Queue::State>(below(4));
+      queue.where = chance(50) ? word(9) : "";
+      queue.nodes_max = below(3);
+      for (std::uint32_t i = below(3); i != 0; --i) queue.users.push_back(word(4));
+      event = QueueSet{std::move(queue)};
+      return true;
+    }
+    case 4:
+      event = LicenceSet{{"l" + std::to_string(below(4)), below(50)}};
+      return true;
+    case 5:
+      if (cluster.licences().empty()) return false;
+      event = LicenceRemoved{cluster.licences().begin()->first};
       return true;
     case 1: {
       if (cluster.queues().size() == 1) return false;

@@ -60,10 +60,19 @@ const std::vector<FieldCase> kFieldCases = {
      {"0", "1-1000", "0-99:2", "1,5,9-12", "1-10%3"},
      {"", "9-1", "a-b", "1-10%0", "1-10%", "1-5,3", "1-100000000"}},
     {"gang", {"1", "65536"}, {"", "0", "65537", "-1", "two"}},
-    {"nodes", {"1", "65536"}, {"", "0", "65537", "-1", "two"}},
+    {"nodes", {"1", "65536", "2-4", "3-3"}, {"", "0", "65537", "-1", "two", "4-2", "2-", "2-x", "0-4"}},
+    {"per-node", {"1", "65536"}, {"", "0", "x"}},
+    {"switches", {"1"}, {"", "0", "2@10"}},
     {"cpus", {"2", "0.5", "1500m"}, {"", "0", "-1", "nan", "1e9"}},
     {"mem", {"512M", "1.5G", "64"}, {"", "0", "-5M", "lots", "99999999999999999999G"}},
-    {"gpus", {"0", "64"}, {"", "-1", "65", "two"}},
+    {"gpus", {"0", "64", "0.25", "0.001"}, {"", "-1", "65", "two", "1.5", "0.0", "1.0"}},
+    {"resources",
+     {"fpga", "fpga=2", "fpga:2", "disk=10G"},
+     {"", "=2", "fpga=", "fpga=0", "fpga=x", "2=3", "fpga=99999999999999"}},
+    {"disk", {"10G", "512M"}, {"", "0", "big"}},
+    {"licences", {"matlab", "matlab=2"}, {"", "matlab=0", "a b=1"}},
+    {"cores-in", {"numa", "package", "l3", "soft:numa"}, {"", "soft:", "socket", "hard:numa"}},
+    {"threads-per-core", {"1", "2"}, {"", "0", "9"}},
     {"features", {"ssd", "ssd,ib"}, {"", ",", "a b"}},
     {"where", {"ssd", "zone in (a,b) & !old", "[a*2&b*4]"}, {"", "zone=", "a b", "(a", "[a"}},
     {"prefer", {"ssd", "gen>3"}, {"", "&"}},
@@ -156,6 +165,21 @@ TEST(BuildJob, NodesAreAGangWithEachPodOnANodeOfItsOwn) {
   EXPECT_TRUE(spec.distinct_nodes);
 }
 
+TEST(BuildJob, AGangSaysHowItsPodsLieOverNodes) {
+  JobDraft draft;
+  draft.argv = {"task"};
+  draft.gang = 8;
+  draft.nodes = 2;
+  draft.per_node = 6;
+  draft.contiguous = true;
+  JobSpec spec = built(draft);
+  EXPECT_EQ(spec.elements.size(), 8U);
+  EXPECT_FALSE(spec.distinct_nodes);
+  EXPECT_EQ(spec.gang, (GangShape{2, 2, 6, 0, true}));
+  draft.nodes_max = 4;
+  EXPECT_EQ(built(draft).gang, (GangShape{2, 4, 6, 0, true}));
+}
+
 TEST(BuildJob, FieldsThatContradictEachOtherAreRefused) {
   const auto refused = [](const std::function<void(JobDraft&)>& change) {
     JobDraft draft;
@@ -166,7 +190,11 @@ TEST(BuildJob, FieldsThatContradictEachOtherAreRefused) {
   };
   EXPECT_EQ(refused([](JobDraft& d) { d.array = IndexSet::dense(2), d.gang = 2; }), "gang");
   EXPECT_EQ(refused([](JobDraft& d) { d.array = IndexSet::dense(2), d.nodes = 2; }), "nodes");
-  EXPECT_EQ(refused([](JobDraft& d) { d.gang = 4, d.nodes = 2; }), "nodes");
+  EXPECT_EQ(refused([](JobDraft& d) { d.gang = 2, d.nodes = 4; }), "nodes");
+  EXPECT_EQ(refused([](JobDraft& d) { d.nodes = 2, d.nodes_max = 4; }), "nodes");
+  EXPECT_EQ(refused([](JobDraft& d) { d.per_node = 2; }), "per-node");
+  EXPECT_EQ(refused([](JobDraft& d) { d.switches = 1; }), "switches");
+  EXPECT_EQ(refused([](JobDraft& d) { d.array = IndexSet::dense(2), d.contiguous = true; }), "contiguous");
   EXPECT_EQ(refused([](JobDraft& d) { d.argv.clear(); }), "command");
   EXPECT_EQ(refused([](JobDraft& d) { d.argv = {""}; }), "command");
   EXPECT_EQ(refused([](JobDraft& d) { d.variables = {"NOT_SET_HERE"}; }), "env");

@@ -1,4 +1,4 @@
-// Nodes, queues, tokens, the server's state, and a user's own identity.
+// Nodes, tokens, the server's state, and a user's own identity.
 #include <cerrno>
 #include <cstring>
 #include <fcntl.h>
@@ -24,12 +24,6 @@ namespace {
 
 constexpr const char* kGroup = "Administration";
 
-int act(const Context& context, ClientRequest request) {
-  ServerLink link(context);
-  const auto done = link.call_for<Ok>(std::move(request));
-  return done ? 0 : fail(done.error());
-}
-
 // ---- nodes ----------------------------------------------------------------------------------------------------------
 
 void add_node_action(CLI::App& parent, Context& context, NodeActionRequest::Action action, const char* name,
@@ -54,65 +48,6 @@ void add_node_commands(CLI::App& app, Context& context) {
   node->require_subcommand(1);
   add_node_action(*node, context, Action::kRemove, "rm", "Remove a node that is gone for good",
                   "Its agent must be stopped, and its pods ended or given up.", "berth node rm n17", false);
-}
-
-// ---- queues ---------------------------------------------------------------------------------------------------------
-
-int list_queues(const Context& context, Format format) {
-  ServerLink link(context);
-  const auto page = link.call_for<QueuePage>(ListQueuesRequest{});
-  if (!page) return fail(page.error());
-  Output out;
-  Listing<Queue> listing(out, format, clock_us(), listing_width());
-  for (const Queue& queue : page->queues) listing.add(queue);
-  listing.finish();
-  return out.finish();
-}
-
-void add_queue_commands(CLI::App& app, Context& context) {
-  struct Options {
-    std::string name, priority = "0", time, format;
-  };
-  CLI::App* queue = add_command(
-      app, "queue", "List, add and remove queues",
-      "A job waits in a queue, 'default' unless it names another. A queue adds its priority to its jobs' and may "
-      "bound their time.",
-      "berth queue ls\nberth queue add short --priority 100 --time 30m\nberth queue rm short");
-  queue->group(kGroup);
-  queue->require_subcommand(1);
-  auto options = std::make_shared<Options>();
-  CLI::App* list = add_command(*queue, "ls", "List the queues", "", "berth queue ls");
-  add_format_option(list, options->format, false);
-  on_run(list, context, [options, &context] { return list_queues(context, format_of(options->format)); });
-
-  CLI::App* add =
-      add_command(*queue, "add", "Add a queue, or change one", "", "berth queue add short --priority 100 --time 30m");
-  add->add_option("name", options->name, "the queue's name")->type_name("NAME")->required();
-  add->add_option("-p,--priority", options->priority, "added to its jobs' priority (default: 0)")->type_name("N");
-  add->add_option("-t,--time", options->time, "the longest a job may ask for, and what it gets if it asks for none")
-      ->type_name("TIME");
-  on_run(add, context, [options, &context] {
-    QueueActionRequest request;
-    request.queue.name = options->name;
-    const auto priority = parse_integer(options->priority, "priority", -1'000'000, 1'000'000);
-    if (!priority) return report(priority.error(), true);
-    request.queue.priority = static_cast<std::int32_t>(*priority);
-    if (!options->time.empty()) {
-      const auto limit = parse_duration_ms(options->time, "time");
-      if (!limit) return report(limit.error(), true);
-      request.queue.time_limit_ms = *limit;
-    }
-    return act(context, std::move(request));
-  });
-
-  CLI::App* remove = add_command(*queue, "rm", "Remove a queue that has no jobs", "", "berth queue rm short");
-  remove->add_option("name", options->name, "the queue's name")->type_name("NAME")->required();
-  on_run(remove, context, [options, &context] {
-    QueueActionRequest request;
-    request.remove = true;
-    request.queue.name = options->name;
-    return act(context, std::move(request));
-  });
 }
 
 // ---- tokens ---------------------------------------------------------------------------------------------------------
@@ -279,7 +214,7 @@ void add_status_command(CLI::App& app, Context& context) {
 void add_admin_commands(CLI::App& app, Context& context) {
   add_nodes_command(app, context);
   add_node_commands(app, context);
-  add_queue_commands(app, context);
+  add_queue_and_licence_commands(app, context);
   add_token_commands(app, context);
   add_login_command(app, context);
   add_status_command(app, context);

@@ -23,9 +23,19 @@ Status shape_job(const JobDraft& draft, JobSpec& spec) {
     return invalid(draft.gang != 0 ? "gang" : "nodes",
                    "an array's pods are independent; a job is an array or a gang, not both");
   }
-  if (draft.gang != 0 && draft.nodes != 0 && draft.gang != draft.nodes) {
+  const bool over_nodes = draft.gang != 0 && draft.nodes != 0;
+  if (over_nodes && draft.gang < draft.nodes) {
     return invalid("nodes", "the gang has " + std::to_string(draft.gang) + " pods, so it cannot have one on each of " +
-                                std::to_string(draft.nodes) + " nodes; give one of the two");
+                                std::to_string(draft.nodes) + " nodes");
+  }
+  if (draft.nodes_max != 0 && !over_nodes) {
+    return invalid("nodes", "a range of nodes is for the pods of a gang: give their number with gang");
+  }
+  if (draft.gang == 0 && draft.nodes == 0 && (draft.per_node != 0 || draft.switches != 0 || draft.contiguous)) {
+    return invalid(draft.per_node != 0   ? "per-node"
+                   : draft.switches != 0 ? "switches"
+                                         : "contiguous",
+                   "only a gang says how its pods lie over nodes");
   }
   if (draft.array) {
     spec.kind = JobKind::kArray;
@@ -34,7 +44,12 @@ Status shape_job(const JobDraft& draft, JobSpec& spec) {
   } else if (draft.gang != 0 || draft.nodes != 0) {
     spec.kind = JobKind::kGang;
     spec.elements = IndexSet::dense(std::max(draft.gang, draft.nodes));
-    spec.distinct_nodes = draft.nodes != 0;
+    spec.distinct_nodes = draft.gang == 0 || (over_nodes && draft.gang == draft.nodes && draft.nodes_max == 0);
+    spec.gang = {0, 0, draft.per_node, draft.switches, draft.contiguous};
+    if (over_nodes && !spec.distinct_nodes) {
+      spec.gang.nodes_min = draft.nodes;
+      spec.gang.nodes_max = draft.nodes_max == 0 ? draft.nodes : draft.nodes_max;
+    }
   }
   return Unit{};
 }

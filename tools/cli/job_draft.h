@@ -20,6 +20,9 @@ struct JobDraft {
   std::optional<state::IndexSet> array;
   std::uint32_t throttle = 0;
   std::uint32_t gang = 0, nodes = 0;  // 0: not given
+  std::uint32_t nodes_max = 0;        // `nodes` is the least of a range
+  std::uint32_t per_node = 0, switches = 0;
+  bool contiguous = false;
   state::Request request{{1000, 0, 0}, {}};
   std::int64_t time_limit_ms = 0;
   std::int32_t priority = 0;

@@ -120,6 +120,50 @@ Status add_spread(JobDraft& draft, std::string_view value, std::string_view fiel
   return Unit{};
 }
 
+// N or MIN-MAX
+Status set_nodes(JobDraft& draft, std::string_view value, std::string_view field) {
+  const std::size_t dash = value.find('-', 1);
+  if (Status good = put(parse_integer(value.substr(0, dash), field, 1, kMaxGangSize), draft.nodes); !good) return good;
+  draft.nodes_max = 0;
+  if (dash == std::string_view::npos) return Unit{};
+  return put(parse_integer(value.substr(dash + 1), field, draft.nodes, kMaxGangSize), draft.nodes_max);
+}
+
+// N, or a share of one: 0.25
+Status set_gpus(JobDraft& draft, std::string_view value, std::string_view field) {
+  Request& request = draft.request;
+  request.gpu_share_milli = 0;
+  if (value.find('.') == std::string_view::npos) {
+    return put(parse_integer(value, field, 0, kMaxGpus), request.resources.gpus);
+  }
+  auto share = parse_cpu_milli(value, field);  // thousandths as well
+  if (!share || *share >= 1000) return not_accepted(value, field, "a number of GPUs", "0 to 64, or a share below 1");
+  request.gpu_share_milli = *share;
+  request.resources.gpus = 1;
+  return Unit{};
+}
+
+Status add_count(std::vector<Countable>& list, std::string_view value, std::string_view field) {
+  auto count = parse_countable(value, field);
+  if (!count) return count.error();
+  list.push_back(std::move(*count));
+  return Unit{};
+}
+
+// [soft:]numa|package|l3
+Status set_cores_in(JobDraft& draft, std::string_view value, std::string_view field) {
+  CoreFit& cores = draft.request.cores;
+  cores.require = !value.starts_with("soft:");
+  const std::string_view part = cores.require ? value : value.substr(5);
+  using Level = CoreFit::Level;
+  cores.level = part == "numa"      ? Level::kNuma
+                : part == "package" ? Level::kPackage
+                : part == "l3"      ? Level::kL3
+                                    : Level::kNone;
+  if (cores.level != Level::kNone) return Unit{};
+  return not_accepted(value, field, "a part of a machine", "numa, package or l3, with soft: before it for a wish");
+}
+
 Status set_variable(JobDraft& draft, std::string_view value, std::string_view field) {
   if (value.empty() || value[0] == '=')
     return not_accepted(value, field, "a variable", "NAME=VALUE, or NAME to pass on your own");
@@ -232,10 +276,24 @@ std::vector<JobField> make_fields() {
        [](JobDraft& d, std::string_view v, std::string_view f) {
          return put(parse_integer(v, f, 1, kMaxGangSize), d.gang);
        }},
-      {"nodes", "-N,--nodes", "N", kText, kShape, "N pods that start together, each on a node of its own",
+      {"nodes", "-N,--nodes", "N", kText, kShape,
+       "N pods that start together, each on a node of its own; with --gang, its pods on N nodes, or on MIN-MAX",
+       "a whole number from 1 to 65536, or two of them, as in 2-4", set_nodes},
+      {"per-node", "--per-node", "N", kText, kShape, "of a gang, at most N pods on one node",
        "a whole number from 1 to 65536",
        [](JobDraft& d, std::string_view v, std::string_view f) {
-         return put(parse_integer(v, f, 1, kMaxGangSize), d.nodes);
+         return put(parse_integer(v, f, 1, kMaxGangSize), d.per_node);
+       }},
+      {"switches", "--switches", "N", kText, kShape, "a gang on nodes below at most N leaf switches",
+       "a whole number from 1 to 65536",
+       [](JobDraft& d, std::string_view v, std::string_view f) {
+         return put(parse_integer(v, f, 1, kMaxGangSize), d.switches);
+       }},
+      {"contiguous", "--contiguous", nullptr, kFlag, kShape, "a gang on nodes whose names follow each other",
+       "true or false",
+       [](JobDraft& d, std::string_view v, std::string_view) {
+         d.contiguous = v == "true";
+         return Status(Unit{});
        }},
       {"cpus", "-c,--cpus", "CPUS", kText, kResources, "cores: 2, 0.5 or 1500m (default: 1)",
        "a number of cpus: 2, 0.5 or 1500m",
@@ -247,9 +305,33 @@ std::vector<JobField> make_fields() {
        [](JobDraft& d, std::string_view v, std::string_view f) {
          return put(parse_mem_mib(v, f), d.request.resources.mem_mib);
        }},
-      {"gpus", "-G,--gpus", "N", kText, kResources, "whole GPUs (default: 0)", "a whole number from 0 to 64",
+      {"gpus", "-G,--gpus", "N", kText, kResources,
+       "whole GPUs, or a share of one that others may share, as in 0.25 (default: 0)",
+       "a whole number from 0 to 64, or a share such as 0.25", set_gpus},
+      {"resources", "--resource", "NAME=N", kList, kResources,
+       "so many of what the node has by that name, as in fpga=2; may be repeated", "a list of NAME or NAME=N",
+       [](JobDraft& d, std::string_view v, std::string_view f) { return add_count(d.request.counts, v, f); }},
+      {"disk", "--disk", "SIZE", kText, kResources,
+       "local disk: 10G, 1T. It is counted, not enforced (default: claims none)", "a size: 512M, 2G, 1.5G or 1T",
        [](JobDraft& d, std::string_view v, std::string_view f) {
-         return put(parse_integer(v, f, 0, kMaxGpus), d.request.resources.gpus);
+         Countable disk{std::string(kDisk), 0};
+         if (Status good = put(parse_mem_mib(v, f), disk.count); !good) return good;
+         std::erase_if(d.request.counts, [](const Countable& c) { return c.name == kDisk; });
+         if (disk.count != 0) d.request.counts.push_back(disk);
+         return Status(Unit{});
+       }},
+      {"licences", "--licence", "NAME[=N]", kList, kResources,
+       "so many of the cluster's licences (see 'berth licence ls') while it runs; may be repeated",
+       "a list of NAME or NAME=N",
+       [](JobDraft& d, std::string_view v, std::string_view f) { return add_count(d.request.licences, v, f); }},
+      {"cores-in", "--cores-in", "PART", kText, kResources,
+       "all its cores in one numa node, package or l3 cache, its GPUs and memory near them; soft: before it makes it "
+       "a wish",
+       "numa, package or l3, with soft: before it for a wish", set_cores_in},
+      {"threads-per-core", "--threads-per-core", "N", kText, kResources,
+       "use so many hardware threads of each core; the others stay idle", "a whole number from 1 to 8",
+       [](JobDraft& d, std::string_view v, std::string_view f) {
+         return put(parse_integer(v, f, 1, 8), d.request.cores.threads_per_core);
        }},
       {"features", "--feature", "WORD", kList, kResources, "only on nodes with this feature; may be repeated",
        "a list of words", set_feature},

@@ -190,6 +190,12 @@ std::string asks_text(const Request& request) {
   return text;
 }
 
+std::string shape_text(const GangShape& shape) {
+  std::string text;
+  for (const std::string& one : shape_texts(shape)) text += ", " + one;
+  return text;
+}
+
 std::string shape_text(const JobSpec& spec) {
   switch (spec.kind) {
     case JobKind::kSingle:
@@ -199,7 +205,7 @@ std::string shape_text(const JobSpec& spec) {
              (spec.throttle == 0 ? "" : ", at most " + std::to_string(spec.throttle) + " at once");
     case JobKind::kGang:
       return "gang of " + counted(spec.elements.size(), "pod") +
-             (spec.distinct_nodes ? ", each on a node of its own" : "");
+             (spec.distinct_nodes ? ", each on a node of its own" : "") + shape_text(spec.gang);
   }
   return "";
 }
@@ -247,6 +253,9 @@ void show_json(const JobDetail& detail, const Launch* launch, JsonWriter& json) 
   json.field("distinct_nodes", detail.spec.distinct_nodes).strings("features", detail.spec.request.features);
   json.field("where", detail.spec.request.where).strings("prefer", detail.spec.request.prefers);
   json.strings("tolerate", detail.spec.request.tolerates).strings("labels", detail.spec.request.labels);
+  write_countables(json, "resources", detail.spec.request.counts);
+  write_countables(json, "licences", detail.spec.request.licences);
+  json.field("gpu_share_milli", detail.spec.request.gpu_share_milli).strings("shape", shape_texts(detail.spec.gang));
   json.strings("constraints", constraint_texts(detail.spec.request)).field("exclusive", detail.spec.request.exclusive);
   json.field("time_limit_ms", detail.spec.time_limit_ms).field("requeues_max", detail.spec.requeues_max);
   json.field("held", detail.spec.hold != Hold::kNone).time("begin_at", detail.spec.begin_at);
@@ -347,6 +356,12 @@ int nodes(const Context& context, Format format, const std::string& watch_text) 
 }
 
 }  // namespace
+
+int act(const Context& context, ClientRequest request) {
+  ServerLink link(context);
+  const auto done = link.call_for<Ok>(std::move(request));
+  return done ? 0 : fail(done.error());
+}
 
 int fail(const Error& error) { return report(error, error.code == ErrorCode::kInvalid && error.field == "server"); }
 

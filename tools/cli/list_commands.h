@@ -1,6 +1,7 @@
 // The commands that list and show. Each function adds one command to the table.
 #pragma once
 
+#include "state/requests.h"
 #include "tools/cli/command.h"
 
 namespace berth::tools {
@@ -10,6 +11,10 @@ void add_show_command(CLI::App& app, Context& context);
 void add_explain_command(CLI::App& app, Context& context);
 void add_nodes_command(CLI::App& app, Context& context);
 
+void add_queue_and_licence_commands(CLI::App& app, Context& context);
+
+// Asks for something that is answered with Ok.
+int act(const Context& context, state::ClientRequest request);
 // Reports what the server refused, or that it could not be reached; a --server that makes no sense is a usage error.
 int fail(const state::Error& error);
 

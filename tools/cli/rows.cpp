@@ -176,6 +176,18 @@ const std::vector<Column<NodeRow>>& columns_for(const NodeRow*) {
        [](const NodeRow& r, TimeUs) {
          return share(std::to_string(r.used.gpus), std::to_string(r.info.capacity.gpus));
        }},
+      {"RESOURCES", false, true,
+       [](const NodeRow& r, TimeUs) {
+         std::string text;
+         for (const Countable& item : r.info.counts) {
+           const std::uint64_t used = count_of(r.counts_used, item.name);
+           const bool disk = item.name == kDisk;
+           text += (text.empty() ? "" : ",") + item.name + "=" +
+                   (disk ? memory_share(used, item.count).text
+                         : share(std::to_string(used), std::to_string(item.count)).text);
+         }
+         return Cell{text.empty() ? "-" : text};
+       }},
       {"ADDRESS", false, true,
        [](const NodeRow& r, TimeUs) { return Cell{r.info.address.empty() ? "-" : r.info.address}; }},
       {"VERSION", false, true, [](const NodeRow& r, TimeUs) { return Cell{r.info.version}; }},
@@ -200,6 +212,26 @@ const std::vector<Column<Queue>>& columns_for(const Queue*) {
        [](const Queue& q, TimeUs) {
          return Cell{q.time_limit_ms == 0 ? "none" : format_duration_ms(q.time_limit_ms)};
        }},
+      {"STATE", false, false,
+       [](const Queue& q, TimeUs) {
+         return Cell{std::string(name_of(q.state)), q.state == Queue::State::kUp ? Colour::kNone : Colour::kYellow};
+       }},
+      {"NODES", false, false, [](const Queue& q, TimeUs) { return Cell{q.where.empty() ? "all" : q.where}; }},
+      {"MAX NODES", true, true,
+       [](const Queue& q, TimeUs) { return Cell{q.nodes_max == 0 ? "none" : std::to_string(q.nodes_max)}; }},
+      {"USERS", false, false,
+       [](const Queue& q, TimeUs) { return Cell{q.users.empty() ? "all" : join(q.users, ",")}; }},
+      {"ACCOUNTS", false, false,
+       [](const Queue& q, TimeUs) { return Cell{q.accounts.empty() ? "all" : join(q.accounts, ",")}; }},
+  };
+  return columns;
+}
+
+const std::vector<Column<LicenceRow>>& columns_for(const LicenceRow*) {
+  static const std::vector<Column<LicenceRow>> columns = {
+      {"LICENCE", false, false, [](const LicenceRow& l, TimeUs) { return Cell{l.licence.name}; }},
+      {"TOTAL", true, false, [](const LicenceRow& l, TimeUs) { return Cell{std::to_string(l.licence.total)}; }},
+      {"USED", true, false, [](const LicenceRow& l, TimeUs) { return Cell{std::to_string(l.used)}; }},
   };
   return columns;
 }
@@ -220,6 +252,12 @@ const std::vector<Column<Token>>& columns_for(const Token*) {
 
 void write_resources(JsonWriter& json, const Resources& resources) {
   json.field("cpu_milli", resources.cpu_milli).field("mem_mib", resources.mem_mib).field("gpus", resources.gpus);
+}
+
+void write_countables(JsonWriter& json, const char* key, const std::vector<Countable>& list) {
+  json.key(key).begin_object();
+  for (const Countable& item : list) json.field(item.name.c_str(), item.count);
+  json.end_object();
 }
 
 void write_counts(JsonWriter& json, const JobCounts& counts) {
@@ -270,13 +308,25 @@ void write_fields(JsonWriter& json, const NodeRow& row) {
   write_resources(json, row.info.capacity);
   json.end_object().key("used").begin_object();
   write_resources(json, row.used);
-  json.end_object().strings("features", row.info.features).strings("taints", row.info.taints);
+  json.end_object();
+  write_countables(json, "resources", row.info.counts);
+  write_countables(json, "resources_used", row.counts_used);
+  json.field("pods_max", row.info.pods_max).field("gpus_shared_milli", row.gpus_shared_milli);
+  json.strings("features", row.info.features).strings("taints", row.info.taints);
   json.field("address", row.info.address).field("version", row.info.version).field("limits", row.info.limits);
 }
 
 void write_fields(JsonWriter& json, const Queue& row) {
   json.field("name", row.name).field("priority", row.priority).key("time_limit_ms");
   row.time_limit_ms == 0 ? json.null() : json.value(row.time_limit_ms);
+  json.key("default_time_ms");
+  row.time_default_ms == 0 ? json.null() : json.value(row.time_default_ms);
+  json.field("state", name_of(row.state)).field("nodes", std::string_view(row.where));
+  json.field("max_nodes", row.nodes_max).strings("users", row.users).strings("accounts", row.accounts);
+}
+
+void write_fields(JsonWriter& json, const LicenceRow& row) {
+  json.field("name", std::string_view(row.licence.name)).field("total", row.licence.total).field("used", row.used);
 }
 
 void write_fields(JsonWriter& json, const Token& row) {

@@ -38,11 +38,13 @@ const std::vector<Column<state::JobRow>>& columns_for(const state::JobRow*);
 const std::vector<Column<PodOfJob>>& columns_for(const PodOfJob*);
 const std::vector<Column<state::NodeRow>>& columns_for(const state::NodeRow*);
 const std::vector<Column<state::Queue>>& columns_for(const state::Queue*);
+const std::vector<Column<state::LicenceRow>>& columns_for(const state::LicenceRow*);
 const std::vector<Column<state::Token>>& columns_for(const state::Token*);
 void write_fields(JsonWriter& json, const state::JobRow& row);
 void write_fields(JsonWriter& json, const PodOfJob& row);
 void write_fields(JsonWriter& json, const state::NodeRow& row);
 void write_fields(JsonWriter& json, const state::Queue& row);
+void write_fields(JsonWriter& json, const state::LicenceRow& row);
 void write_fields(JsonWriter& json, const state::Token& row);
 
 // A listing of rows of one kind, written as they come.
@@ -101,6 +103,7 @@ Cell state_cell(state::PodState state);
 std::string signal_name(int number);  // "SIGKILL"
 std::string kind_name(state::JobKind kind);
 void write_resources(JsonWriter& json, const state::Resources& resources);
+void write_countables(JsonWriter& json, const char* key, const std::vector<state::Countable>& list);
 void write_counts(JsonWriter& json, const state::JobCounts& counts);
 
 }  // namespace berth::tools

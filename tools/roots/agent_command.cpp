@@ -35,7 +35,9 @@ constexpr const char* kExamples =
 
 struct Options {
   agent::AgentOptions agent;
-  std::string cpus, mem, runtime = "auto";
+  std::string cpus, mem, runtime = "auto", disk;
+  std::vector<std::string> resources;
+  bool no_pin = false;
   std::vector<std::string> labels;
   std::uint32_t gpus = 0;
   bool check = false, verbose = false;
@@ -75,6 +77,18 @@ state::Status parse(Options& options, const CLI::App& command) {
     }
     options.agent.features.push_back(label);
   }
+  for (const std::string& resource : options.resources) {
+    auto count = state::parse_countable(resource, "--resource");
+    if (!count) return count.error();
+    options.agent.counts.push_back(std::move(*count));
+  }
+  if (!options.disk.empty()) {
+    auto disk = state::parse_mem_mib(options.disk, "--disk");
+    if (!disk) return disk.error();
+    options.agent.counts.push_back({std::string(state::kDisk), *disk});
+  }
+  if (state::Status good = state::check_countables(options.agent.counts, "--resource"); !good) return good;
+  options.agent.pin = !options.no_pin;
   for (const std::string& taint : options.agent.taints) {
     if (!placement::is_taint(taint)) {
       return state::invalid("--taint", "--taint: " + state::shown(taint) +
@@ -137,6 +151,18 @@ void add_agent_command(CLI::App& app, Context& context) {
   command->add_option("--mem", options->mem, "offer so much memory instead of all, as in 512M or 16G")
       ->type_name("SIZE");
   command->add_option("--gpus", options->gpus, "offer so many GPUs instead of all")->type_name("N");
+  command->add_option("--resource", options->resources, "it has so many of it, as in fpga=2; repeat for more")
+      ->type_name("NAME=N")
+      ->allow_extra_args(false);
+  command
+      ->add_option("--disk", options->disk, "offer so much disk instead of the whole file system of --data, as in 100G")
+      ->type_name("SIZE");
+  command->add_option("--pods", agent.pods_max, "run so many pods at once at most")->type_name("N");
+  command->add_flag("--no-pin", options->no_pin, "do not give pods cores of their own");
+  command
+      ->add_option("--topology", agent.topology_file,
+                   "stand in for the machine of this file (XML of lstopo): its cpus, memory and GPUs, bound to nothing")
+      ->type_name("FILE");
   command->add_option("--feature", agent.features, "a feature that jobs may ask for; repeat for more")
       ->type_name("NAME")
       ->allow_extra_args(false);

@@ -39,7 +39,7 @@ constexpr const char* kExamples =
     "  berth server --advertise head.example.org:7117   what the join line should name";
 
 struct Options {
-  std::string config, data, socket, listen, advertise, lost_after, heartbeat, placement, scheduling;
+  std::string config, data, socket, listen, advertise, lost_after, heartbeat, placement, scheduling, switches;
   bool verbose = false;
 };
 
@@ -76,6 +76,11 @@ state::Status gather(const Options& options, ServerConfig& config) {
     auto policy = scheduler::parse_queue_policy(options.scheduling, "--scheduling");
     if (!policy) return policy.error();
     server.core.queueing = *policy;
+  }
+  if (!options.switches.empty()) {
+    auto tree = read_switches(options.switches, "--switches");
+    if (!tree) return tree.error();
+    server.core.switches = std::move(*tree);
   }
   server.data_directory = absolute_path(server.data_directory);
   server.unix_socket = absolute_path(server.unix_socket);
@@ -164,6 +169,10 @@ void add_server_command(CLI::App& app, Context& context) {
       ->add_option("--placement", options->placement,
                    "which node a pod gets: binpack (the default), spread or first-fit")
       ->type_name("POLICY");
+  command
+      ->add_option("--switches", options->switches,
+                   "how nodes are connected: a file in the form of Slurm's topology.conf; gangs keep together")
+      ->type_name("FILE");
   command
       ->add_option("--scheduling", options->scheduling,
                    "who of the waiting is next: default, easy, easy-sjbf or fcfs (see docs/queue.md)")

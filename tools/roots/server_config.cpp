@@ -2,15 +2,18 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <fstream>
 #include <functional>
 #include <map>
 #include <optional>
 #include <pwd.h>
 #include <set>
+#include <sstream>
 #include <sys/mman.h>
 #include <yaml-cpp/yaml.h>
 
 #include "placement/huge_memory.h"
+#include "state/condition.h"
 #include "state/units.h"
 #include "tools/cli/text.h"
 
@@ -106,21 +109,82 @@ Outcome each_field(const YAML::Node& map, const std::string& what, const std::st
   return {};
 }
 
+Outcome names_of(const YAML::Node& node, const std::string& key, std::vector<std::string>& out) {
+  if (!node.IsSequence()) return fault(node, key, "a list of names is expected");
+  for (const YAML::Node& entry : node) {
+    if (Outcome wrong = text_of(entry, key, out.emplace_back())) return wrong;
+  }
+  return {};
+}
+
+constexpr const char* kQueueFields =
+    "name, priority, time_limit, default_time, nodes, max_nodes, state, users, accounts";
+
+Outcome set_queue_field(const std::string& key, const YAML::Node& value, state::Queue& queue, bool& known) {
+  std::int64_t number = 0;
+  if (key == "name") return text_of(value, key, queue.name);
+  if (key == "time_limit") return duration_of(value, key, queue.time_limit_ms);
+  if (key == "default_time") return duration_of(value, key, queue.time_default_ms);
+  if (key == "users") return names_of(value, key, queue.users);
+  if (key == "accounts") return names_of(value, key, queue.accounts);
+  if (key == "nodes") {
+    if (Outcome wrong = text_of(value, key, queue.where)) return wrong;
+    if (auto parsed = state::Condition::parse(queue.where, key); !parsed) {
+      return fault(value, key, parsed.error().message);
+    }
+    return {};
+  }
+  if (key == "state") {
+    std::string text;
+    if (Outcome wrong = text_of(value, key, text)) return wrong;
+    using State = state::Queue::State;
+    for (const State state : {State::kUp, State::kDown, State::kDraining, State::kInactive}) {
+      queue.state = state;
+      if (state::name_of(state) == text) return {};
+    }
+    return fault(value, key, "'" + text.substr(0, 64) + "' is no state; accepted: up, down, draining, inactive");
+  }
+  if (key == "max_nodes") {
+    if (Outcome wrong = integer_of(value, key, 0, state::kMaxGangSize, number)) return wrong;
+    queue.nodes_max = static_cast<std::uint32_t>(number);
+    return {};
+  }
+  known = key == "priority";
+  if (!known) return {};
+  if (Outcome wrong = integer_of(value, key, -1'000'000, 1'000'000, number)) return wrong;
+  queue.priority = static_cast<std::int32_t>(number);
+  return {};
+}
+
+Outcome set_licences(const YAML::Node& node, ServerConfig& config) {
+  if (!node.IsMap()) return fault(node, "licences", "a map of names to numbers is expected");
+  for (const auto& entry : node) {
+    std::string name;
+    if (Outcome wrong = text_of(entry.first, "licences", name)) return wrong;
+    if (!state::is_countable_name(name)) {
+      return fault(entry.first, "licences", "'" + name.substr(0, 64) + "' is not the name of a licence");
+    }
+    std::int64_t total = 0;
+    if (Outcome wrong = integer_of(entry.second, name, 0, static_cast<std::int64_t>(state::kCountMax), total)) {
+      return wrong;
+    }
+    config.server.licences.push_back({name, static_cast<std::uint64_t>(total)});
+  }
+  return {};
+}
+
+Outcome set_switches(const YAML::Node& node, ServerConfig& config) {
+  return parsed_of<placement::SwitchTree>(
+      node, "switches", [](const std::string& path) { return read_switches(path, "switches"); },
+      config.server.core.switches);
+}
+
 Outcome set_queue(const YAML::Node& entry, ServerConfig& config) {
-  if (!entry.IsMap()) return fault(entry, "queues", "each queue is a map with name, priority and time_limit");
+  if (!entry.IsMap()) return fault(entry, "queues", "each queue is a map with name, priority, time_limit, …");
   state::Queue queue;
-  Outcome wrong = each_field(entry, "field of a queue", "name, priority, time_limit",
-                             [&](const std::string& key, const YAML::Node& value, bool& known) -> Outcome {
-                               if (key == "name") return text_of(value, "name", queue.name);
-                               if (key == "time_limit") return duration_of(value, "time_limit", queue.time_limit_ms);
-                               known = key == "priority";
-                               std::int64_t priority = 0;
-                               if (known) {
-                                 if (Outcome bad = integer_of(value, "priority", -1'000'000, 1'000'000, priority))
-                                   return bad;
-                               }
-                               queue.priority = static_cast<std::int32_t>(priority);
-                               return {};
+  Outcome wrong = each_field(entry, "field of a queue", kQueueFields,
+                             [&](const std::string& key, const YAML::Node& value, bool& known) {
+                               return set_queue_field(key, value, queue, known);
                              });
   if (wrong) return wrong;
   if (queue.name.empty()) return fault(entry, "queues", "a queue has no name");
@@ -196,6 +260,8 @@ const Setters& setters() {
                                  [](ServerConfig& c) -> std::uint32_t& { return c.server.requests_per_second_max; })},
       {"admins", set_admins},
       {"queues", set_queues},
+      {"licences", set_licences},
+      {"switches", set_switches},
   };
   return kSetters;
 }
@@ -207,6 +273,16 @@ Result<const placement::Policy*> parse_placement(const std::string& name, const 
   std::vector<std::string> names;
   for (const placement::Policy& policy : placement::policies()) names.emplace_back(policy.name);
   return state::invalid(field, "there is no policy '" + printable(name) + "'; accepted: " + join(names, ", "));
+}
+
+Result<placement::SwitchTree> read_switches(const std::string& path, const std::string& field) {
+  std::ifstream file(path);
+  std::stringstream text;
+  text << file.rdbuf();
+  if (!file) return state::invalid(field, "cannot read " + path);
+  auto tree = placement::SwitchTree::parse(text.str());
+  if (!tree) return state::invalid(field, path + ": " + tree.error().message);
+  return tree;
 }
 
 Status check_heartbeat(std::int64_t ms, const std::string& field) {

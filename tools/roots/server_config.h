@@ -7,6 +7,7 @@
 
 #include "api/server/server.h"
 #include "placement/policy.h"
+#include "placement/switch_tree.h"
 #include "state/result.h"
 
 namespace berth::tools {
@@ -18,6 +19,8 @@ struct ServerConfig {
 
 // How the core chooses nodes, by name.
 state::Result<const placement::Policy*> parse_placement(const std::string& name, const std::string& field);
+// How nodes are connected, from a file in the form of Slurm's topology.conf.
+state::Result<placement::SwitchTree> read_switches(const std::string& path, const std::string& field);
 // An agent says so often that it is there. Too seldom or too often is refused.
 state::Status check_heartbeat(std::int64_t ms, const std::string& field);
 

@@ -89,7 +89,7 @@ class Simulation : private scheduler::Starter {
   void submit(std::uint32_t job) {
     const std::uint32_t procs = log_.jobs[job].procs;
     const std::uint32_t gang = pool() || procs == 1 ? 0 : procs;
-    dispatcher_.wait({id_of(job), {request_of(job), gang, false, limit_us(job)}, 0, shape_of(job)});
+    dispatcher_.wait({id_of(job), {request_of(job), gang, {}, limit_us(job)}, 0, shape_of(job)});
   }
 
   void end(std::uint32_t job) {
