@@ -86,7 +86,7 @@ std::size_t Engine::find_for(const Request& request, const Constraints::Prepared
   return find_best_of(request, sets, masks);
 }
 
-// How many pods the node has room for now, rules about other pods aside.
+// How many pods the node has room for at this moment, rules about other pods aside.
 std::uint32_t Engine::room_of(std::size_t slot, const Request& request, std::uint32_t most) const {
   std::uint32_t room = 0;
   if (request.gpu_share_milli != 0) {
