@@ -178,7 +178,7 @@ const Constraints::Prepared& Constraints::prepare(const Request& request) {
 std::string Constraints::refused_by(std::size_t slot, const Request& request) {
   const Traits& node = nodes_[slot].traits;
   if (!request.queue_nodes.empty() && !condition(request.queue_nodes).mask.test(slot)) {
-    return "not of its queue (" + request.queue_nodes + ")";
+    return "the queue's nodes (" + request.queue_nodes + ")";
   }
   if (!request.where.empty() && !condition(request.where).mask.test(slot)) return "condition " + request.where;
   if (const auto taint = refusing_taint(node, request.tolerates, false); !taint.empty()) {

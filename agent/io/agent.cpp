@@ -125,16 +125,20 @@ Status Agent::Impl::begin() {
   if (!lock) return lock.error();
   data_lock = std::move(*lock);
   NodeFacts facts = discover_node();
-  if (options.pin || !options.topology_file.empty()) {
+  const bool whole = !options.cpu_milli || !options.topology_file.empty();
+  if (options.pin.value_or(whole)) {
     auto topology = read_topology(options.topology_file);
-    if (!topology && !options.topology_file.empty()) return topology.error();
     if (topology) info.topology = std::move(*topology);
     if (const std::string wrong = check_topology(info.topology); !wrong.empty()) {
       spdlog::warn("pods are not given cores of their own: {}", wrong);
       info.topology = {};
     }
   }
-  if (!options.topology_file.empty()) facts = facts_of(info.topology);
+  if (!options.topology_file.empty()) {
+    auto topology = read_topology(options.topology_file);
+    if (!topology) return topology.error();
+    facts = facts_of(*topology);
+  }
   context.bind_cpus = options.topology_file.empty();
   const auto offer = offer_of(options, facts);
   if (!offer) return offer.error();

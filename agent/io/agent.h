@@ -31,7 +31,9 @@ struct AgentOptions {
   std::vector<std::string> taints;
   std::vector<state::Countable> counts;  // "fpga" 2; with "disk", which is otherwise the data directory's file system
   std::uint32_t pods_max = 0;            // 0 is no limit
-  bool pin = true;                       // pods get cores of their own, if it offers no more cpus than there are
+  // Pods get cores of their own. Unless it is said: if the node offers all cpus of its machine, so that nobody else
+  // counts on them.
+  std::optional<bool> pin;
   std::string topology_file;             // "": this machine's; else it stands in for that one, and binds nothing
   RuntimeChoice runtime = RuntimeChoice::kAuto;
   bool handle_signals = false;                           // SIGINT and SIGTERM end run()

@@ -37,7 +37,7 @@ struct Options {
   agent::AgentOptions agent;
   std::string cpus, mem, runtime = "auto", disk;
   std::vector<std::string> resources;
-  bool no_pin = false;
+  bool pin = false, no_pin = false;
   std::vector<std::string> labels;
   std::uint32_t gpus = 0;
   bool check = false, verbose = false;
@@ -88,7 +88,7 @@ state::Status parse(Options& options, const CLI::App& command) {
     options.agent.counts.push_back({std::string(state::kDisk), *disk});
   }
   if (state::Status good = state::check_countables(options.agent.counts, "--resource"); !good) return good;
-  options.agent.pin = !options.no_pin;
+  if (options.pin || options.no_pin) options.agent.pin = options.pin;
   for (const std::string& taint : options.agent.taints) {
     if (!placement::is_taint(taint)) {
       return state::invalid("--taint", "--taint: " + state::shown(taint) +
@@ -158,7 +158,9 @@ void add_agent_command(CLI::App& app, Context& context) {
       ->add_option("--disk", options->disk, "offer so much disk instead of the whole file system of --data, as in 100G")
       ->type_name("SIZE");
   command->add_option("--pods", agent.pods_max, "run so many pods at once at most")->type_name("N");
-  command->add_flag("--no-pin", options->no_pin, "do not give pods cores of their own");
+  auto* pin = command->add_flag(
+      "--pin", options->pin, "give pods that ask for whole cpus cores of their own (the default where it offers all cpus)");
+  command->add_flag("--no-pin", options->no_pin, "do not")->excludes(pin);
   command
       ->add_option("--topology", agent.topology_file,
                    "stand in for the machine of this file (XML of lstopo): its cpus, memory and GPUs, bound to nothing")
