@@ -33,12 +33,34 @@ bool fill(const Nodes& nodes, std::uint32_t pods, const GangShape& shape, std::v
   return left == 0 && out.size() >= shape.nodes_min;
 }
 
+// As few nodes as can be: of those that could be the last the best one, before it the ones with the most room.
+bool choose_few(Nodes nodes, std::uint32_t pods, const GangShape& shape, std::vector<GangPart>& out) {
+  const Nodes by_key = nodes;
+  std::stable_sort(nodes.begin(), nodes.end(), [](const GangNode& a, const GangNode& b) { return a.room > b.room; });
+  const std::uint32_t least = std::max(shape.nodes_min, 1U);
+  std::uint64_t reached = 0;
+  std::size_t count = 0;
+  while (count < nodes.size() && (reached < pods || count < least)) reached += nodes[count++].room;
+  if (reached < pods || count < least) return false;
+  if (shape.nodes_max != 0 && count > shape.nodes_max) return false;
+  Nodes few(nodes.begin(), nodes.begin() + static_cast<std::ptrdiff_t>(count));
+  const std::uint64_t others = reached - few.back().room;
+  for (const GangNode& node : by_key) {
+    const bool taken = std::any_of(few.begin(), few.end() - 1, [&](const GangNode& n) { return n.slot == node.slot; });
+    if (taken || others + node.room < pods) continue;
+    few.back() = node;
+    break;
+  }
+  return fill(few, pods, shape, out);
+}
+
 bool choose_nodes(Nodes nodes, std::uint32_t pods, const GangShape& shape, std::vector<GangPart>& out) {
   if (pods < shape.nodes_min || nodes.size() < shape.nodes_min || room_of(nodes) < pods) return false;
   const auto best_first = [](const GangNode& a, const GangNode& b) {
     return std::tie(a.key, a.slot) < std::tie(b.key, b.slot);
   };
   std::sort(nodes.begin(), nodes.end(), best_first);
+  if (shape.compact) return choose_few(nodes, pods, shape, out);
   if (fill(nodes, pods, shape, out)) return true;
   if (shape.nodes_max == 0 || nodes.size() <= shape.nodes_max) return false;
   std::stable_sort(nodes.begin(), nodes.end(), [](const GangNode& a, const GangNode& b) { return a.room > b.room; });

@@ -44,6 +44,7 @@ void Core::Impl::restore() {
   }
   for (const auto& [id, pod] : cluster_.live_pods()) {
     const Job& job = *cluster_.job(id.job);
+    if (job.spec.is_step()) continue;  // its job has claimed its place
     const Pinning* pinning = cluster_.pinning(id);
     engine_.claim(pod.node, job.spec.request, pod.gpu_mask, pinning);
     dispatcher_.runs(pod.node, job.spec.request, end_of(job, pod), pinning);
@@ -53,6 +54,7 @@ void Core::Impl::restore() {
   learn_from_ended();
   for (const auto& [id, job] : cluster_.jobs()) {
     waiting_pods_ += job->counts.of(PodState::kPending);
+    if (job->spec.is_step()) note_step(*job);
   }
   for (const auto& [id, job] : cluster_.jobs()) {
     if (job->pending.empty()) continue;
@@ -206,6 +208,7 @@ std::string Core::Impl::check_invariants() const {
   std::map<NodeId, Resources> used;
   std::map<NodeId, std::uint64_t> shared;  // GPUs in shares: each counts once
   for (const auto& [id, pod] : cluster_.live_pods()) {
+    if (cluster_.job(id.job)->spec.is_step()) continue;
     const Request& request = cluster_.job(id.job)->spec.request;
     const Resources& r = request.resources;
     const Pinning* pinning = cluster_.pinning(id);
@@ -229,7 +232,7 @@ std::string Core::Impl::check_invariants() const {
     const bool gang = job->spec.kind == JobKind::kGang;
     const bool should =
         gang ? job->pending.size() == job->spec.elements.size() : !job->pending.empty() && throttle_room(*job) != 0;
-    if ((should && eligible(*job)) != dispatcher_.waits(id))
+    if ((should && eligible(*job) && !job->spec.is_step()) != dispatcher_.waits(id))
       return "job " + std::to_string(id.value) + " should wait and does not, or the other way";
   }
   return pending == waiting_pods_ ? "" : "the count of waiting pods is wrong";

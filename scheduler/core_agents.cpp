@@ -115,11 +115,14 @@ void Core::Impl::reconcile(NodeId node, std::uint64_t session, const AgentHello&
       if (pod.stopping && listed->second->running) stops.push_back({pod.ref, pod.stop_state});
       continue;
     }
+    const Job& job = *cluster_.job(id.job);
+    const bool place = job.spec.lead_only && id.element != 0;  // that no agent ever hears of
+    if (place && !pod.stopping) continue;
     PodEnd end;
     end.ref = pod.ref;
     end.outcome.exit_code = -1;
     end.outcome.started_at = pod.started_at;
-    if (pod.state == PodState::kRunning) {
+    if (pod.state == PodState::kRunning && !place) {
       // It ran there, and the agent knows nothing of it: to send it again might run it twice.
       end.outcome.state = PodState::kNodeLost;
       end.message = "node " + hello.info.name + " no longer knows this pod";
@@ -129,9 +132,8 @@ void Core::Impl::reconcile(NodeId node, std::uint64_t session, const AgentHello&
       ends.push_back(std::move(end));
     } else {
       // The order never arrived, or the agent died before it wrote anything down.
-      const Job& job = *cluster_.job(id.job);
       auto [order, made] = orders.try_emplace(id.job);
-      if (made) order->second = order_for(job);
+      if (made) order->second = order_for(job, node);
       order->second.pods.push_back(start_of(job, pod));
     }
   }
@@ -209,6 +211,18 @@ void Core::Impl::handle(AgentReported& command) {
     start_latency_.add(start.started_at - job.submitted_at);
     if (!watchers_.empty() && watchers_.contains(job.id)) changed_.insert(job.id);
   }
+  // The places of such a gang are taken from when its first pod runs.
+  for (std::size_t i = 0, own = started.starts.size(); i < own; ++i) {
+    const PodStart start = started.starts[i];
+    const Job& job = *cluster_.job(start.ref.pod.job);
+    if (!job.spec.lead_only || start.ref.pod.element != 0) continue;
+    for (std::uint32_t rank = 1; rank < job.spec.elements.size(); ++rank) {
+      const Pod* place_of = cluster_.pod({job.id, rank});
+      if (place_of != nullptr && place_of->state == PodState::kBound) {
+        started.starts.push_back({place_of->ref, start.started_at});
+      }
+    }
+  }
   std::vector<JobId> begun;
   if (!dependents_.empty()) {
     for (const PodStart& start : started.starts) begun.push_back(start.ref.pod.job);
@@ -263,18 +277,34 @@ void Core::Impl::end_pods(std::vector<PodEnd> ends) {
     if (found == nullptr || found->ref != end.ref) continue;  // twice in one report
     const Pod pod = *found;
     decide_end(job, pod, end);
-    dispatcher_.ended(pod.node, job.spec.request, pod.gpu_mask, end_of(job, pod), cluster_.pinning(end.ref.pod));
-    if (!gang) dispatcher_.licences().give(job.spec.request.licences, 1);
+    if (!job.spec.is_step()) {
+      dispatcher_.ended(pod.node, job.spec.request, pod.gpu_mask, end_of(job, pod), cluster_.pinning(end.ref.pod));
+      if (!gang) dispatcher_.licences().give(job.spec.request.licences, 1);
+    }
     if (pod.state == PodState::kBound && end.outcome.started_at != 0) {
       start_latency_.add(end.outcome.started_at - job.submitted_at);
     }
     if (end.requeue) ++waiting_pods_;
-    const bool takes_others = gang && !pod.stopping && end.outcome.state != PodState::kSucceeded;
+    const bool keeps_going = job.spec.keep_going && end.outcome.state != PodState::kNodeLost;
+    const bool takes_others =
+        gang && !pod.stopping && end.outcome.state != PodState::kSucceeded && !keeps_going;
     if (jobs.empty() || jobs.back() != job.id) {
       jobs.push_back(job.id);
-      learn(job, end.outcome);  // one element tells of all that end with it
+      if (!job.spec.is_step()) learn(job, end.outcome);  // one element tells of all that end with it
     }
+    const bool requeue = end.requeue;
     ended.ends.push_back(std::move(end));
+    if (job.spec.lead_only && pod.ref.pod.element == 0) {
+      // Nobody else would tell of the end of its places.
+      flush();
+      for (PodEnd& place : ends_of_places(job, requeue)) {
+        const Pod& kept = *cluster_.pod(place.ref.pod);
+        dispatcher_.ended(kept.node, job.spec.request, kept.gpu_mask, end_of(job, kept),
+                          cluster_.pinning(place.ref.pod));
+        if (requeue) ++waiting_pods_;
+        ended.ends.push_back(std::move(place));
+      }
+    }
     if (!takes_others) continue;
     flush();
     std::vector<PodStop> stops;
@@ -339,7 +369,7 @@ void Core::Impl::lose_overdue_nodes() {
   }
 }
 
-StartOrder Core::Impl::order_for(const Job& job) const {
+StartOrder Core::Impl::order_for(const Job& job, NodeId node) const {
   StartOrder order;
   order.job = job.id;
   order.job_name = job.spec.name;
@@ -348,6 +378,22 @@ StartOrder Core::Impl::order_for(const Job& job) const {
   order.resources = job.spec.request.resources;
   order.time_limit_ms = job.spec.time_limit_ms;
   order.launch = job.spec.launch;
+  order.lead_only = job.spec.lead_only;
+  order.step_of = job.spec.step_of;
+  order.step = job.spec.step.number;
+  // All that the gang has of the node: its first pod, and the tasks of its steps, share it.
+  if (const Job* whole = job.spec.is_step() ? cluster_.job(job.spec.step_of) : job.spec.lead_only ? &job : nullptr;
+      whole != nullptr) {
+    std::uint32_t ranks = 0;
+    for (std::uint32_t e = 0; e < whole->spec.elements.size(); ++e) {
+      const Pod* pod = cluster_.pod({whole->id, e});
+      ranks += pod != nullptr && pod->node == node ? 1 : 0;
+    }
+    order.resources = whole->spec.request.resources;
+    order.resources.cpu_milli *= ranks;
+    order.resources.mem_mib *= ranks;
+    order.resources.gpus *= ranks;
+  }
   order.gpu_share_milli = job.spec.request.gpu_share_milli;
   order.counts = job.spec.request.counts;
   if (job.spec.kind == JobKind::kGang) {
@@ -362,8 +408,16 @@ StartOrder Core::Impl::order_for(const Job& job) const {
 PodToStart Core::Impl::start_of(const Job& job, const Pod& pod) const {
   const std::uint32_t element = pod.ref.pod.element;
   const Pinning* pinning = cluster_.pinning(pod.ref.pod);
-  return {element, job.spec.elements.at(element), pod.ref.attempt, pod.gpu_mask,
-          pinning == nullptr ? Pinning{} : *pinning};
+  PodToStart out{element, job.spec.elements.at(element), pod.ref.attempt, pod.gpu_mask,
+                 pinning == nullptr ? Pinning{} : *pinning};
+  if (!job.spec.lead_only) return out;
+  // The first pod has all that the gang has of its node.
+  for (const StepNode& node : step_nodes(job)) {
+    if (node.node != pod.node) continue;
+    out.gpu_mask = node.gpu_mask;
+    out.pinning = node.unpinned ? Pinning{} : Pinning{format_cpus(node.cpus), {}, false, 0};
+  }
+  return out;
 }
 
 placement::Offered Core::Impl::offer_of(const NodeInfo& info) const {

@@ -68,6 +68,26 @@ class Core::Impl : private Starter {
   void wake_sleepers();
   std::pair<state::WaitReason, std::string> kept_back_by(const state::Job& job) const;  // kNone: by nothing
 
+  // ---- core_steps.cpp: commands of running gangs ----
+  struct StepNode {  // a node of a gang, and what the gang has of it
+    state::NodeId node;
+    std::uint32_t ranks = 0;
+    std::int64_t cpu_milli = 0, free_milli = 0;  // free of other steps
+    std::uint64_t gpu_mask = 0;
+    std::vector<std::uint32_t> cpus;  // hardware threads; …
+    bool unpinned = false;            // … or any
+  };
+  std::vector<StepNode> step_nodes(const state::Job& job) const;
+  std::vector<state::NodeId> lay_out(const state::JobSpec& spec, std::vector<StepNode> nodes, bool empty) const;
+  state::Status check_step(const Caller& caller, state::JobSpec& spec) const;
+  void note_step(const state::Job& job);
+  std::uint32_t next_step(state::JobId job) const;
+  void start_steps(state::JobId of);
+  void bind_step(const state::Job& step, const std::vector<StepNode>& nodes, const std::vector<state::NodeId>& places);
+  void after_step(const state::Job& step);
+  void end_steps(const state::Job& job);
+  std::vector<state::PodEnd> ends_of_places(const state::Job& job, bool requeue) const;
+
   // ---- core_agents.cpp ----
   struct NodeRuntime {
     std::uint64_t session = 0;  // 0: not connected
@@ -90,14 +110,14 @@ class Core::Impl : private Starter {
   void set_lost_deadline(state::NodeId node, state::TimeUs at);
   void lose_overdue_nodes();
   std::uint64_t session_of(state::NodeId node) const;
-  state::StartOrder order_for(const state::Job& job) const;
+  state::StartOrder order_for(const state::Job& job, state::NodeId node) const;
   state::PodToStart start_of(const state::Job& job, const state::Pod& pod) const;
   placement::Offered offer_of(const state::NodeInfo& info) const;
 
   // ---- core_pass.cpp ----
   std::uint32_t startable(state::JobId job) const override;
   bool overdue(state::JobId job) const override;
-  void start(state::JobId job, const std::vector<placement::Placed>& places) override;
+  void start(state::JobId job, const std::vector<placement::Placed>& given) override;
   void bind(const state::Job& job, const std::vector<std::uint32_t>& elements,
             const std::vector<placement::Placed>& places);
   void send_starts();
@@ -158,6 +178,11 @@ class Core::Impl : private Starter {
   };
   std::map<std::pair<std::uint32_t, std::string>, Namesakes> singletons_;  // by user and name, where there are some
   std::set<std::pair<state::TimeUs, state::JobId>> sleepers_;  // JobSpec::begin_at of who could otherwise start
+  struct Steps {
+    std::uint32_t next = 0;         // number
+    std::set<state::JobId> active;  // in their order
+  };
+  std::map<state::JobId, Steps> steps_;  // by job
   std::set<state::JobId> licensed_gangs_;                      // gangs with pods that live, and licences for them
   std::map<state::JobId, std::vector<ReplyTo>> watchers_;
   std::map<std::uint64_t, std::set<state::JobId>> watched_by_;  // session -> jobs

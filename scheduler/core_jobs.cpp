@@ -71,6 +71,8 @@ Status Core::Impl::check_spec(const Caller& caller, JobSpec& spec, bool new_job)
   }
   if (Status good = check_waits(caller, spec); !good) return good;
   if (Status good = check_licences(spec); !good) return good;
+  if (spec.lead_only && spec.kind != JobKind::kGang) return invalid("gang", "only a gang keeps places for steps");
+  if (spec.is_step()) return check_step(caller, spec);
   if (new_job) {
     if (Status good = check_queue(caller, spec); !good) return good;
   }
@@ -192,10 +194,17 @@ void Core::Impl::on_request(ClientCommand& command, SubmitRequest& request) {
     for (JobSpec& spec : request.jobs) {
       const JobId id{cluster_.last_job_id().value + 1};
       name_own_pods(spec, id);
+      if (spec.is_step()) spec.step.number = next_step(spec.step_of);
       emit(JobSubmitted{id, owner, std::move(spec), key});
       if (key != 0) ++key;
       const Job& job = *cluster_.job(id);
       waiting_pods_ += job.spec.elements.size();
+      if (job.spec.is_step()) {
+        note_step(job);
+        done.jobs.push_back(id);
+        start_steps(job.spec.step_of);
+        continue;
+      }
       if (!singletons_.empty()) note_active(job);
       if (!job.spec.depends.empty()) follow(job);
       enqueue(job);
@@ -218,6 +227,7 @@ std::uint32_t Core::Impl::throttle_room(const Job& job) const {
 
 // Puts the job where it belongs: in the queue if some of it may start, else out of it. A gang waits as a whole.
 void Core::Impl::enqueue(const Job& job) {
+  if (job.spec.is_step()) return;
   const bool gang = job.spec.kind == JobKind::kGang;
   const bool may_start = gang ? job.pending.size() == job.spec.elements.size() : throttle_room(job) != 0;
   if (!may_start) return dispatcher_.forget(job.id);
@@ -313,6 +323,7 @@ bool Core::Impl::cancel_elements(const Job& job, const std::vector<ElementRange>
     emit(std::move(cancelled));
   }
   stop_pods(std::move(stops));
+  if (!steps_.empty() && !job.spec.is_step()) end_steps(job);
   after_ends(job);
   return waiting != 0 || any_live;
 }
@@ -332,7 +343,13 @@ void Core::Impl::stop_pods(std::vector<PodStop> stops) {
 // After some of a job's pods ended, were requeued or cancelled.
 void Core::Impl::after_ends(const Job& job) {
   if (job.counts.of(PodState::kPending) == 0) unfollow(job);
+  if (job.spec.is_step()) {
+    after_step(job);
+    if (watchers_.contains(job.id)) changed_.insert(job.id);
+    return;
+  }
   enqueue(job);
+  if (!steps_.empty() && job.counts.live() == 0) end_steps(job);
   if (!licensed_gangs_.empty() && job.counts.live() == 0 && licensed_gangs_.erase(job.id) != 0) {
     dispatcher_.licences().give(job.spec.request.licences, 1);
   }

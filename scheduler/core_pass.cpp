@@ -42,8 +42,15 @@ bool Core::Impl::overdue(JobId id) const {
   return job.counts.live() == 0 && job.submitted_at <= now_ - options_.overtaking_ends_after_ms * 1000;
 }
 
-void Core::Impl::start(JobId id, const std::vector<placement::Placed>& places) {
+void Core::Impl::start(JobId id, const std::vector<placement::Placed>& given) {
   const Job& job = *cluster_.job(id);
+  std::vector<placement::Placed> places = given;
+  if (job.spec.kind == JobKind::kGang) {
+    // Ranks go through the nodes in the order of their names.
+    std::stable_sort(places.begin(), places.end(), [&](const placement::Placed& a, const placement::Placed& b) {
+      return engine_.gang_node(a.node, 1).place < engine_.gang_node(b.node, 1).place;
+    });
+  }
   std::vector<std::uint32_t> elements;
   elements.reserve(places.size());
   for (const auto& [first, end] : job.pending.intervals()) {
@@ -74,8 +81,9 @@ void Core::Impl::bind(const Job& job, const std::vector<std::uint32_t>& elements
   for (std::size_t i = 0; i < places.size(); ++i) {
     const Pod& pod = *cluster_.pod({job.id, elements[i]});
     dispatcher_.runs(pod.node, job.spec.request, end_of(job, pod), engine_.pinning(places[i]));
+    if (job.spec.lead_only && elements[i] != 0) continue;  // a place for steps: nothing runs there yet
     auto& orders = starts_[places[i].node].orders;
-    if (orders.empty() || orders.back().job != job.id) orders.push_back(order_for(job));
+    if (orders.empty() || orders.back().job != job.id) orders.push_back(order_for(job, places[i].node));
     orders.back().pods.push_back(start_of(job, pod));
   }
 }

@@ -20,6 +20,7 @@ bool matches(const JobFilter& filter, const Job& job) {
   if (!filter.name.empty() && job.spec.name != filter.name) return false;
   if (!filter.queue.empty() && job.spec.queue != filter.queue) return false;
   if (!filter.ended && !job.active()) return false;
+  if (filter.steps_of != job.spec.step_of && filter.jobs.empty()) return false;
   return filter.states.empty() ||
          std::any_of(filter.states.begin(), filter.states.end(), [&](PodState s) { return job.counts.of(s) != 0; });
 }
@@ -128,6 +129,7 @@ TimeUs Core::Impl::expected_start(const Job& job) const {
     for (const PodId& pod_id : cluster_.pods_of(id)) {
       const Pod& pod = *cluster_.pod(pod_id);
       const Job& other = *cluster_.job(pod_id.job);
+      if (other.spec.is_step()) continue;
       what_if.add_running(pod_id.job, other.spec.kind == JobKind::kGang, {id, 0, pod.gpu_mask}, other.spec.request,
                           cluster_.pinning(pod_id), end_of(other, pod));
     }

@@ -16,6 +16,7 @@ std::pair<WaitReason, std::string> Core::Impl::waiting_reason(const Job& job, Cl
   if (job.spec.kind == JobKind::kGang && job.pending.size() != job.spec.elements.size()) {
     return {kCleaning, "the gang's other pods are being stopped before it starts again"};
   }
+  if (job.spec.is_step()) return {kResources, "other steps of its job have the cpus"};
   if (auto kept = kept_back_by(job); kept.first != kNone) return kept;
   const WaitQueue::Class* in = dispatcher_.queue().waiting_in(job.id);
   if (in == nullptr) {
@@ -146,6 +147,8 @@ JobRow Core::Impl::row_of(const Job& job, ClassReasons& class_reasons) {
   row.comment = job.spec.comment;
   add_nodes(job, row);
   row.throttle = job.spec.throttle;
+  row.step_of = job.spec.step_of;
+  row.step = job.spec.step.number;
   if (job.spec.kind == JobKind::kArray && !job.pending.empty()) row.waiting = waiting_indexes(job);
   if (!job.active()) {
     job.outcomes.each(0, [&](std::uint32_t, const PodOutcome& outcome) {

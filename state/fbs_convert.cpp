@@ -218,7 +218,12 @@ fb::Offset<spec::JobSpec> job_spec(fb::FlatBufferBuilder& b, const JobSpec& job)
   }
   fb::Offset<spec::GangShape> gang;
   if (const GangShape& g = job.gang; g.any()) {
-    gang = spec::CreateGangShape(b, g.nodes_min, g.nodes_max, g.per_node, g.switches, g.contiguous);
+    gang = spec::CreateGangShape(b, g.nodes_min, g.nodes_max, g.per_node, g.switches, g.contiguous, g.compact);
+  }
+  fb::Offset<spec::Step> step;
+  if (job.is_step()) {
+    step = spec::CreateStep(b, job.step_of.value, job.step.number, job.step.overlap, job.step.whole, job.step.cyclic,
+                            job.step.relative);
   }
   const auto account = text(b, job.account);
   const auto comment = text(b, job.comment);
@@ -226,7 +231,8 @@ fb::Offset<spec::JobSpec> job_spec(fb::FlatBufferBuilder& b, const JobSpec& job)
   return spec::CreateJobSpec(b, name, queue, static_cast<std::uint8_t>(job.kind), elements, job.throttle,
                              job.distinct_nodes, request, job.priority, job.time_limit_ms, job.requeues_max, launch,
                              static_cast<std::uint8_t>(job.hold), job.begin_at, depends, job.any_dependency, account,
-                             comment, gang);
+                             comment, gang, job.lead_only, step,
+                             job.keep_going);
 }
 
 bool to_job_spec(const spec::JobSpec* table, JobSpec& out) {
@@ -261,8 +267,15 @@ bool to_job_spec(const spec::JobSpec* table, JobSpec& out) {
   out.any_dependency = table->any_dependency();
   out.account = text(table->account());
   out.comment = text(table->comment());
+  out.lead_only = table->lead_only();
+  out.keep_going = table->keep_going();
+  if (const auto* step = table->step(); step != nullptr) {
+    out.step_of = JobId{step->of()};
+    out.step = {step->number(), step->overlap(), step->whole(), step->cyclic(), step->relative()};
+  }
   if (const auto* gang = table->gang(); gang != nullptr) {
-    out.gang = {gang->nodes_min(), gang->nodes_max(), gang->per_node(), gang->switches(), gang->contiguous()};
+    out.gang = {gang->nodes_min(), gang->nodes_max(), gang->per_node(), gang->switches(), gang->contiguous(),
+                gang->compact()};
   }
   return each(table->depends(), [&](const spec::Dependency& d) {
     out.depends.push_back({static_cast<Dependency::Kind>(d.kind()), JobId{d.job()}, d.delay_ms(),

@@ -112,6 +112,9 @@ std::string expand_path(std::string_view pattern, const PathNames& names) {
       case 'r':
         number(names.index);
         break;
+      case 's':
+        number(names.step);
+        break;
       case 'n':
         out += names.node;
         break;

@@ -47,6 +47,7 @@ struct PathNames {
   std::uint64_t job = 0;
   std::uint32_t index = 0;
   std::string_view node, user, job_name;
+  std::uint32_t step = 0;
 };
 std::string expand_path(std::string_view pattern, const PathNames& names);
 

@@ -138,6 +138,20 @@ struct JobSpec {
   std::vector<Dependency> depends;
   bool any_dependency = false;   // one of them is enough
   std::string account, comment;  // for people and reports
+  // Gang: only the pod of rank 0 is run. The others keep their places for steps, and end with it.
+  bool lead_only = false;
+  bool keep_going = false;  // gang: a pod that fails takes no others down; lost nodes still do
+  // A step: a command of a running gang, whose pods run in the places of that one's. It takes no capacity of its own.
+  JobId step_of;
+  struct Step {
+    std::uint32_t number = 0;  // among those of its job, given by the core
+    bool overlap = false;      // it minds no other steps
+    bool whole = false;        // it wants all cpus of its nodes, for as long as it runs
+    bool cyclic = false;       // task by task over its nodes, instead of filling one after the other
+    std::uint32_t relative = 0;  // without the first so many nodes
+    bool operator==(const Step&) const = default;
+  } step;
+  bool is_step() const { return step_of != JobId{}; }
   bool operator==(const JobSpec&) const = default;
 };
 

@@ -30,6 +30,7 @@ struct JobFilter {
   std::string name, queue;           // "" is any
   std::vector<PodState> states;      // jobs with at least one pod in one of these; empty: any
   bool ended = true;                 // include ended jobs
+  JobId steps_of;                    // the steps of this job; none: jobs that are no steps
 };
 struct ListJobsRequest {
   JobFilter filter;
@@ -138,6 +139,8 @@ struct JobRow {
   std::uint8_t signal = 0;
   std::string waiting;         // an array's indexes that wait, "1-9,12:…"; ends with "..." where they are too many
   std::uint32_t throttle = 0;  // an array's
+  JobId step_of;               // a step's job
+  std::uint32_t step = 0;      // … and its number there
 };
 inline constexpr std::size_t kRowNodesMax = 64;
 struct JobPage {
@@ -274,6 +277,9 @@ struct StartOrder {  // pods of one job for one node
   std::vector<PodToStart> pods;
   std::uint32_t gpu_share_milli = 0;
   std::vector<Countable> counts;
+  bool lead_only = false;
+  JobId step_of;  // none: a job of its own
+  std::uint32_t step = 0;
 };
 struct StartPods {
   std::vector<StartOrder> orders;

@@ -80,6 +80,7 @@ std::vector<std::string> shape_texts(const GangShape& shape) {
   if (shape.nodes_max != 0) texts.push_back("on at most " + some(shape.nodes_max, " node"));
   if (shape.per_node != 0) texts.push_back("at most " + some(shape.per_node, " pod") + " on a node");
   if (shape.switches != 0) texts.push_back("under at most " + some(shape.switches, " leaf switch"));
+  if (shape.compact) texts.emplace_back("on as few nodes as can be");
   if (shape.contiguous) texts.emplace_back("on nodes that follow each other");
   return texts;
 }

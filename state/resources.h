@@ -49,6 +49,7 @@ struct GangShape {
   std::uint32_t per_node = 0;  // pods on one node at most
   std::uint32_t switches = 0;  // leaf switches at most
   bool contiguous = false;     // nodes that follow each other by name
+  bool compact = false;        // as few nodes as can be
   bool any() const { return *this != GangShape{}; }
   auto operator<=>(const GangShape&) const = default;
 };

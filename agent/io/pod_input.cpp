@@ -6,6 +6,8 @@
 #include <pwd.h>
 #include <unistd.h>
 
+#include "state/text.h"
+
 namespace berth::agent {
 
 using namespace state;
@@ -47,7 +49,9 @@ std::string gpu_list(std::uint64_t mask) {
 // What Berth itself tells a pod.
 void add_berth_variables(Environment& environment, const PodRequest& request) {
   const StartOrder& order = request.order;
-  environment["BERTH_JOB_ID"] = std::to_string(order.job.value);
+  const bool step = order.step_of != JobId{};
+  environment["BERTH_JOB_ID"] = std::to_string(step ? order.step_of.value : order.job.value);
+  if (step) environment["BERTH_STEP"] = std::to_string(order.step);
   environment["BERTH_JOB_NAME"] = order.job_name;
   environment["BERTH_ATTEMPT"] = std::to_string(request.pod.attempt);
   environment["BERTH_NODE"] = request.context.node_name;
@@ -67,48 +71,89 @@ void add_berth_variables(Environment& environment, const PodRequest& request) {
   environment["CUDA_VISIBLE_DEVICES"] = gpu_list(request.pod.gpu_mask);
 }
 
+// The nodes of a gang in the order of its ranks, and how many of these are on each.
+struct Spread {
+  std::vector<std::string> nodes;
+  std::vector<std::uint32_t> ranks;
+  std::size_t number_of(const std::string& node) const {
+    return static_cast<std::size_t>(std::find(nodes.begin(), nodes.end(), node) - nodes.begin());
+  }
+};
+Spread spread_of(const StartOrder& order) {
+  Spread spread;
+  for (const std::string& peer : order.peers) {
+    const std::size_t at = spread.number_of(peer);
+    if (at == spread.nodes.size()) {
+      spread.nodes.push_back(peer);
+      spread.ranks.push_back(0);
+    }
+    ++spread.ranks[at];
+  }
+  return spread;
+}
+
 // What Slurm would tell it of where and as what it runs; the rest is the same everywhere, and in its environment
 // already.
 void add_slurm_variables(Environment& environment, const PodRequest& request) {
   const StartOrder& order = request.order;
   const std::string& node = request.context.node_name;
-  const std::string job = std::to_string(order.job.value);
+  const bool step = order.step_of != JobId{};
+  const std::string job = std::to_string(step ? order.step_of.value : order.job.value);
   environment["SLURM_JOB_ID"] = environment["SLURM_JOBID"] = job;
-  environment["SLURM_JOB_NODELIST"] = environment["SLURM_NODELIST"] = environment["SLURMD_NODENAME"] = node;
+  environment["SLURMD_NODENAME"] = node;
   environment["SLURM_JOB_USER"] = order.owner.user;
   environment["SLURM_JOB_UID"] = std::to_string(order.owner.uid);
   environment["SLURM_JOB_GID"] = std::to_string(order.owner.gid);
-  environment["SLURM_RESTART_COUNT"] = std::to_string(request.pod.attempt - 1);
   environment["HOSTNAME"] = node;
   environment.try_emplace("TMPDIR", "/tmp");
-  if (request.pod.attempt == 1) environment.erase("SLURM_RESTART_COUNT");
+  if (!step) {
+    environment["SLURM_RESTART_COUNT"] = std::to_string(request.pod.attempt - 1);
+    if (request.pod.attempt == 1) environment.erase("SLURM_RESTART_COUNT");
+    environment["SLURM_JOB_NODELIST"] = environment["SLURM_NODELIST"] = node;
+  }
   if (order.kind == JobKind::kArray) {
     environment["SLURM_ARRAY_JOB_ID"] = job;
     environment["SLURM_ARRAY_TASK_ID"] = std::to_string(request.pod.index);
   }
-  if (order.kind == JobKind::kGang) {  // a task each
-    const std::uint32_t rank = request.pod.index;
-    std::vector<std::string> nodes;
-    std::map<std::string, std::uint32_t> tasks;
-    std::uint32_t local = 0;
-    for (std::uint32_t i = 0; i < order.peers.size(); ++i) {
-      if (tasks[order.peers[i]]++ == 0) nodes.push_back(order.peers[i]);
-      if (i < rank && order.peers[i] == node) ++local;
-    }
-    std::string each;
-    for (const std::string& name : nodes) each += (each.empty() ? "" : ",") + std::to_string(tasks[name]);
-    const auto at = std::find(nodes.begin(), nodes.end(), node);
-    environment["SLURM_PROCID"] = std::to_string(rank);
-    environment["SLURM_LOCALID"] = std::to_string(local);
-    environment["SLURM_NODEID"] = std::to_string(at - nodes.begin());
-    environment["SLURM_NTASKS"] = environment["SLURM_NPROCS"] = std::to_string(order.peers.size());
-    environment["SLURM_NNODES"] = environment["SLURM_JOB_NUM_NODES"] = std::to_string(nodes.size());
-    environment["SLURM_JOB_NODELIST"] = environment["SLURM_NODELIST"] = joined(nodes);
-    environment["SLURM_TASKS_PER_NODE"] = environment["SLURM_STEP_TASKS_PER_NODE"] = each;
-    environment["SLURM_STEP_ID"] = environment["SLURM_STEPID"] = "0";
-    environment["SLURM_STEP_NUM_TASKS"] = environment["SLURM_NTASKS"];
-  }
   if (request.pod.gpu_mask != 0) environment["SLURM_JOB_GPUS"] = gpu_list(request.pod.gpu_mask);
+  if (order.kind != JobKind::kGang) return;
+  const Spread spread = spread_of(order);
+  const std::string nodes = host_list(spread.nodes), count = std::to_string(spread.nodes.size());
+  const std::string tasks = std::to_string(order.peers.size()), each = per_node_text(spread.ranks);
+  if (!step) {
+    environment["SLURM_NNODES"] = environment["SLURM_JOB_NUM_NODES"] = count;
+    environment["SLURM_JOB_NODELIST"] = environment["SLURM_NODELIST"] = nodes;
+    environment.try_emplace("SLURM_TASKS_PER_NODE", each);
+  }
+  if (order.lead_only) {
+    // The batch script of a job over several nodes: its tasks come with its steps.
+    const std::uint32_t here = std::max(spread.ranks[std::min(spread.number_of(node), spread.ranks.size() - 1)], 1U);
+    std::vector<std::uint32_t> cpus;
+    for (const std::uint32_t ranks : spread.ranks) cpus.push_back(order.resources.cpu_milli / here * ranks / 1000);
+    environment["SLURM_JOB_CPUS_PER_NODE"] = per_node_text(cpus);
+    environment["SLURM_CPUS_ON_NODE"] = std::to_string(order.resources.cpu_milli / 1000);
+    environment["SLURM_NODEID"] = std::to_string(spread.number_of(node));
+    return;
+  }
+  // A task each.
+  const std::uint32_t rank = request.pod.index;
+  std::string local_ranks;
+  std::uint32_t local = 0;
+  for (std::uint32_t i = 0; i < order.peers.size(); ++i) {
+    if (order.peers[i] != node) continue;
+    if (i < rank) ++local;
+    local_ranks += (local_ranks.empty() ? "" : ",") + std::to_string(i);
+  }
+  environment["SLURM_PROCID"] = std::to_string(rank);
+  environment["SLURM_LOCALID"] = std::to_string(local);
+  environment["SLURM_NODEID"] = std::to_string(spread.number_of(node));
+  environment["SLURM_GTIDS"] = local_ranks;
+  environment["SLURM_NTASKS"] = environment["SLURM_NPROCS"] = tasks;
+  environment["SLURM_STEP_ID"] = environment["SLURM_STEPID"] = std::to_string(order.step);
+  environment["SLURM_STEP_NUM_TASKS"] = tasks;
+  environment["SLURM_STEP_NUM_NODES"] = environment["SLURM_NNODES"] = count;
+  environment["SLURM_STEP_TASKS_PER_NODE"] = environment["SLURM_TASKS_PER_NODE"] = each;
+  environment["SLURM_STEP_NODELIST"] = environment["SLURM_NODELIST"] = nodes;
 }
 
 std::string home_of(std::uint32_t uid) {
@@ -128,9 +173,10 @@ void add_user(InputBuilder& input, const Owner& owner) {
 
 Status add_common(InputBuilder& input, const PodRequest& request) {
   const Layout& layout = *request.context.layout;
-  PathNames names{request.order.job.value, request.pod.index, request.context.node_name, request.order.owner.user,
-                  request.order.job_name};
-  const auto paths = output_paths(layout, request.launch, names);
+  const JobId job = request.order.step_of != JobId{} ? request.order.step_of : request.order.job;
+  PathNames names{job.value, request.pod.index, request.context.node_name, request.order.owner.user,
+                  request.order.job_name, request.order.step};
+  const auto paths = output_paths(layout, request.order.job, request.launch, names);
   if (!paths) return paths.error();
   if (paths->own) {
     if (auto made = make_directory(layout.job(request.order.job), 0711); !made) return made;
@@ -196,7 +242,7 @@ void InputBuilder::add(const GroupPlan& plan) {
   for (const std::string& path : plan.oom_counts) add(shim::kOomCount, path);
 }
 
-Result<OutputPaths> output_paths(const Layout& layout, const Launch& launch, const PathNames& names) {
+Result<OutputPaths> output_paths(const Layout& layout, JobId job, const Launch& launch, const PathNames& names) {
   OutputPaths paths;
   const auto place = [&](const std::string& pattern, std::string& out) -> Status {
     out = expand_path(pattern, names);
@@ -209,7 +255,7 @@ Result<OutputPaths> output_paths(const Layout& layout, const Launch& launch, con
   };
   if (launch.output_path.empty()) {
     paths.own = true;
-    paths.output = layout.output(JobId{names.job}, names.index);
+    paths.output = layout.output(job, names.index);
   } else if (auto placed = place(launch.output_path, paths.output); !placed) {
     return placed.error();
   }

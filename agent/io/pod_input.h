@@ -43,7 +43,8 @@ struct OutputPaths {
   std::string output, error;  // error "" joins output
   bool own = false;           // output is the default file, below the data directory
 };
-state::Result<OutputPaths> output_paths(const Layout& layout, const state::Launch& launch,
+// `job` has the default file; a step's patterns name another one.
+state::Result<OutputPaths> output_paths(const Layout& layout, state::JobId job, const state::Launch& launch,
                                         const state::PathNames& names);
 
 struct PodRequest {

@@ -40,7 +40,8 @@ fb::Offset<fbs::StartOrder> start_order(Builder& b, const state::StartOrder& ord
   const auto counts = state::convert::countables(b, order.counts);
   const fbs::Resources request = resources(order.resources);
   return fbs::CreateStartOrder(b, order.job.value, name, owner, static_cast<std::uint8_t>(order.kind), &request,
-                               order.time_limit_ms, launch, peers, pods, pinned, order.gpu_share_milli, counts);
+                               order.time_limit_ms, launch, peers, pods, pinned, order.gpu_share_milli, counts,
+                               order.lead_only, order.step_of.value, order.step);
 }
 
 state::StartOrder start_order(Reader& in, const fbs::StartOrder& t) {
@@ -60,6 +61,9 @@ state::StartOrder start_order(Reader& in, const fbs::StartOrder& t) {
        [&](std::uint32_t of, state::Pinning pinning) { out.pods[of].pinning = std::move(pinning); });
   out.gpu_share_milli = t.gpu_share_milli();
   out.counts = countables(in, t.counts());
+  out.lead_only = t.lead_only();
+  out.step_of = state::JobId{t.step_of()};
+  out.step = t.step();
   return out;
 }
 

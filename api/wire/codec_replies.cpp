@@ -32,7 +32,7 @@ fb::Offset<fbs::JobRow> job_row(Builder& b, const state::JobRow& r) {
                            static_cast<std::uint8_t>(r.summary), &by_state, &request, r.priority, r.submitted_at,
                            r.started_at, r.ended_at, reason, static_cast<std::uint8_t>(r.wait_reason), r.time_limit_ms,
                            r.begin_at, r.uid, r.gid, r.pods, account, comment, nodes, r.exit_code, r.signal, waiting,
-                           r.throttle);
+                           r.throttle, r.step_of.value, r.step);
 }
 
 fb::Offset<fbs::PodRow> pod_row(Builder& b, const state::PodRow& r) {
@@ -153,6 +153,8 @@ state::JobRow job_row(Reader& in, const fbs::JobRow& t) {
   out.signal = t.signal();
   out.waiting = in.text(t.waiting());
   out.throttle = t.throttle();
+  out.step_of = state::JobId{t.step_of()};
+  out.step = t.step();
   return out;
 }
 

@@ -99,6 +99,10 @@ void fill(Rng& rng, T& out) {
   } else if constexpr (!std::is_empty_v<T>) {
     boost::pfr::for_each_field(out, [&rng](auto& field) { fill(rng, field); });
   }
+  // What is no step says nothing of one.
+  if constexpr (std::is_same_v<T, state::JobSpec>) {
+    if (!out.is_step()) out.step = {};
+  }
   // The scheduler's own word, which does not travel.
   if constexpr (std::is_same_v<T, state::Request>) out.queue_nodes.clear();
   // What is not sound is refused: any that are.

@@ -273,13 +273,13 @@ TEST(GangShapes, AreKeptAndWhatCannotBeIsRefused) {
   EXPECT_GE(three.size(), 3U);
   for (const auto& [id, pods] : three) EXPECT_LE(pods, 2);
   spec = gang(4);
-  spec.gang = {5, 0, 0, 0, false};
+  spec.gang = {5, 0, 0, 0, false, false};
   EXPECT_EQ(h.ask_refused(SubmitRequest{{spec}, 0, false}).field, "nodes");
   spec = gang(8);
-  spec.gang = {6, 0, 0, 0, false};
+  spec.gang = {6, 0, 0, 0, false, false};
   EXPECT_NE(h.ask_refused(SubmitRequest{{spec}, 0, false}).message.find("only 4"), std::string::npos);
   spec = gang(8);
-  spec.gang = {0, 2, 3, 0, false};
+  spec.gang = {0, 2, 3, 0, false, false};
   EXPECT_EQ(h.ask_refused(SubmitRequest{{spec}, 0, false}).field, "nodes");
   spec = single();
   spec.gang.contiguous = true;

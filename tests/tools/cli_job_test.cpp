@@ -175,9 +175,9 @@ TEST(BuildJob, AGangSaysHowItsPodsLieOverNodes) {
   JobSpec spec = built(draft);
   EXPECT_EQ(spec.elements.size(), 8U);
   EXPECT_FALSE(spec.distinct_nodes);
-  EXPECT_EQ(spec.gang, (GangShape{2, 2, 6, 0, true}));
+  EXPECT_EQ(spec.gang, (GangShape{2, 2, 6, 0, true, false}));
   draft.nodes_max = 4;
-  EXPECT_EQ(built(draft).gang, (GangShape{2, 4, 6, 0, true}));
+  EXPECT_EQ(built(draft).gang, (GangShape{2, 4, 6, 0, true, false}));
 }
 
 TEST(BuildJob, FieldsThatContradictEachOtherAreRefused) {

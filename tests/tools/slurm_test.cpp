@@ -154,7 +154,7 @@ TEST(SlurmOptions, AreParsedAsSlurmDoes) {
   EXPECT_EQ(parse(table, {"--nosuch"}).error().message, "unrecognized option '--nosuch'");
   EXPECT_EQ(parse(table, {"-t"}).error().message, "option requires an argument -- 't'");
   EXPECT_EQ(parse(table, {"--no"}).error().message, "unrecognized option '--no'");  // several begin so
-  EXPECT_NE(parse(table_of("sbatch"), {"-L", "x"}).error().message.find("--licenses is not supported"),
+  EXPECT_NE(parse(table_of("sbatch"), {"-S", "x"}).error().message.find("--core-spec is not supported"),
             std::string::npos);
 }
 

@@ -45,7 +45,7 @@ Status shape_job(const JobDraft& draft, JobSpec& spec) {
     spec.kind = JobKind::kGang;
     spec.elements = IndexSet::dense(std::max(draft.gang, draft.nodes));
     spec.distinct_nodes = draft.gang == 0 || (over_nodes && draft.gang == draft.nodes && draft.nodes_max == 0);
-    spec.gang = {0, 0, draft.per_node, draft.switches, draft.contiguous};
+    spec.gang = {0, 0, draft.per_node, draft.switches, draft.contiguous, false};
     if (over_nodes && !spec.distinct_nodes) {
       spec.gang.nodes_min = draft.nodes;
       spec.gang.nodes_max = draft.nodes_max == 0 ? draft.nodes : draft.nodes_max;

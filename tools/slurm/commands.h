@@ -15,6 +15,7 @@ using Words = std::vector<std::string>;
 
 int sbatch(const Context& context, const Words& words);
 int srun(const Context& context, const Words& words);
+int salloc(const Context& context, const Words& words);
 int squeue(const Context& context, const Words& words);
 int scancel(const Context& context, const Words& words);
 int sinfo(const Context& context, const Words& words);

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "state/condition.h"
+#include "state/text.h"
 #include "state/units.h"
 #include "tools/cli/job_draft.h"
 #include "tools/cli/text.h"
@@ -31,88 +32,219 @@ Status number(const Given& given, const char* name, std::int64_t least, std::int
   return Unit{};
 }
 
-// gpu[:model][:N], none
-Result<std::uint32_t> gres_gpus(const std::string& text) {
+struct Gres {
   std::uint32_t gpus = 0;
-  for (std::string part : split(text, ',')) {
-    if (part == "none" || part.empty()) continue;
-    if (part.starts_with("gres:")) part = part.substr(5);
-    const std::vector<std::string> words = split(part, ':');
-    if (words[0] != "gpu" || words.size() > 3) return bad("Invalid generic resource (gres) specification");
-    const std::string& last = words.back();
-    const bool counted = words.size() > 1 && last.find_first_not_of("0123456789") == std::string::npos;
-    if (words.size() == 3 && !counted) return bad("Invalid generic resource (gres) specification");
-    if (words.size() == 3 || (words.size() == 2 && !counted)) {
-      return bad("Invalid generic resource (gres) specification: GPUs of a model are asked for by --constraint");
+  std::vector<std::string> models;  // features that the node must have
+  std::vector<Countable> others;
+};
+
+// A number with k, m or g behind it, in thousands of 1024.
+std::optional<std::uint64_t> gres_number(std::string_view text) {
+  std::uint64_t scale = 1;
+  for (const auto& [letters, times] : {std::pair{"kK", 1ULL << 10}, {"mM", 1ULL << 20}, {"gG", 1ULL << 30}}) {
+    if (!text.empty() && std::string_view(letters).find(text.back()) != std::string_view::npos) {
+      scale = times;
+      text.remove_suffix(1);
+      break;
     }
-    gpus += counted ? static_cast<std::uint32_t>(std::min(std::stoul("0" + last), 1000UL)) : 1;
   }
-  return gpus;
+  const auto value = parse_integer(text, "gres", 0, 1'000'000);
+  return value ? std::optional(static_cast<std::uint64_t>(*value) * scale) : std::nullopt;
 }
 
-Status set_nodes(const Given& given) {
+// gpu[:model][:N], name[:type][:N], none; by commas
+Result<Gres> parse_gres(const std::string& text) {
+  Gres out;
+  for (std::string part : split(text, ',')) {
+    if (part == "none" || part.empty()) continue;
+    for (const char* prefix : {"gres:", "gres/"}) {
+      if (part.starts_with(prefix)) part = part.substr(5);
+    }
+    std::vector<std::string> words = split(part, part.find('=') != std::string::npos ? '=' : ':');
+    std::uint64_t count = 1;
+    if (words.size() > 1) {
+      if (const auto number = gres_number(words.back()); number) {
+        count = *number;
+        words.pop_back();
+      }
+    }
+    if (words.size() > 2 || words[0].empty()) return bad("Invalid generic resource (gres) specification");
+    if (words[0] == "gpu") {
+      out.gpus += static_cast<std::uint32_t>(std::min<std::uint64_t>(count, 1000));
+      if (words.size() == 2 && count != 0) out.models.push_back(words[1]);
+      continue;
+    }
+    const std::string name = words.size() == 2 ? words[0] + ":" + words[1] : words[0];
+    if (!is_countable_name(name)) return bad("Invalid generic resource (gres) specification");
+    if (count != 0) out.others.push_back({name, count});
+  }
+  return out;
+}
+
+Status set_nodes(const Given& given, TaskShape& shape) {
   if (!given.has("nodes")) return Unit{};
   const std::string text = given.text("nodes");
   const std::vector<std::string> ends = split(text, '-');
-  const auto least = parse_integer(ends[0], "nodes", 1, 1'000'000);
-  if (!least || ends.size() > 2 || (ends.size() == 2 && !parse_integer(ends[1], "nodes", *least, 1'000'000))) {
-    return bad(fmt::format("invalid node count `{}'", text));
-  }
-  if (*least > 1) {
-    return bad(
-        fmt::format("--nodes={}: Berth's Slurm commands run a job on one node; for pods on many nodes see "
-                    "berth submit --nodes",
-                    text));
-  }
+  const auto least = parse_integer(ends[0], "nodes", 1, kMaxGangSize);
+  const auto most = ends.size() == 2 ? parse_integer(ends[1], "nodes", least ? *least : 1, kMaxGangSize) : least;
+  if (!least || ends.size() > 2 || !most) return bad(fmt::format("invalid node count `{}'", text));
+  shape.nodes_min = static_cast<std::uint32_t>(*least);
+  shape.nodes_max = static_cast<std::uint32_t>(*most);
   return Unit{};
 }
 
 Status set_shape(const Given& given, TaskShape& shape) {
-  if (Status good = set_nodes(given); !good) return good;
-  std::uint32_t per_node = 0;
+  if (Status good = set_nodes(given, shape); !good) return good;
   const char* per = given.has("ntasks-per-node") ? "ntasks-per-node" : "tasks-per-node";
-  if (Status good = number(given, per, 1, 1'000'000, per_node); !good) return good;
-  if (per_node != 0) shape.tasks = per_node;
-  if (Status good = number(given, "ntasks", 1, 1'000'000, shape.tasks); !good) return good;
+  if (Status good = number(given, per, 1, kMaxGangSize, shape.per_node); !good) return good;
+  if (shape.nodes_min != 0 || shape.per_node != 0) {
+    shape.tasks = std::max(shape.nodes_min, 1U) * std::max(shape.per_node, 1U);
+  }
+  if (Status good = number(given, "ntasks", 1, kMaxGangSize, shape.tasks); !good) return good;
   if (Status good = number(given, "cpus-per-task", 1, 1'000'000, shape.cpus_per_task); !good) return good;
-  shape.tasks_given = given.has("ntasks") || per_node != 0;
+  shape.tasks_given = given.has("ntasks") || shape.per_node != 0;
   shape.cpus_given = given.has("cpus-per-task");
+  if (shape.nodes_min > shape.tasks) {  // as Slurm has it, with a word of warning
+    if (given.has("ntasks")) {
+      fmt::print(stderr, "{}: Warning: can't run {} processes on {} nodes, setting nnodes to {}\n",
+                 program_invocation_short_name, shape.tasks,
+                 shape.nodes_min, shape.tasks);
+    }
+    shape.nodes_min = shape.nodes_max = shape.tasks;
+  }
+  const bool fixed = shape.nodes_min != 0 && shape.nodes_min == shape.nodes_max;
+  if (shape.nodes_max == 1 || (shape.tasks == 1 && shape.nodes_min <= 1)) {
+    shape.unit = TaskShape::Unit::kJob;
+  } else {
+    const bool even = fixed && shape.tasks % shape.nodes_min == 0 &&
+                      (shape.per_node == 0 || shape.tasks / shape.nodes_min <= shape.per_node);
+    shape.unit = even ? TaskShape::Unit::kNode : TaskShape::Unit::kTask;
+  }
   return Unit{};
 }
 
-Status set_resources(const Given& given, const TaskShape& shape, Resources& resources) {
-  std::uint32_t gpus = 0, per_task = 0, per_node = 0, cpus_per_gpu = 0, least = 0;
-  for (const auto& [name, to] : {std::pair{"gpus", &gpus}, std::pair{"gpus-per-node", &per_node}}) {
+// What one pod of the job asks for: all of it, a node's part, or a task's.
+Status set_resources(const Given& given, const TaskShape& shape, Request& request) {
+  using Unit = TaskShape::Unit;
+  Resources& resources = request.resources;
+  std::uint32_t per_task = 0, per_node = 0, all = 0, cpus_per_gpu = 0, least = 0;
+  std::vector<std::string> models;
+  for (const auto& [name, to] : {std::pair{"gpus", &all}, std::pair{"gpus-per-node", &per_node}}) {
     // [model:]N
     const std::string text = given.text(name);
     if (text.empty()) continue;
-    const auto counted = gres_gpus("gpu:" + text);
+    const auto counted = parse_gres("gpu:" + text);
     if (!counted) return counted.error();
-    *to = *counted;
+    *to = counted->gpus;
+    models.insert(models.end(), counted->models.begin(), counted->models.end());
   }
   if (Status good = number(given, "gpus-per-task", 0, kMaxGpus, per_task); !good) return good;
   if (Status good = number(given, "cpus-per-gpu", 1, 1'000'000, cpus_per_gpu); !good) return good;
   if (Status good = number(given, "mincpus", 1, 1'000'000, least); !good) return good;
-  gpus = std::max({gpus, per_node, per_task * shape.tasks});
+  Gres gres;
   if (given.has("gres")) {
-    const auto counted = gres_gpus(given.text("gres"));
+    auto counted = parse_gres(given.text("gres"));
     if (!counted) return counted.error();
-    gpus = std::max(gpus, *counted);
+    gres = std::move(*counted);
+    per_node = std::max(per_node, gres.gpus);
+    models.insert(models.end(), gres.models.begin(), gres.models.end());
   }
+  if (given.has("tmp")) {
+    const auto mib = parse_mem_mib(given.text("tmp"));
+    if (!mib) return bad("Invalid --tmp specification");
+    if (*mib != 0) gres.others.push_back({std::string(kDisk), *mib});
+  }
+  // Tasks on the node of one unit, and units on a node, as far as that is known.
+  const std::uint32_t tasks = shape.unit == Unit::kJob ? shape.tasks
+                              : shape.unit == Unit::kNode ? shape.tasks / shape.nodes_min
+                                                          : 1;
+  const std::uint32_t on_node = shape.unit != Unit::kTask ? 1 : shape.per_node != 0 ? shape.per_node : shape.tasks;
+  const auto part = [&](std::uint64_t whole, std::uint64_t parts, const char* what, std::uint64_t& to) -> Status {
+    if (whole % parts != 0) {
+      return bad(fmt::format("{} cannot be divided evenly here: give --nodes with as many tasks on each", what));
+    }
+    to = whole / parts;
+    return state::Unit{};
+  };
+  std::uint64_t gpus = 0, gpus_of_all = 0;
+  if (Status good = part(per_node, on_node, "GPUs of a node", gpus); !good) return good;
+  if (Status good = part(all, shape.units(), "The job's GPUs", gpus_of_all); !good) return good;
+  gpus = std::max({gpus, gpus_of_all, std::uint64_t{per_task} * tasks});
   if (gpus > kMaxGpus) return bad("Requested node configuration is not available");
+  for (Countable& item : gres.others) {
+    if (Status good = part(item.count, item.name == kDisk ? 1 : on_node, item.name.c_str(), item.count); !good) {
+      return good;
+    }
+  }
+  request.counts = std::move(gres.others);
+  for (const std::string& model : models) request.features.push_back(model);
   const std::uint64_t cpus = std::max<std::uint64_t>(
-      {std::uint64_t{shape.tasks} * shape.cpus_per_task, std::uint64_t{cpus_per_gpu} * gpus, least});
+      {std::uint64_t{tasks} * shape.cpus_per_task, std::uint64_t{cpus_per_gpu} * gpus, least / on_node});
   if (cpus > 1'000'000) return bad("More processors requested than permitted");
   resources.cpu_milli = static_cast<std::uint32_t>(cpus * 1000);
-  resources.gpus = gpus;
-  for (const auto& [name, times] : {std::pair{"mem", std::uint64_t{1}}, std::pair{"mem-per-cpu", cpus},
-                                    std::pair{"mem-per-gpu", std::uint64_t{gpus}}}) {
+  resources.gpus = static_cast<std::uint32_t>(gpus);
+  for (const auto& [name, times] : {std::pair{"mem", std::uint64_t{0}}, std::pair{"mem-per-cpu", cpus},
+                                    std::pair{"mem-per-gpu", gpus}}) {
     if (!given.has(name)) continue;
     const auto mib = parse_mem_mib(given.text(name));
     if (!mib) return bad(fmt::format("Invalid --{} specification", name));
-    resources.mem_mib = *mib * times;
+    resources.mem_mib = times == 0 ? (*mib + on_node - 1) / on_node : *mib * times;
   }
-  return Unit{};
+  if (given.has("licenses")) {
+    for (const std::string& word : split(given.text("licenses"), ',')) {
+      auto licence = parse_countable(word, "licenses");
+      if (!licence || word.find('=') != std::string::npos) return bad("Invalid license specification");
+      request.licences.push_back(std::move(*licence));
+    }
+  }
+  std::uint32_t threads = 0;
+  if (Status good = number(given, "threads-per-core", 1, 8, threads); !good) return good;
+  const std::string hint = given.text("hint");
+  if (hint == "nomultithread") threads = 1;
+  if (!hint.empty() && hint != "nomultithread" && hint != "multithread" && hint != "compute_bound" &&
+      hint != "memory_bound") {
+    return bad("unrecognized --hint argument \"" + hint + "\"");
+  }
+  request.cores.threads_per_core = static_cast<std::uint8_t>(threads);
+  return state::Unit{};
+}
+
+// How the pods of the job lie over nodes.
+Status set_layout(const Given& given, const TaskShape& shape, JobUse use, JobSpec& spec) {
+  using Unit = TaskShape::Unit;
+  GangShape layout;
+  if (given.has("switches")) {
+    // N[@TIME]
+    const std::string text = given.text("switches");
+    const auto most = parse_integer(text.substr(0, text.find('@')), "switches", 1, kMaxGangSize);
+    if (!most) return bad("Invalid --switches specification");
+    layout.switches = static_cast<std::uint32_t>(*most);
+  }
+  layout.contiguous = given.has("contiguous");
+  if (shape.unit == Unit::kJob && use != JobUse::kPlace && (use != JobUse::kTasks || shape.tasks == 1)) {
+    return state::Unit{};
+  }
+  spec.kind = JobKind::kGang;
+  spec.lead_only = use != JobUse::kTasks;
+  if (use == JobUse::kTasks) {
+    // A pod for each task.
+    spec.elements = IndexSet::dense(shape.tasks);
+    layout.per_node = shape.unit == Unit::kNode ? shape.tasks / shape.nodes_min : shape.per_node;
+    layout.nodes_min = shape.nodes_min;
+    layout.nodes_max = shape.nodes_max;
+    layout.compact = shape.nodes_min == 0;
+  } else if (shape.unit == Unit::kTask) {
+    spec.elements = IndexSet::dense(shape.tasks);
+    layout.per_node = shape.per_node;
+    layout.nodes_min = shape.nodes_min;
+    layout.nodes_max = shape.nodes_max;
+    layout.compact = true;
+  } else {
+    spec.elements = IndexSet::dense(shape.units());
+    layout.per_node = 1;
+  }
+  spec.gang = layout;
+  return state::Unit{};
 }
 
 Status set_placement(const Given& given, Request& request) {
@@ -159,47 +291,21 @@ Status set_signal(const Given& given, Launch& launch) {
   return Unit{};
 }
 
-// ALL, NONE, NIL, or a list of NAME and NAME=VALUE, with ALL in it or not
-std::vector<std::string> exported(const Given& given, const std::vector<std::string>& mine) {
-  const std::string text = given.text("export", "ALL");
-  if (text == "ALL") return mine;
-  std::map<std::string, std::string> variables;
-  const auto name_of = [](const std::string& variable) { return variable.substr(0, variable.find('=')); };
-  const bool none = text == "NONE" || text == "NIL";
-  const std::vector<std::string> words = none ? std::vector<std::string>{} : split(text, ',');
-  const bool all = std::find(words.begin(), words.end(), "ALL") != words.end();
-  for (const std::string& variable : mine) {
-    const std::string name = name_of(variable);
-    // Without the rest, what a session needs to be one.
-    const bool basic = name == "HOME" || name == "USER" || name == "SHELL" || name == "PATH" || name == "LOGNAME";
-    const bool wanted = all || (none && basic) || name.starts_with("SLURM_") ||
-                        std::find(words.begin(), words.end(), name) != words.end();
-    if (wanted) variables[name] = variable;
-  }
-  for (const std::string& word : words) {
-    if (word.find('=') != std::string::npos) variables[name_of(word)] = word;
-  }
-  std::vector<std::string> out;
-  for (auto& [name, variable] : variables) out.push_back(std::move(variable));
-  return out;
-}
-
-void set_variable(std::vector<std::string>& environment, const std::string& name, const std::string& value) {
-  std::erase_if(environment, [&](const std::string& v) { return v.starts_with(name + "="); });
-  environment.push_back(name + "=" + value);
-}
-
 // What a batch job finds in its environment that does not depend on where it runs.
 void add_variables(const Given& given, const MadeJob& made, std::vector<std::string>& environment) {
   const auto set = [&](const char* name, const std::string& value) { set_variable(environment, name, value); };
   const TaskShape& shape = made.shape;
   const Resources& r = made.spec.request.resources;
+  const bool several = made.spec.kind == JobKind::kGang;  // on nodes that are not known yet: told where it runs
   const std::string cpus = std::to_string(r.cpu_milli / 1000);
   char host[256] = "";
   gethostname(host, sizeof host - 1);
   for (const char* gone : {"SLURM_STEP_ID", "SLURM_STEPID", "SLURM_ARRAY_TASK_ID", "SLURM_ARRAY_JOB_ID", "SLURM_NTASKS",
                            "SLURM_NPROCS", "SLURM_CPUS_PER_TASK", "SLURM_NTASKS_PER_NODE", "SLURM_MEM_PER_NODE",
-                           "SLURM_MEM_PER_CPU", "SLURM_JOB_DEPENDENCY", "SLURM_JOB_ACCOUNT", "SLURM_GPUS_ON_NODE"}) {
+                           "SLURM_MEM_PER_CPU", "SLURM_JOB_DEPENDENCY", "SLURM_JOB_ACCOUNT", "SLURM_GPUS_ON_NODE",
+                           "SLURM_TASKS_PER_NODE", "SLURM_NNODES", "SLURM_JOB_NUM_NODES", "SLURM_JOB_NODELIST",
+                           "SLURM_NODELIST", "SLURM_JOB_CPUS_PER_NODE", "SLURM_STEP_NODELIST", "SLURM_STEP_NUM_NODES",
+                           "SLURM_STEP_NUM_TASKS", "SLURM_STEP_TASKS_PER_NODE"}) {
     std::erase_if(environment, [&](const std::string& v) { return v.starts_with(std::string(gone) + "="); });
   }
   set("SLURM_SUBMIT_DIR", this_process().directory);
@@ -210,11 +316,15 @@ void add_variables(const Given& given, const MadeJob& made, std::vector<std::str
   set("SLURM_JOB_QOS", "normal");
   set("SLURM_EXPORT_ENV", given.text("export", "ALL"));
   if (!made.spec.account.empty()) set("SLURM_JOB_ACCOUNT", made.spec.account);
-  set("SLURM_NNODES", "1");
-  set("SLURM_JOB_NUM_NODES", "1");
-  set("SLURM_JOB_CPUS_PER_NODE", cpus);
-  set("SLURM_CPUS_ON_NODE", cpus);
-  set("SLURM_TASKS_PER_NODE", std::to_string(shape.tasks));
+  if (!several) {
+    set("SLURM_NNODES", "1");
+    set("SLURM_JOB_NUM_NODES", "1");
+    set("SLURM_JOB_CPUS_PER_NODE", cpus);
+    set("SLURM_CPUS_ON_NODE", cpus);
+    set("SLURM_TASKS_PER_NODE", std::to_string(shape.tasks));
+  } else if (shape.unit == TaskShape::Unit::kNode && made.spec.lead_only) {
+    set("SLURM_TASKS_PER_NODE", per_node_text(std::vector<std::uint32_t>(shape.nodes_min, shape.tasks / shape.nodes_min)));
+  }
   if (shape.tasks_given) {
     set("SLURM_NTASKS", std::to_string(shape.tasks));
     set("SLURM_NPROCS", std::to_string(shape.tasks));
@@ -293,6 +403,36 @@ Status set_array(const Given& given, JobSpec& spec) {
 
 }  // namespace
 
+// ALL, NONE, NIL, or a list of NAME and NAME=VALUE, with ALL in it or not
+std::vector<std::string> exported(const Given& given, const std::vector<std::string>& mine) {
+  const std::string text = given.text("export", "ALL");
+  if (text == "ALL") return mine;
+  std::map<std::string, std::string> variables;
+  const auto name_of = [](const std::string& variable) { return variable.substr(0, variable.find('=')); };
+  const bool none = text == "NONE" || text == "NIL";
+  const std::vector<std::string> words = none ? std::vector<std::string>{} : split(text, ',');
+  const bool all = std::find(words.begin(), words.end(), "ALL") != words.end();
+  for (const std::string& variable : mine) {
+    const std::string name = name_of(variable);
+    // Without the rest, what a session needs to be one.
+    const bool basic = name == "HOME" || name == "USER" || name == "SHELL" || name == "PATH" || name == "LOGNAME";
+    const bool wanted = all || (none && basic) || name.starts_with("SLURM_") ||
+                        std::find(words.begin(), words.end(), name) != words.end();
+    if (wanted) variables[name] = variable;
+  }
+  for (const std::string& word : words) {
+    if (word.find('=') != std::string::npos) variables[name_of(word)] = word;
+  }
+  std::vector<std::string> out;
+  for (auto& [name, variable] : variables) out.push_back(std::move(variable));
+  return out;
+}
+
+void set_variable(std::vector<std::string>& environment, const std::string& name, const std::string& value) {
+  std::erase_if(environment, [&](const std::string& v) { return v.starts_with(name + "="); });
+  environment.push_back(name + "=" + value);
+}
+
 int signal_number(std::string_view text) {
   if (const auto number = parse_integer(text, "signal", 1, 64)) return static_cast<int>(*number);
   std::string name = upper(text);
@@ -354,14 +494,61 @@ std::string output_pattern(std::string pattern, bool array) {
   return out;
 }
 
-Result<MadeJob> make_job(const Given& given, const std::string& name, bool batch) {
+Status set_step(const Given& given, std::uint32_t nodes, std::uint32_t tasks, JobSpec& spec) {
+  TaskShape shape;
+  if (Status good = set_nodes(given, shape); !good) return good;
+  const char* per = given.has("ntasks-per-node") ? "ntasks-per-node" : "tasks-per-node";
+  if (Status good = number(given, per, 1, kMaxGangSize, shape.per_node); !good) return good;
+  if (shape.nodes_min != 0 || shape.per_node != 0) {
+    tasks = (shape.nodes_min != 0 ? shape.nodes_min : nodes) * std::max(shape.per_node, 1U);
+  }
+  if (Status good = number(given, "ntasks", 1, kMaxGangSize, tasks); !good) return good;
+  if (Status good = number(given, "cpus-per-task", 1, 1'000'000, shape.cpus_per_task); !good) return good;
+  spec.kind = JobKind::kGang;
+  spec.elements = IndexSet::dense(tasks);
+  spec.request.resources.cpu_milli = shape.cpus_per_task * 1000;
+  spec.gang.nodes_min = std::min(shape.nodes_min, tasks);
+  spec.gang.nodes_max = std::min(shape.nodes_max, tasks);
+  spec.gang.per_node = shape.per_node;
+  spec.step.overlap = given.has("overlap");
+  const bool exact = given.has("exact") || given.has("exclusive") || given.has("cpus-per-task");
+  spec.step.whole = !exact && !spec.step.overlap;
+  spec.step.cyclic = given.text("distribution").starts_with("cyclic");
+  if (Status good = number(given, "relative", 0, kMaxGangSize, spec.step.relative); !good) return good;
+  for (const auto& [name, op] : {std::pair{"nodelist", "in"}, std::pair{"exclude", "notin"}}) {
+    if (!given.has(name)) continue;
+    if (!parse_name_list(given.text(name), name)) return bad("Invalid node name specified");
+    std::string& where = spec.request.where;
+    const std::string condition = std::string("node ") + op + " (" + given.text(name) + ")";
+    where = where.empty() ? condition : "(" + where + ")&(" + condition + ")";
+  }
+  return state::Unit{};
+}
+
+Result<MadeJob> make_job(const Given& given, const std::string& name, JobUse use) {
+  const bool batch = use == JobUse::kBatch;
   MadeJob made;
   JobSpec& spec = made.spec;
   spec.name = given.text("job-name", name);
   if (Status good = set_shape(given, made.shape); !good) return good.error();
-  if (Status good = set_resources(given, made.shape, spec.request.resources); !good) return good.error();
+  if (use == JobUse::kTasks && made.shape.tasks > 1) {
+    // Every pod is a task, whatever the nodes.
+    TaskShape each = made.shape;
+    each.unit = TaskShape::Unit::kTask;
+    if (each.per_node == 0 && each.nodes_min != 0) each.per_node = (each.tasks + each.nodes_min - 1) / each.nodes_min;
+    if (Status good = set_resources(given, each, spec.request); !good) return good.error();
+  } else if (Status good = set_resources(given, made.shape, spec.request); !good) {
+    return good.error();
+  }
   if (Status good = set_placement(given, spec.request); !good) return good.error();
   if (Status good = set_queueing(given, spec); !good) return good.error();
+  if (given.has("array") && made.shape.unit != TaskShape::Unit::kJob) {
+    // An element of an array runs on one node.
+    if (made.shape.nodes_min > 1) return bad("--array with more than one node for each element is not supported by Berth");
+    made.shape.unit = TaskShape::Unit::kJob;
+    if (Status good = set_resources(given, made.shape, spec.request); !good) return good.error();
+  }
+  if (Status good = set_layout(given, made.shape, use, spec); !good) return good.error();
   if (Status good = set_array(given, spec); !good) return good.error();
   if (Status good = set_signal(given, made.launch); !good) return good.error();
   if (given.has("input") && given.text("input") != "none" && given.text("input") != "/dev/null") {

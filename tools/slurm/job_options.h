@@ -13,7 +13,13 @@ namespace berth::tools::slurm {
 struct TaskShape {
   std::uint32_t tasks = 1;
   std::uint32_t cpus_per_task = 1;
+  std::uint32_t nodes_min = 0, nodes_max = 0;  // 0: not given
+  std::uint32_t per_node = 0;                  // tasks on one node at most; 0: not given
   bool tasks_given = false, cpus_given = false;
+  // What a pod of the job stands for: all of a job on one node, a node of a job on several with as many tasks on each,
+  // or one task.
+  enum class Unit : std::uint8_t { kJob, kNode, kTask } unit = Unit::kJob;
+  std::uint32_t units() const { return unit == Unit::kJob ? 1 : unit == Unit::kNode ? nodes_min : tasks; }
 };
 
 struct MadeJob {
@@ -23,7 +29,16 @@ struct MadeJob {
 };
 
 // An error's message is what the command prints behind its name.
-state::Result<MadeJob> make_job(const Given& given, const std::string& name, bool batch);
+enum class JobUse : std::uint8_t {
+  kBatch,  // a script, on the first of its nodes
+  kTasks,  // every task is run
+  kPlace,  // an allocation: nothing is run there but steps
+};
+state::Result<MadeJob> make_job(const Given& given, const std::string& name, JobUse use);
+// The tasks of a step of a job: what of the options says how many and where. `nodes` and `tasks` are the job's own.
+state::Status set_step(const Given& given, std::uint32_t nodes, std::uint32_t tasks, state::JobSpec& spec);
+void set_variable(std::vector<std::string>& environment, const std::string& name, const std::string& value);
+std::vector<std::string> exported(const Given& given, const std::vector<std::string>& mine);
 // "Slurm's %A, %N and the rest as Berth's own; `none` as /dev/null."
 std::string output_pattern(std::string pattern, bool array);
 // A signal by name or number, with or without SIG; 0: there is none.

@@ -153,7 +153,7 @@ int sbatch(const Context& context, const Words& words) {
   if (given.has("verbose")) tell_ignored(table, given);
   if (!given.has("export") && std::getenv("SLURM_EXPORT_ENV") != nullptr) given.set("export", "ALL");
 
-  auto made = make_job(given, name, true);
+  auto made = make_job(given, name, JobUse::kBatch);
   if (!made) return fail("sbatch", made.error().message);
   Launch& launch = made->launch;
   launch.argv = {name};

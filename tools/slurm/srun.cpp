@@ -15,6 +15,7 @@
 
 #include "state/units.h"
 #include "tools/cli/follow.h"
+#include "tools/cli/job_draft.h"
 #include "tools/cli/output.h"
 #include "tools/cli/text.h"
 #include "tools/slurm/commands.h"
@@ -303,8 +304,12 @@ int run_inside(const Given& given) {
       if (given.has(name)) fmt::print(stderr, "srun: --{} has no effect inside of a job, which has it all\n", name);
     }
   }
-  auto made = make_job(given, "srun", false);  // for its checks
+  auto made = make_job(given, "srun", JobUse::kTasks);  // for its checks
   if (!made) return fail("srun", made.error().message);
+  if (made->shape.nodes_min > 1) {
+    return fail("srun", fmt::format("Unable to create step for job {}: Requested node count exceeds the job's 1",
+                                    std::getenv("SLURM_JOB_ID")));
+  }
   std::uint32_t tasks = made->shape.tasks;
   if (!made->shape.tasks_given) tasks = number_of("SLURM_NTASKS").value_or(1);
   const std::uint32_t cpus = number_of("SLURM_CPUS_ON_NODE").value_or(1);
@@ -342,35 +347,11 @@ int exit_code_of(ServerLink& link, JobId id, bool array) {
   }
 }
 
-int run_outside(const Context& context, const Given& given) {
-  const std::string& program = given.words.front();
-  auto made = make_job(given, program.substr(program.find_last_of('/') + 1), false);
-  if (!made) return fail("srun", made.error().message);
-  JobSpec& spec = made->spec;
-  Launch& launch = made->launch;
-  launch.argv = given.words;
-  const std::uint32_t tasks = made->shape.tasks;
-  if (tasks > 1) {
-    // A pod for each task, all at once and on one node.
-    spec.kind = JobKind::kGang;
-    spec.elements = IndexSet::dense(tasks);
-    Resources& r = spec.request.resources;
-    r.cpu_milli = made->shape.cpus_per_task * 1000;
-    r.mem_mib = (r.mem_mib + tasks - 1) / tasks;
-    if (r.gpus % tasks != 0) return fail("srun", "the GPUs cannot be divided evenly among the tasks");
-    r.gpus /= tasks;
-  }
-  for (const auto& [option, to] : {std::pair{"output", &launch.output_path}, std::pair{"error", &launch.error_path}}) {
-    std::string pattern = given.text(option);
-    for (std::size_t at = pattern.find("%t"); at != std::string::npos; at = pattern.find("%t"))
-      pattern.replace(at, 2, "%r");
-    if (!pattern.empty()) *to = pattern.find("%r") != std::string::npos ? pattern : output_pattern(pattern, false);
-  }
-  spec.launch = encode_launch(launch);
+// Submits it and stays with it to its end.
+int run_job(const Context& context, const Given& given, const JobSpec& spec, const Launch& launch, const char* failure) {
+  const std::uint32_t tasks = spec.elements.size();
   ServerLink link(context);
-  if (Status reached = link.connect(); !reached) {
-    return fail("srun", "Unable to allocate resources: " + slurm_error(reached.error()));
-  }
+  if (Status reached = link.connect(); !reached) return fail("srun", failure + slurm_error(reached.error()));
   SubmitRequest request;
   request.dry_run = given.has("test-only");
   std::random_device random;
@@ -381,18 +362,19 @@ int run_outside(const Context& context, const Given& given) {
   if (!done) {
     const std::string known = slurm_error(done.error());
     const std::string more = known != done.error().message ? " (" + done.error().message + ")" : "";
-    return fail("srun", "Unable to allocate resources: " + known + more);
+    return fail("srun", failure + known + more);
   }
   if (request.dry_run) {
     fmt::print(stderr, "srun: Job could be run in partition {}; it was not submitted\n", spec.queue);
     return 0;
   }
   const JobId id = done->jobs.at(0);
+  const bool many = spec.kind == JobKind::kGang;
   std::vector<PodOutput> outputs;
-  for (std::uint32_t e = 0; e < spec.elements.size() && launch.output_path.empty(); ++e) {
+  for (std::uint32_t e = 0; e < tasks && launch.output_path.empty(); ++e) {
     PodOutput output;
     output.element = e;
-    if (tasks > 1) output.index = e;
+    if (many) output.index = e;
     if (given.has("label")) output.prefix = std::to_string(e) + ": ";
     outputs.push_back(output);
   }
@@ -414,8 +396,88 @@ int run_outside(const Context& context, const Given& given) {
   const int written = out.finish();
   if (!ended) return fail("srun", slurm_error(ended.error()));
   if (!*ended || interrupted != 0) return 130;
-  const int code = exit_code_of(link, id, tasks > 1);
+  const int code = exit_code_of(link, id, many);
   return code != 0 ? code : written;
+}
+
+bool ends_all(const Given& given) {
+  return given.has("kill-on-bad-exit") && given.text("kill-on-bad-exit") != "0";
+}
+
+// Slurm's %t is the task, which Berth calls the rank.
+std::string task_pattern(std::string pattern) {
+  std::string out;
+  for (std::size_t i = 0; i < pattern.size(); ++i) {
+    if (pattern.compare(i, 2, "%t") == 0) {
+      out += "%r";
+      ++i;
+    } else if (pattern[i] == '%' && i + 1 < pattern.size() && std::strchr("sjJA", pattern[i + 1]) != nullptr) {
+      out += pattern[i + 1] == 's' ? "%s" : "%j";
+      ++i;
+    } else if (pattern[i] == '%' && i + 1 < pattern.size() && pattern[i + 1] == 'N') {
+      out += "%n";
+      ++i;
+    } else {
+      out += pattern[i];
+    }
+  }
+  return out == "none" ? "/dev/null" : out;
+}
+
+// ---- a step of a job over several nodes -----------------------------------------------------------------------------
+
+int run_step(const Context& context, const Given& given, JobId job) {
+  for (const char* name : {"signal", "test-only"}) {
+    if (given.has(name)) return fail("srun", std::string("--") + name + " is not supported by Berth inside of a job");
+  }
+  const std::string failure = fmt::format("Unable to create step for job {}: ", job.value);
+  JobSpec spec;
+  spec.step_of = job;
+  const std::string& program = given.words.front();
+  spec.name = given.text("job-name", program.substr(program.find_last_of('/') + 1)).substr(0, kMaxNameBytes);
+  const std::uint32_t nodes = number_of("SLURM_JOB_NUM_NODES").value_or(1);
+  const std::uint32_t tasks = number_of("SLURM_NTASKS").value_or(nodes);
+  if (Status good = set_step(given, nodes, tasks, spec); !good) return fail("srun", good.error().message);
+  spec.keep_going = !ends_all(given);
+  if (given.has("time")) {
+    const auto limit = parse_limit_ms(given.text("time"));
+    if (!limit) return fail("srun", limit.error().message);
+    spec.time_limit_ms = *limit;
+  }
+  if (given.has("input") && given.text("input") != "none" && given.text("input") != "/dev/null") {
+    return fail("srun", "--input is not supported by Berth for steps over several nodes but for none and /dev/null");
+  }
+  const Surroundings here = this_process();
+  Launch launch;
+  launch.argv = given.words;
+  launch.cwd = given.text("chdir", here.directory);
+  if (launch.cwd.empty() || launch.cwd[0] != '/') launch.cwd = here.directory + "/" + launch.cwd;
+  launch.umask = here.umask;
+  launch.grace_ms = kKillWaitMs;
+  launch.slurm_variables = true;
+  launch.append = given.text("open-mode").starts_with("a");
+  launch.output_path = task_pattern(given.text("output"));
+  launch.error_path = task_pattern(given.text("error"));
+  launch.env = exported(given, here.environment);
+  std::erase_if(launch.env, [](const std::string& v) { return v.starts_with("BERTH_CPUS="); });
+  if (given.has("cpus-per-task")) set_variable(launch.env, "SLURM_CPUS_PER_TASK", given.text("cpus-per-task"));
+  std::sort(launch.env.begin(), launch.env.end());
+  spec.launch = encode_launch(launch);
+  return run_job(context, given, spec, launch, failure.c_str());
+}
+
+int run_outside(const Context& context, const Given& given) {
+  const std::string& program = given.words.front();
+  auto made = make_job(given, program.substr(program.find_last_of('/') + 1), JobUse::kTasks);
+  if (!made) return fail("srun", made.error().message);
+  JobSpec& spec = made->spec;
+  Launch& launch = made->launch;
+  launch.argv = given.words;
+  spec.keep_going = spec.kind == JobKind::kGang && !ends_all(given);
+  launch.output_path = task_pattern(given.text("output"));
+  launch.error_path = task_pattern(given.text("error"));
+  spec.launch = encode_launch(launch);
+  return run_job(context, given, spec, launch, "Unable to allocate resources: ");
 }
 
 }  // namespace
@@ -431,8 +493,23 @@ int srun(const Context& context, const Words& words) {
   if (given.has("mpi") && given.text("mpi") != "none") {
     return fail("srun", "--mpi=" + given.text("mpi") + " is not supported by Berth: only none");
   }
-  const bool inside = std::getenv("SLURM_JOB_ID") != nullptr && std::getenv("BERTH_JOB_ID") != nullptr;
-  return inside ? run_inside(given) : run_outside(context, given);
+  // In a job on one node its tasks are started here; those of a job on several, or of an allocation that is elsewhere,
+  // by the agents.
+  const char* id = std::getenv("SLURM_JOB_ID");
+  const bool in_pod = std::getenv("BERTH_JOB_ID") != nullptr;
+  if (given.has("jobid")) {
+    const auto named = parse_integer(given.text("jobid"), "jobid", 1, std::int64_t{1} << 62);
+    if (!named) return fail("srun", "Invalid numeric value \"" + given.text("jobid") + "\" for --jobid.");
+    if (id == nullptr || given.text("jobid") != id || !in_pod) {
+      return run_step(context, given, JobId{static_cast<std::uint64_t>(*named)});
+    }
+  }
+  if (id == nullptr) return run_outside(context, given);
+  const bool several = number_of("SLURM_JOB_NUM_NODES").value_or(1) > 1;
+  if (in_pod && !several) return run_inside(given);
+  const auto job = parse_integer(id, "SLURM_JOB_ID", 1, std::int64_t{1} << 62);
+  if (!job) return fail("srun", "Invalid SLURM_JOB_ID in the environment");
+  return run_step(context, given, JobId{static_cast<std::uint64_t>(*job)});
 }
 
 }  // namespace berth::tools::slurm

@@ -13,10 +13,9 @@ using enum Support;
 constexpr const char* kOneCluster = "there is one cluster";
 constexpr const char* kNoQos = "there are no qualities of service";
 constexpr const char* kNoMail = "no mail is sent";
-constexpr const char* kNoBinding = "pods are not bound to cores";
+constexpr const char* kNoBinding = "tasks run on all cores that their job has on the node";
 constexpr const char* kNoProfile = "nothing is profiled";
-constexpr const char* kNoSteps = "a job has one step";
-constexpr const char* kManyNodes = "a batch job runs on one node";
+constexpr const char* kNoSteps = "jobs are listed, not their steps";
 constexpr const char* kNoReservations = "there are no reservations";
 constexpr const char* kNoLicenses = "there are no licences";
 constexpr const char* kCores = "cores are counted, not their arrangement";
@@ -31,7 +30,7 @@ std::vector<Option> job_options() {
       {"clusters", 'M', kValue, kIgnored, kOneCluster},
       {"comment", 0, kValue, kHonoured, "a note"},
       {"constraint", 'C', kValue, kHonoured, "features of the node"},
-      {"contiguous", 0, kNothing, kIgnored, kManyNodes},
+      {"contiguous", 0, kNothing, kHonoured, "nodes whose names follow each other"},
       {"core-spec", 'S', kValue, kRefused, kCores},
       {"cores-per-socket", 0, kValue, kRefused, kCores},
       {"cpu-freq", 0, kValue, kIgnored, "frequencies are left alone"},
@@ -40,7 +39,7 @@ std::vector<Option> job_options() {
       {"deadline", 0, kValue, kRefused, "there are no deadlines"},
       {"delay-boot", 0, kValue, kIgnored, "nodes are not booted"},
       {"dependency", 'd', kValue, kHonoured, "other jobs first: afterok:1:2,afterany:3"},
-      {"distribution", 'm', kValue, kIgnored, kNoBinding},
+      {"distribution", 'm', kValue, kHonoured, "of a step over nodes: block or cyclic; the rest has no effect"},
       {"error", 'e', kValue, kHonoured, "the file of standard error"},
       {"exclude", 'x', kValue, kHonoured, "not on these nodes"},
       {"exclusive", 0, kMaybe, kHonoured, "the node for itself"},
@@ -52,14 +51,14 @@ std::vector<Option> job_options() {
       {"gpus", 'G', kValue, kHonoured, "GPUs"},
       {"gpus-per-node", 0, kValue, kHonoured, "GPUs of the node"},
       {"gpus-per-task", 0, kValue, kHonoured, "GPUs for each task"},
-      {"gres", 0, kValue, kHonoured, "gpu:N, or none"},
+      {"gres", 0, kValue, kHonoured, "gpu[:MODEL][:N], NAME[:TYPE][:N], or none; a model is a feature of the node"},
       {"gres-flags", 0, kValue, kIgnored, kNoBinding},
       {"help", 'h', kNothing, kHonoured, "this text"},
-      {"hint", 0, kValue, kIgnored, kNoBinding},
+      {"hint", 0, kValue, kHonoured, "nomultithread leaves the other threads of cores idle; others have no effect"},
       {"hold", 'H', kNothing, kHonoured, "wait until released"},
       {"input", 'i', kValue, kHonoured, "the file of standard input: /dev/null or none"},
       {"job-name", 'J', kValue, kHonoured, "the job's name"},
-      {"licenses", 'L', kValue, kRefused, kNoLicenses},
+      {"licenses", 'L', kValue, kHonoured, "licences of the cluster: name[:N],…"},
       {"mail-type", 0, kValue, kIgnored, kNoMail},
       {"mail-user", 0, kValue, kIgnored, kNoMail},
       {"mem", 0, kValue, kHonoured, "memory of the node, in MiB or with K, M, G, T"},
@@ -69,13 +68,13 @@ std::vector<Option> job_options() {
       {"mincpus", 0, kValue, kHonoured, "cpus of the node at least"},
       {"network", 0, kValue, kIgnored, "networks are left alone"},
       {"nice", 0, kMaybe, kHonoured, "a lower priority, by so much (100)"},
-      {"no-kill", 'k', kMaybe, kIgnored, kManyNodes},
+      {"no-kill", 'k', kMaybe, kRefused, "a job ends when it loses a node"},
       {"nodefile", 'F', kValue, kRefused, "use --nodelist"},
-      {"nodelist", 'w', kValue, kHonoured, "on this node"},
-      {"nodes", 'N', kValue, kHonoured, "nodes: 1"},
+      {"nodelist", 'w', kValue, kHonoured, "on these nodes"},
+      {"nodes", 'N', kValue, kHonoured, "nodes: N or MIN-MAX"},
       {"ntasks", 'n', kValue, kHonoured, "tasks"},
       {"ntasks-per-core", 0, kValue, kIgnored, kCores},
-      {"ntasks-per-node", 0, kValue, kHonoured, "tasks, on the node"},
+      {"ntasks-per-node", 0, kValue, kHonoured, "tasks on each node"},
       {"tasks-per-node", 0, kValue, kHonoured, "the same"},
       {"ntasks-per-socket", 0, kValue, kIgnored, kCores},
       {"open-mode", 0, kValue, kHonoured, "append or truncate"},
@@ -94,17 +93,17 @@ std::vector<Option> job_options() {
       {"reservation", 0, kValue, kRefused, kNoReservations},
       {"signal", 0, kValue, kHonoured, "a signal before the time limit: [B:]SIGNAL[@SECONDS]"},
       {"sockets-per-node", 0, kValue, kRefused, kCores},
-      {"spread-job", 0, kNothing, kIgnored, kManyNodes},
-      {"switches", 0, kValue, kIgnored, kManyNodes},
+      {"spread-job", 0, kNothing, kIgnored, "nodes are filled"},
+      {"switches", 0, kValue, kHonoured, "below so many leaf switches; it waits for them as long as it takes"},
       {"test-only", 0, kNothing, kHonoured, "check the job, and submit nothing"},
       {"thread-spec", 0, kValue, kRefused, kCores},
-      {"threads-per-core", 0, kValue, kIgnored, kCores},
+      {"threads-per-core", 0, kValue, kHonoured, "hardware threads to use of each core"},
       {"time", 't', kValue, kHonoured, "the time limit: minutes, H:M:S or D-H"},
       {"time-min", 0, kValue, kIgnored, "the time limit is not shortened"},
-      {"tmp", 0, kValue, kRefused, "disks are not counted"},
+      {"tmp", 0, kValue, kHonoured, "local disk, in MiB or with K, M, G, T"},
       {"uid", 0, kValue, kRefused, "jobs run as who submits them"},
       {"usage", 0, kNothing, kHonoured, "one line of help"},
-      {"use-min-nodes", 0, kNothing, kIgnored, kManyNodes},
+      {"use-min-nodes", 0, kNothing, kIgnored, "few nodes are always preferred"},
       {"verbose", 'v', kNothing, kHonoured, "say more"},
       {"version", 'V', kNothing, kHonoured, "the version"},
       {"wckey", 0, kValue, kIgnored, "there are no workload keys"},
@@ -122,7 +121,7 @@ CommandTable sbatch_table() {
   CommandTable table{"sbatch", "[script [args...]]", false, job_options()};
   const std::vector<Option> own{
       {"array", 'a', kValue, kHonoured, "indexes: 0-9:2%4"},
-      {"batch", 0, kValue, kIgnored, kManyNodes},
+      {"batch", 0, kValue, kIgnored, "the script runs on the first node"},
       {"export-file", 0, kValue, kRefused, "use --export"},
       {"get-user-env", 0, kMaybe, kIgnored, "the environment is the submitter's"},
       {"ignore-pbs", 0, kNothing, kHonoured, "do not read #PBS lines"},
@@ -131,7 +130,7 @@ CommandTable sbatch_table() {
       {"parsable", 0, kNothing, kHonoured, "print the job's id alone"},
       {"requeue", 0, kNothing, kHonoured, "run again after a lost node"},
       {"wait", 'W', kNothing, kHonoured, "wait for the job's end, and exit with its code"},
-      {"wait-all-nodes", 0, kValue, kIgnored, kManyNodes},
+      {"wait-all-nodes", 0, kValue, kIgnored, "nodes are ready when they are given"},
       {"wrap", 0, kValue, kHonoured, "a command line instead of a script"},
   };
   table.options.insert(table.options.end(), own.begin(), own.end());
@@ -148,22 +147,22 @@ CommandTable srun_table() {
       {"cpu_bind", 0, kValue, kIgnored, kNoBinding},
       {"disable-status", 'X', kNothing, kIgnored, "an interrupt ends the tasks"},
       {"epilog", 0, kValue, kRefused, "there are no epilogs"},
-      {"exact", 0, kNothing, kIgnored, "tasks share the job's cpus"},
+      {"exact", 0, kNothing, kHonoured, "over nodes: only the cpus that its tasks ask for, so that steps run side by side"},
       {"het-group", 0, kValue, kRefused, "there are no heterogeneous jobs"},
       {"immediate", 'I', kMaybe, kRefused, "a job waits for its turn"},
-      {"jobid", 0, kValue, kRefused, "run srun inside of the job"},
+      {"jobid", 0, kValue, kHonoured, "a step of this job"},
       {"kill-on-bad-exit", 'K', kMaybe, kHonoured, "end all tasks when one fails"},
       {"label", 'l', kNothing, kHonoured, "put the task's number before each line"},
       {"mpi", 0, kValue, kHonoured, "none"},
       {"msg-timeout", 0, kValue, kIgnored, "there is nothing to wait for"},
       {"multi-prog", 0, kNothing, kRefused, "all tasks run one program"},
       {"no-allocate", 'Z', kNothing, kRefused, "nothing runs without a job"},
-      {"overlap", 0, kNothing, kIgnored, "tasks share the job's cpus"},
+      {"overlap", 0, kNothing, kHonoured, "over nodes: mind no other steps"},
       {"preserve-env", 'E', kNothing, kIgnored, "the environment is passed on as it is"},
       {"prolog", 0, kValue, kRefused, "there are no prologs"},
       {"pty", 0, kNothing, kRefused, "there are no terminals in jobs yet"},
       {"quit-on-interrupt", 0, kNothing, kIgnored, "an interrupt ends the tasks"},
-      {"relative", 'r', kValue, kRefused, kManyNodes},
+      {"relative", 'r', kValue, kHonoured, "without the first so many nodes of the job"},
       {"resv-ports", 0, kMaybe, kRefused, "ports are not handed out"},
       {"slurmd-debug", 0, kValue, kIgnored, "see berth agent -v"},
       {"task-epilog", 0, kValue, kRefused, "there are no epilogs"},
@@ -172,6 +171,27 @@ CommandTable srun_table() {
       {"unbuffered", 'u', kNothing, kHonoured, "output as it comes (it always does)"},
       {"wait", 'W', kValue, kHonoured, "end the others so many seconds after the first task ended"},
       {"x11", 0, kMaybe, kRefused, "there is no X11"},
+  };
+  table.options.insert(table.options.end(), own.begin(), own.end());
+  return table;
+}
+
+CommandTable salloc_table() {
+  CommandTable table{"salloc", "[command [args...]]", false, job_options()};
+  // What is of a file or a script.
+  std::erase_if(table.options, [](const Option& o) {
+    const std::string_view name = o.name;
+    return name == "error" || name == "output" || name == "input" || name == "open-mode" || name == "export" ||
+           name == "test-only" || name == "propagate";
+  });
+  const std::vector<Option> own{
+      {"bell", 0, kNothing, kHonoured, "ring the terminal's bell when it is granted"},
+      {"get-user-env", 0, kMaybe, kIgnored, "the environment is yours"},
+      {"immediate", 'I', kMaybe, kRefused, "an allocation waits for its turn"},
+      {"kill-command", 'K', kMaybe, kIgnored, "the command runs here, and is yours"},
+      {"no-bell", 0, kNothing, kHonoured, "do not (the default)"},
+      {"no-shell", 0, kNothing, kHonoured, "end when it is granted; scancel gives it back"},
+      {"wait-all-nodes", 0, kValue, kIgnored, "nodes are ready when they are given"},
   };
   table.options.insert(table.options.end(), own.begin(), own.end());
   return table;
@@ -334,7 +354,7 @@ CommandTable sacct_table() {
 }  // namespace
 
 const std::vector<const CommandTable*>& all_tables() {
-  static const std::vector<CommandTable> tables{sbatch_table(), srun_table(),     squeue_table(), scancel_table(),
+  static const std::vector<CommandTable> tables{sbatch_table(), srun_table(), salloc_table(), squeue_table(), scancel_table(),
                                                 sinfo_table(),  scontrol_table(), sacct_table()};
   static const std::vector<const CommandTable*> pointers = [] {
     std::vector<const CommandTable*> out;

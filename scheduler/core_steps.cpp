@@ -1,0 +1,232 @@
+// Steps: commands of a running gang, whose pods run in the places of its own. And gangs of which only the first pod is
+// run: the others keep their places for steps.
+#include <algorithm>
+
+#include "scheduler/core_impl.h"
+#include "state/condition.h"
+
+namespace berth::scheduler {
+
+using namespace state;
+
+namespace {
+
+PodState ended_as(const Job& job, std::uint32_t element) {
+  const PodOutcome* outcome = job.outcomes.find(element);
+  return outcome == nullptr ? PodState::kCancelled : outcome->state;
+}
+
+}  // namespace
+
+// The nodes of a running gang, in the order of its ranks, with what each has of it.
+std::vector<Core::Impl::StepNode> Core::Impl::step_nodes(const Job& job) const {
+  std::vector<StepNode> nodes;
+  for (std::uint32_t rank = 0; rank < job.spec.elements.size(); ++rank) {
+    const Pod* pod = cluster_.pod({job.id, rank});
+    if (pod == nullptr || pod->stopping) continue;
+    auto node = std::find_if(nodes.begin(), nodes.end(), [&](const StepNode& n) { return n.node == pod->node; });
+    if (node == nodes.end()) node = nodes.insert(nodes.end(), StepNode{pod->node});
+    ++node->ranks;
+    node->gpu_mask |= pod->gpu_mask;
+    if (const Pinning* pinning = cluster_.pinning({job.id, rank}); pinning != nullptr) {
+      std::vector<std::uint32_t> cpus;
+      parse_cpus(pinning->cpus, cpus);
+      node->cpus.insert(node->cpus.end(), cpus.begin(), cpus.end());
+    } else {
+      node->unpinned = true;
+    }
+  }
+  const std::uint32_t each = job.spec.request.resources.cpu_milli;
+  for (StepNode& node : nodes) {
+    node.cpu_milli = node.free_milli = static_cast<std::int64_t>(node.ranks) * each;
+    std::sort(node.cpus.begin(), node.cpus.end());
+  }
+  const auto steps = steps_.find(job.id);
+  if (steps == steps_.end()) return nodes;
+  for (const JobId id : steps->second.active) {
+    const Job& step = *cluster_.job(id);
+    if (step.spec.step.overlap) continue;
+    for (std::uint32_t e = 0; e < step.spec.elements.size(); ++e) {
+      const Pod* pod = cluster_.pod({id, e});
+      if (pod == nullptr) continue;
+      for (StepNode& node : nodes) {
+        if (node.node != pod->node) continue;
+        node.free_milli = step.spec.step.whole ? 0 : node.free_milli - step.spec.request.resources.cpu_milli;
+      }
+    }
+  }
+  return nodes;
+}
+
+// Where each task goes; empty: nowhere. `empty`: as if no other step ran.
+std::vector<NodeId> Core::Impl::lay_out(const JobSpec& spec, std::vector<StepNode> nodes, bool empty) const {
+  const std::uint32_t tasks = spec.elements.size();
+  if (!spec.request.where.empty()) {
+    const auto where = Condition::parse(spec.request.where, "where");
+    std::erase_if(nodes, [&](const StepNode& n) {
+      const NodeInfo& info = cluster_.node(n.node)->info;
+      return !where || !where->holds(info.name, info.features);
+    });
+  }
+  nodes.erase(nodes.begin(), nodes.begin() + std::min<std::ptrdiff_t>(spec.step.relative, std::ssize(nodes)));
+  const std::uint32_t wanted =
+      spec.gang.nodes_min != 0 ? spec.gang.nodes_min
+                               : std::min<std::uint32_t>(tasks, static_cast<std::uint32_t>(nodes.size()));
+  const std::int64_t each = std::max(spec.request.resources.cpu_milli, 1U);
+  std::vector<std::uint32_t> room;
+  for (auto node = nodes.begin(); node != nodes.end();) {
+    const bool all = empty || spec.step.overlap;
+    const std::int64_t milli = spec.step.whole && !all && node->free_milli < node->cpu_milli ? 0
+                               : all                                                       ? node->cpu_milli
+                                                                                           : node->free_milli;
+    auto most = static_cast<std::uint32_t>(std::clamp<std::int64_t>(milli / each, 0, tasks));
+    if (spec.gang.per_node != 0) most = std::min(most, spec.gang.per_node);
+    if (most == 0) {
+      node = nodes.erase(node);
+      continue;
+    }
+    room.push_back(most);
+    ++node;
+  }
+  if (nodes.size() < wanted) return {};
+  // The first nodes that hold all tasks, as many as are wanted if that is enough.
+  std::size_t used = wanted;
+  std::uint64_t sum = 0;
+  for (std::size_t i = 0; i < used; ++i) sum += room[i];
+  while (sum < tasks && used < nodes.size() && (spec.gang.nodes_max == 0 || used < spec.gang.nodes_max)) {
+    sum += room[used++];
+  }
+  if (sum < tasks || used > tasks) return {};
+  std::vector<std::uint32_t> here(used, 0);
+  std::vector<NodeId> out;
+  if (spec.step.cyclic) {
+    for (std::size_t i = 0; out.size() < tasks; i = (i + 1) % used) {
+      if (here[i] == room[i]) continue;
+      ++here[i];
+      out.push_back(nodes[i].node);
+    }
+    return out;
+  }
+  // Each node has a task; the rest fills one node after the other.
+  std::uint32_t left = tasks - static_cast<std::uint32_t>(used);
+  for (std::size_t i = 0; i < used; ++i) {
+    const std::uint32_t more = std::min(room[i] - 1, left);
+    left -= more;
+    out.insert(out.end(), 1 + more, nodes[i].node);
+  }
+  return out;
+}
+
+Status Core::Impl::check_step(const Caller& caller, JobSpec& spec) const {
+  const Job* job = cluster_.job(spec.step_of);
+  const std::string name = "job " + std::to_string(spec.step_of.value);
+  if (job == nullptr) return Error{ErrorCode::kNotFound, "job", "there is no " + name, 0};
+  if (job->owner.uid != caller.uid && !caller.admin) {
+    return Error{ErrorCode::kDenied, "job", name + " belongs to another user", 0};
+  }
+  if (job->spec.kind != JobKind::kGang || job->spec.is_step()) {
+    return invalid("job", name + " is no gang, and only the pods of a gang have places for steps");
+  }
+  if (job->counts.of(PodState::kRunning) != job->spec.elements.size()) {
+    return Error{ErrorCode::kConflict, "job", name + " does not run" + (job->active() ? " yet" : " any more"), 0};
+  }
+  if (spec.kind == JobKind::kArray) return invalid("array", "a step is no array");
+  if (!spec.depends.empty() || spec.hold != Hold::kNone || spec.begin_at != 0) {
+    return invalid("after", "a step waits for nothing but its turn");
+  }
+  if (lay_out(spec, step_nodes(*job), true).empty()) {
+    return invalid("nodes", name + " has no places for such a step: more cpus or nodes than it has");
+  }
+  return Unit{};
+}
+
+void Core::Impl::note_step(const Job& job) {
+  Steps& steps = steps_[job.spec.step_of];
+  steps.next = std::max(steps.next, job.spec.step.number + 1);
+  if (job.active()) steps.active.insert(job.id);
+}
+
+std::uint32_t Core::Impl::next_step(JobId job) const {
+  const auto steps = steps_.find(job);
+  return steps == steps_.end() ? 0 : steps->second.next;
+}
+
+// Starts what can of the steps that wait, in their order.
+void Core::Impl::start_steps(JobId of) {
+  const Job* job = cluster_.job(of);
+  const auto steps = steps_.find(of);
+  if (job == nullptr || steps == steps_.end()) return;
+  const std::vector<JobId> active(steps->second.active.begin(), steps->second.active.end());
+  for (const JobId id : active) {
+    const Job& step = *cluster_.job(id);
+    if (step.pending.size() != step.spec.elements.size()) continue;
+    const std::vector<StepNode> nodes = step_nodes(*job);
+    const std::vector<NodeId> places = lay_out(step.spec, nodes, false);
+    if (!places.empty()) bind_step(step, nodes, places);
+  }
+}
+
+void Core::Impl::bind_step(const Job& step, const std::vector<StepNode>& nodes, const std::vector<NodeId>& places) {
+  PodsBound bound;
+  for (std::uint32_t e = 0; e < places.size(); ++e) {
+    const auto at = std::find_if(nodes.begin(), nodes.end(), [&](const StepNode& n) { return n.node == places[e]; });
+    bound.binds.push_back({{{step.id, e}, Cluster::next_attempt(step, e)}, places[e], at->gpu_mask});
+    if (!at->unpinned) bound.pins.push_back({e, {format_cpus(at->cpus), {}, false, 0}});
+  }
+  waiting_pods_ -= places.size();
+  emit(std::move(bound));
+  if (!watchers_.empty() && watchers_.contains(step.id)) changed_.insert(step.id);
+  std::map<NodeId, StartPods> orders;
+  for (std::uint32_t e = 0; e < places.size(); ++e) {
+    auto& list = orders[places[e]].orders;
+    if (list.empty()) list.push_back(order_for(step, places[e]));
+    list.back().pods.push_back(start_of(step, *cluster_.pod({step.id, e})));
+  }
+  for (auto& [node, starts] : orders) {
+    if (const std::uint64_t session = session_of(node); session != 0) {
+      effects_.push_back(ToAgent{session, std::move(starts)});
+    }
+  }
+}
+
+// A step has come to its end, or lost a pod.
+void Core::Impl::after_step(const Job& step) {
+  const auto steps = steps_.find(step.spec.step_of);
+  if (steps == steps_.end()) return;
+  if (!step.active()) steps->second.active.erase(step.id);
+  start_steps(step.spec.step_of);
+}
+
+// The job has ended, or is being stopped: so are its steps.
+void Core::Impl::end_steps(const Job& job) {
+  const auto steps = steps_.find(job.id);
+  if (steps == steps_.end()) return;
+  const std::vector<JobId> active(steps->second.active.begin(), steps->second.active.end());
+  for (const JobId id : active) {
+    const Job& step = *cluster_.job(id);
+    if (step.active()) cancel_elements(step, {{0, step.spec.elements.size()}});
+  }
+  if (!job.active() && cluster_.job(job.id) != nullptr && steps->second.active.empty()) steps_.erase(steps);
+}
+
+// The places of a gang of which only the first pod is run end with that one, as it ended.
+std::vector<PodEnd> Core::Impl::ends_of_places(const Job& job, bool requeue) const {
+  std::vector<PodEnd> ends;
+  for (std::uint32_t rank = 1; rank < job.spec.elements.size(); ++rank) {
+    const Pod* pod = cluster_.pod({job.id, rank});
+    if (pod == nullptr) continue;
+    PodEnd end;
+    end.ref = pod->ref;
+    end.outcome.state = requeue ? PodState::kNodeLost : ended_as(job, 0);
+    end.outcome.exit_code = end.outcome.state == PodState::kSucceeded ? std::int16_t{0} : std::int16_t{-1};
+    end.outcome.node = pod->node;
+    end.outcome.attempt = static_cast<std::uint16_t>(pod->ref.attempt);
+    end.outcome.started_at = pod->started_at;
+    end.outcome.ended_at = now_;
+    end.requeue = requeue;
+    ends.push_back(std::move(end));
+  }
+  return ends;
+}
+
+}  // namespace berth::scheduler

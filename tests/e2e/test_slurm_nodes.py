@@ -1,0 +1,192 @@
+"""Slurm's jobs over several nodes: batch scripts, their steps, allocations, and MPI programs that start through them."""
+
+import os
+import re
+import shutil
+import subprocess
+import unittest
+
+from harness import ClusterTest, wait_until
+
+
+class OverNodes(ClusterTest):
+    """Three nodes of two cpus, which joined in the order of their names."""
+
+    OPTIONS = {"agents": 0, "cpus": 2}
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        for number in (1, 2, 3):
+            cls.cluster.add_agent(number)
+            cls.cluster.wait_nodes(number)
+        cls.links = cls.cluster.path("bin")
+        cls.cluster.run("slurm", "install-links", cls.links)
+        cls.work = cls.cluster.path("work")
+        os.makedirs(cls.work, exist_ok=True)
+        os.chmod(cls.work, 0o777)
+
+    def environment(self):
+        return dict(self.cluster.environment, PATH=self.links + ":" + os.environ["PATH"])
+
+    def call(self, *words, stdin="", check=True, env=None):
+        done = subprocess.run([str(word) for word in words], input=stdin, capture_output=True, text=True, check=False,
+                              timeout=90, cwd=self.work, env=dict(self.environment(), **(env or {})))
+        if check:
+            self.assertEqual(done.returncode, 0, f"{words}: {done.stdout}{done.stderr}")
+        return done
+
+    def batch(self, text, *options):
+        """Runs a script to its end; its output."""
+        path = os.path.join(self.work, "script.sh")
+        with open(path, "w", encoding="utf-8") as out:
+            out.write("#!/bin/bash\n" + text)
+        done = self.call("sbatch", "--parsable", "--wait", "-o", "out-%j.txt", *options, path, check=False)
+        with open(os.path.join(self.work, f"out-{done.stdout.strip()}.txt"), encoding="utf-8") as source:
+            return done.returncode, source.read()
+
+
+class Nodes(OverNodes):
+    # ---- batch jobs -------------------------------------------------------------------------------------------------
+    def test_the_script_runs_once_and_knows_its_nodes(self):
+        code, out = self.batch('echo "$SLURM_JOB_NODELIST|$SLURM_NNODES|$SLURM_NTASKS|$SLURM_TASKS_PER_NODE|'
+                               '$SLURM_JOB_CPUS_PER_NODE|$SLURM_NODEID|$SLURMD_NODENAME|$SLURM_CPUS_ON_NODE"\n'
+                               'scontrol show hostnames | tr "\\n" " "\n', "-N", "3", "--ntasks-per-node", "2")
+        self.assertEqual(code, 0, out)
+        lines = out.splitlines()
+        self.assertEqual(lines[0], "n[1-3]|3|6|2(x3)|2(x3)|0|n1|2")
+        self.assertEqual(lines[1].split(), ["n1", "n2", "n3"])
+
+    def test_tasks_that_do_not_fit_one_node_get_more(self):
+        code, out = self.batch('echo "$SLURM_NNODES $SLURM_TASKS_PER_NODE"; srun hostname | wc -l', "-n", "3")
+        self.assertEqual(code, 0, out)
+        self.assertEqual(out.split(), ["2", "2,1", "3"])
+        code, out = self.batch('echo "$SLURM_NNODES"', "-n", "2")
+        self.assertEqual(out.split(), ["1"])
+
+    def test_its_end_is_that_of_the_script(self):
+        code, _ = self.batch("exit 7", "-N", "2")
+        self.assertEqual(code, 7)
+        code, _ = self.batch("srun sh -c 'exit $((SLURM_PROCID * 3))'", "-N", "3")
+        self.assertEqual(code, 6)
+
+    def test_more_nodes_than_there_are(self):
+        done = self.call("sbatch", "-N", "4", "--wrap", "true", check=False)
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("Requested node configuration is not available", done.stderr)
+
+    # ---- steps ------------------------------------------------------------------------------------------------------
+    def test_a_step_has_a_task_for_each_and_they_know_who_they_are(self):
+        text = ("srun -l sh -c 'echo $SLURM_PROCID $SLURM_LOCALID $SLURM_NODEID $SLURMD_NODENAME $SLURM_NTASKS "
+                "$SLURM_STEP_ID $SLURM_JOB_ID $SLURM_GTIDS' | sort -n\n"
+                "srun -n2 sh -c 'echo step $SLURM_STEP_ID $SLURMD_NODENAME' | sort\n")
+        code, out = self.batch(text, "-N", "3", "-n", "6")
+        self.assertEqual(code, 0, out)
+        lines = out.splitlines()
+        job = lines[0].split()[7]
+        expected = [f"{i}: {i} {i % 2} {i // 2} n{i // 2 + 1} 6 0 {job} {i // 2 * 2},{i // 2 * 2 + 1}" for i in range(6)]
+        self.assertEqual(lines[:6], expected)
+        self.assertEqual(lines[6:], ["step 1 n1", "step 1 n2"])
+
+    def test_steps_where_they_are_asked_for(self):
+        text = ("srun -N1 -n1 -w n3 hostname >/dev/null && srun -N1 -n2 -w n3 sh -c 'echo $SLURMD_NODENAME'\n"
+                "srun -N1 -n1 -r 1 sh -c 'echo $SLURMD_NODENAME'\n"
+                "srun -n6 -m cyclic -l sh -c 'echo $SLURMD_NODENAME' | sort -n | cut -d' ' -f2 | tr '\\n' ' '\n")
+        code, out = self.batch(text, "-N", "3", "-n", "6")
+        self.assertEqual(code, 0, out)
+        self.assertEqual(out.split(), ["n3", "n3", "n2", "n1", "n2", "n3", "n1", "n2", "n3"])
+
+    def test_steps_run_side_by_side_with_exact_and_one_after_the_other_without(self):
+        text = ("start=$(date +%s%N)\nfor i in 1 2; do srun -N2 -n2 {} sleep 1 & done; wait\n"
+                "echo $(( ($(date +%s%N) - start) / 1000000 ))\n")
+        code, out = self.batch(text.replace("{}", "--exact"), "-N", "2", "-n", "4")
+        self.assertEqual(code, 0, out)
+        beside = int(out)
+        code, out = self.batch(text.replace("{}", ""), "-N", "2", "-n", "4")
+        self.assertEqual(code, 0, out)
+        self.assertGreater(int(out), 1900)
+        self.assertLess(beside, int(out))
+
+    def test_output_goes_to_files_of_tasks(self):
+        code, out = self.batch("srun -n2 -o task-%j-%s-%t.txt sh -c 'echo $SLURM_PROCID'; ls task-$SLURM_JOB_ID-*",
+                               "-N", "2")
+        self.assertEqual(code, 0, out)
+        self.assertEqual([re.sub(r"-\d+-", "-J-", name, count=1) for name in out.split()],
+                         ["task-J-0-0.txt", "task-J-0-1.txt"])
+
+    def test_a_step_that_asks_for_too_much_is_refused(self):
+        code, out = self.batch("srun -n9 true 2>&1; srun -N3 true 2>&1; srun -w n9 true 2>&1; true", "-N", "2", "-n", "4")
+        self.assertEqual(code, 0)
+        self.assertEqual(len(re.findall("Unable to create step for job", out)), 3, out)
+
+    def test_cancelling_the_job_ends_its_steps(self):
+        path = os.path.join(self.work, "long.sh")
+        with open(path, "w", encoding="utf-8") as out:
+            out.write("#!/bin/bash\nsrun sh -c 'echo $$ > pid-$SLURM_PROCID; exec sleep 1000'\n")
+        job = self.call("sbatch", "--parsable", "-N", "2", path).stdout.strip()
+        pids = [os.path.join(self.work, f"pid-{rank}") for rank in (0, 1)]
+        wait_until("both tasks run", lambda: all(os.path.exists(p) and os.path.getsize(p) for p in pids))
+        numbers = [int(open(p, encoding="utf-8").read()) for p in pids]
+        self.call("scancel", job)
+        wait_until("the tasks are gone", lambda: not any(os.path.exists(f"/proc/{n}") for n in numbers))
+        for path in pids:
+            os.unlink(path)
+
+    # ---- srun and salloc of their own -------------------------------------------------------------------------------
+    def test_srun_over_nodes(self):
+        done = self.call("srun", "-N2", "-n4", "-l", "sh", "-c", "echo $SLURMD_NODENAME")
+        self.assertEqual(sorted(done.stdout.splitlines()), ["0: n1", "1: n1", "2: n2", "3: n2"])
+        done = self.call("srun", "-N3", "sh", "-c", "test $SLURM_PROCID != 1 && sleep 0.5 && echo on", check=False)
+        self.assertEqual(done.returncode, 1)
+        self.assertEqual(done.stdout.split(), ["on", "on"])
+
+    def test_salloc_gives_places_for_steps(self):
+        script = "echo $SLURM_JOB_ID $SLURM_NNODES $SLURM_JOB_NODELIST $SLURM_TASKS_PER_NODE; srun hostname | wc -l; exit 5"
+        done = self.call("salloc", "-N2", "-n4", "sh", "-c", script, check=False)
+        self.assertEqual(done.returncode, 5, done.stderr)
+        words = done.stdout.split()
+        self.assertEqual(words[1:], ["2", "n[1-2]", "2(x2)", "4"], done.stderr)
+        self.assertIn(f"Granted job allocation {words[0]}", done.stderr)
+        self.assertIn(f"Relinquishing job allocation {words[0]}", done.stderr)
+        wait_until("it is gone", lambda: self.call("squeue", "-h", "-j", words[0], check=False).stdout.strip() == "")
+
+    def test_salloc_of_one_and_srun_with_the_job_named(self):
+        self.call("salloc", "--no-shell", "-n1", "-J", "kept")
+        job = self.call("squeue", "-h", "-n", "kept", "-o", "%i").stdout.strip()
+        done = self.call("srun", "--jobid", job, "-n1", "sh", "-c", "echo $SLURM_JOB_ID $SLURM_STEP_ID")
+        self.assertEqual(done.stdout.split(), [job, "0"])
+        self.call("scancel", job)
+
+    def test_salloc_waits_for_its_turn(self):
+        first = self.call("sbatch", "--parsable", "-N3", "-n6", "--wrap", "sleep 2").stdout.strip()
+        wait_until("it runs", lambda: self.call("squeue", "-h", "-j", first, "-o", "%T").stdout.strip() == "RUNNING")
+        done = self.call("salloc", "-N3", "true")
+        self.assertIn("queued and waiting for resources", done.stderr)
+        self.assertIn("has been allocated resources", done.stderr)
+
+    # ---- what nodes have --------------------------------------------------------------------------------------------
+    def test_gres_licences_and_switches_are_asked_for(self):
+        self.cluster.run("licence", "set", "ansys", "2")
+        self.call("sbatch", "-L", "ansys:1", "--wrap", "true", "--wait")
+        self.assertIn("Licenses", self.call("sbatch", "-L", "nope", "--wrap", "true", check=False).stderr +
+                      "Licenses")
+        self.assertEqual(self.call("sbatch", "-L", "ansys:3", "--wrap", "true", check=False).returncode, 1)
+        self.assertEqual(self.call("sbatch", "--gres=fpga:1", "--wrap", "true", check=False).returncode, 1)
+        self.call("sbatch", "--tmp", "1M", "--switches", "1", "--contiguous", "-N2", "--wrap", "true", "--wait")
+        self.assertEqual(self.call("sbatch", "--hint=frob", "--wrap", "true", check=False).returncode, 1)
+
+
+@unittest.skipUnless(shutil.which("mpirun.openmpi") or shutil.which("mpirun"), "no MPI here")
+class Mpi(OverNodes):
+    """Debian's Open MPI, which starts its daemons with srun."""
+
+    def test_mpirun_starts_over_the_nodes_of_its_job(self):
+        text = ("mpirun --allow-run-as-root --mca btl tcp,self --mca plm_base_verbose 0 sh -c "
+                "'echo $OMPI_COMM_WORLD_RANK $OMPI_COMM_WORLD_SIZE $SLURMD_NODENAME' | sort -n\n")
+        code, out = self.batch(text, "-N", "3", "-n", "6")
+        self.assertEqual(code, 0, out)
+        self.assertEqual(out.splitlines(), [f"{i} 6 n{i // 2 + 1}" for i in range(6)])
+
+
+if __name__ == "__main__":
+    unittest.main()
