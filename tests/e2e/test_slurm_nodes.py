@@ -20,6 +20,10 @@ class OverNodes(ClusterTest):
         for number in (1, 2, 3):
             cls.cluster.add_agent(number)
             cls.cluster.wait_nodes(number)
+        cls.set_up()
+
+    @classmethod
+    def set_up(cls):
         cls.links = cls.cluster.path("bin")
         cls.cluster.run("slurm", "install-links", cls.links)
         cls.work = cls.cluster.path("work")
@@ -126,7 +130,10 @@ class Nodes(OverNodes):
         job = self.call("sbatch", "--parsable", "-N", "2", path).stdout.strip()
         pids = [os.path.join(self.work, f"pid-{rank}") for rank in (0, 1)]
         wait_until("both tasks run", lambda: all(os.path.exists(p) and os.path.getsize(p) for p in pids))
-        numbers = [int(open(p, encoding="utf-8").read()) for p in pids]
+        numbers = []
+        for path in pids:
+            with open(path, encoding="utf-8") as source:
+                numbers.append(int(source.read()))
         self.call("scancel", job)
         wait_until("the tasks are gone", lambda: not any(os.path.exists(f"/proc/{n}") for n in numbers))
         for path in pids:
@@ -176,16 +183,48 @@ class Nodes(OverNodes):
         self.assertEqual(self.call("sbatch", "--hint=frob", "--wrap", "true", check=False).returncode, 1)
 
 
-@unittest.skipUnless(shutil.which("mpirun.openmpi") or shutil.which("mpirun"), "no MPI here")
-class Mpi(OverNodes):
-    """Debian's Open MPI, which starts its daemons with srun."""
+PROGRAM = """
+#include <mpi.h>
+#include <stdio.h>
+#include <stdlib.h>
+int main(int argc, char** argv) {
+  int rank = 0, size = 0, sum = 0;
+  MPI_Init(&argc, &argv);
+  MPI_Comm_rank(MPI_COMM_WORLD, &rank);
+  MPI_Comm_size(MPI_COMM_WORLD, &size);
+  MPI_Allreduce(&rank, &sum, 1, MPI_INT, MPI_SUM, MPI_COMM_WORLD);
+  printf("%d of %d sum %d\\n", rank, size, sum);
+  MPI_Finalize();
+  return argc > 1 && rank == size - 1 ? atoi(argv[1]) : 0;
+}
+"""
 
-    def test_mpirun_starts_over_the_nodes_of_its_job(self):
-        text = ("mpirun --allow-run-as-root --mca btl tcp,self --mca plm_base_verbose 0 sh -c "
-                "'echo $OMPI_COMM_WORLD_RANK $OMPI_COMM_WORLD_SIZE $SLURMD_NODENAME' | sort -n\n")
-        code, out = self.batch(text, "-N", "3", "-n", "6")
+
+class Mpi(OverNodes):
+    """Programs of Debian's Open MPI and MPICH: their launchers start what they need on each node with srun."""
+
+    def program(self, compiler):
+        if not shutil.which(compiler):
+            self.skipTest(f"no {compiler} here")
+        with open(os.path.join(self.work, "program.c"), "w", encoding="utf-8") as out:
+            out.write(PROGRAM)
+        path = os.path.join(self.work, compiler + ".program")
+        subprocess.run([compiler, "-o", path, os.path.join(self.work, "program.c")], check=True, timeout=120)
+        return path
+
+    def runs(self, launcher, program):
+        code, out = self.batch(f"{launcher} {program} | sort -n\n", "-N", "3", "-n", "6")
         self.assertEqual(code, 0, out)
-        self.assertEqual(out.splitlines(), [f"{i} 6 n{i // 2 + 1}" for i in range(6)])
+        self.assertEqual(out.splitlines(), [f"{i} of 6 sum 15" for i in range(6)], out)
+        code, out = self.batch(f"{launcher} {program} 3\n", "-N", "3", "-n", "6")
+        self.assertEqual(code, 3, out)
+
+    def test_open_mpi(self):
+        # The three nodes are one machine, whose shared memory they must not take for one node's.
+        self.runs("mpirun.openmpi --allow-run-as-root --mca btl tcp,self", self.program("mpicc.openmpi"))
+
+    def test_mpich(self):
+        self.runs("mpirun.mpich", self.program("mpicc.mpich"))
 
 
 if __name__ == "__main__":
