@@ -13,6 +13,7 @@
 #include <string>
 #include <vector>
 
+#include "placement/engine.h"
 #include "placement/gpu_policy.h"
 
 using namespace berth::placement;
@@ -114,6 +115,54 @@ Outcome run(const Trace& trace, const std::string& policy, std::uint64_t seed) {
   return outcome;
 }
 
+// The same by the engine that runs in the server: it is told nothing of what will come, and learns it on the way.
+Outcome run_engine(const Trace& trace, std::uint64_t seed) {
+  std::mt19937_64 random(seed);
+  std::vector<std::uint32_t> pods = trace.pods;
+  std::shuffle(pods.begin(), pods.end(), random);
+  Engine engine(*find_policy("fragmentation"));
+  std::uint32_t id = 0;
+  for (const GpuNode& node : trace.nodes) {
+    const berth::state::NodeId at{++id};
+    engine.set_node(at, {static_cast<std::uint32_t>(node.cpu_milli), static_cast<std::uint64_t>(node.mem_mib), node.gpus},
+                    std::vector<std::string>{"m" + std::to_string(node.model)});
+    engine.set_connected(at, true);
+  }
+  Outcome outcome;
+  std::int64_t arrived = 0, taken = 0;
+  const auto allocated = [&] { return 100.0 * static_cast<double>(taken) / static_cast<double>(trace.gpu_milli); };
+  std::uniform_int_distribution<std::size_t> any(0, trace.pods.size() - 1);
+  std::vector<Placed> out;
+  for (std::size_t i = 0; arrived * 10 < trace.gpu_milli * 13; ++i) {
+    const GpuDemand& demand = trace.mix[i < pods.size() ? pods[i] : trace.pods[any(random)]].demand;
+    const bool before = arrived < trace.gpu_milli;
+    arrived += demand.gpu_milli();
+    berth::state::Request request{{static_cast<std::uint32_t>(demand.cpu_milli),
+                                   static_cast<std::uint64_t>(demand.mem_mib),
+                                   static_cast<std::uint32_t>(demand.gpus)}};
+    if (demand.gpus == 1 && demand.share_milli < kWholeGpu) {
+      request.gpu_share_milli = static_cast<std::uint32_t>(demand.share_milli);
+    }
+    // Of several models that would do, a condition; of one, a feature.
+    std::string where;
+    for (std::uint32_t model = 0; model < 31; ++model) {
+      if ((demand.models >> model & 1U) == 0) continue;
+      where += (where.empty() ? "m" : "|m") + std::to_string(model);
+    }
+    if (demand.models != 0 && where.empty()) where = "nobody_has_it";
+    if (!where.empty() && where.find('|') == std::string::npos) {
+      request.features = {where};
+    } else {
+      request.where = where;
+    }
+    out.clear();
+    if (engine.place(request, 1, out) == 1) taken += demand.gpu_milli();
+    if (before && arrived >= trace.gpu_milli) outcome.allocated_at_100 = allocated();
+  }
+  outcome.allocated_at_130 = allocated();
+  return outcome;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -123,10 +172,11 @@ int main(int argc, char** argv) {
   std::string out;
   for (int i = 4; i < argc; ++i) {
     const std::string policy = argv[i];
-    if (!make_gpu_policy(policy, {trace.mix})) fail("there is no policy '" + policy + "'");
+    if (policy != "engine" && !make_gpu_policy(policy, {trace.mix})) fail("there is no policy '" + policy + "'");
     double at_100 = 0, at_130 = 0;
     for (int seed = 1; seed <= seeds; ++seed) {
-      const Outcome outcome = run(trace, policy, static_cast<std::uint64_t>(seed));
+      const auto number = static_cast<std::uint64_t>(seed);
+      const Outcome outcome = policy == "engine" ? run_engine(trace, number) : run(trace, policy, number);
       at_100 += outcome.allocated_at_100 / seeds;
       at_130 += outcome.allocated_at_130 / seeds;
     }

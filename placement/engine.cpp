@@ -100,6 +100,10 @@ void Engine::set_node(NodeId id, Offered offered) {
     offer.cores = std::move(cores);
   }
   free.cores = offer.cores != nullptr;
+  if (policy_->rates_gpus) {
+    free.gpus = static_cast<std::uint8_t>(std::popcount(free.gpu_mask));
+    rater_.set_node(slot, without_values(offered.traits.words), gpu_node(slot));
+  }
   offer.leaf = switches_.leaf_of(offered.traits.name);
   constraints_.set_node(slot, std::move(offered.traits));
   ++offers_version_;
@@ -144,6 +148,7 @@ void Engine::remove_node(NodeId id) {
   unindex(slot);
   offers_[slot] = Offer{};
   constraints_.remove_node(slot);
+  rater_.remove_node(slot);
   countables_.remove_node(slot);
   free_[slot] = Free{};
   --node_count_;
@@ -284,6 +289,7 @@ void Engine::take_one(std::size_t slot, const Request& request, std::vector<Plac
   if (request.gpu_share_milli != 0) {
     const auto shared = sharing_.tightest(slot, request.gpu_share_milli);
     gpus = shared ? 1ULL << *shared : pick_gpus(slot, 1);
+    if (rated_.gpu_mask != 0 && rated_.slot == slot) gpus = rated_.gpu_mask;
   }
   Pinning pinning;
   if (NodeCores* cores = offers_[slot].cores.get(); cores != nullptr) {
@@ -319,7 +325,7 @@ void Engine::take_equal(std::size_t slot, const Request& request, std::uint32_t 
 }
 
 std::uint32_t Engine::place(const Request& request, std::uint32_t count, std::vector<Placed>& out) {
-  if (constraints_.concern(request)) return place_constrained(request, count, 0, nullptr, out);
+  if (policy_->rates_gpus || constraints_.concern(request)) return place_constrained(request, count, 0, nullptr, out);
   if (count >= kStreamFrom && policy_->stays_best) return place_many(request, count, count, out);
   std::uint32_t placed = 0;
   while (placed < count) {
@@ -361,17 +367,20 @@ std::uint32_t Engine::place_many(const Request& request, std::uint32_t count, st
 void Engine::claim(NodeId id, const Request& request, std::uint64_t gpu_mask, const Pinning* pinning) {
   const std::size_t slot = slot_of(id);
   reindex(slot, [&] { take_all(slot, request, gpu_mask, pinning); });
+  tell_rater(slot);
   if (free_[slot].limited) pods_changed(slot);
   if (!request.plain()) came(slot, request);
 }
 
 void Engine::claim(NodeId id, const Resources& resources, std::uint64_t gpu_mask) {
   reindex(slot_of(id), [&] { take(slot_of(id), resources, gpu_mask); });
+  tell_rater(slot_of(id));
 }
 
 void Engine::release(NodeId id, const Request& request, std::uint64_t gpu_mask, const Pinning* pinning) {
   const std::size_t slot = slot_of(id);
   reindex(slot, [&] { give_all(slot, request, gpu_mask, pinning); });
+  tell_rater(slot);
   if (free_[slot].limited) pods_changed(slot);
   if (request.plain()) return;
   constraints_.remove(slot, request);
@@ -382,6 +391,7 @@ void Engine::release(NodeId id, const Request& request, std::uint64_t gpu_mask, 
 
 void Engine::release(NodeId id, const Resources& resources, std::uint64_t gpu_mask) {
   reindex(slot_of(id), [&] { give(slot_of(id), resources, gpu_mask); });
+  tell_rater(slot_of(id));
 }
 
 void Engine::hold_for(const Request& request) {

@@ -17,6 +17,7 @@
 #include "placement/constraints.h"
 #include "placement/countables.h"
 #include "placement/gang.h"
+#include "placement/gpu_rater.h"
 #include "placement/gpu_sharing.h"
 #include "placement/huge_memory.h"
 #include "placement/node_cores.h"
@@ -191,6 +192,10 @@ class Engine {
            std::vector<Placed>& out);
   void undo(std::size_t before, const state::Request& request, std::vector<Placed>& out);
   std::size_t find_for(const state::Request& request, const Constraints::Prepared& sets, const MaskList& masks);
+  GpuNode gpu_node(std::size_t slot) const;
+  void tell_rater(std::size_t slot) {
+    if (policy_->rates_gpus) rater_.changed(slot, gpu_node(slot));
+  }
   bool cores_hold(std::size_t slot, const state::Request& request) const;
   std::uint32_t shares_room(std::size_t slot, std::uint32_t share_milli) const;
   std::uint32_t room_of(std::size_t slot, const state::Request& request, std::uint32_t most) const;
@@ -224,6 +229,8 @@ class Engine {
   Constraints constraints_;
   Countables countables_;
   GpuSharing sharing_;
+  GpuRater rater_;               // of policies that rate
+  GpuRater::Choice rated_ = {};  // its latest choice
   SwitchTree switches_;
   std::vector<state::Pinning> pinnings_;
   std::vector<std::uint32_t> by_name_;  // of each slot its place among the nodes by name; as of …

@@ -1,5 +1,6 @@
 // Pods with constraints, and gangs: what needs more than a search by amounts.
 #include <algorithm>
+#include <bit>
 #include <numeric>
 
 #include "placement/engine.h"
@@ -71,6 +72,16 @@ std::size_t Engine::find_best_of(const Request& request, const Constraints::Prep
 // A share of a GPU comes from one that is in shares already, where there is one. Cores that are wished for close
 // together come before others.
 std::size_t Engine::find_for(const Request& request, const Constraints::Prepared& sets, const MaskList& masks) {
+  rated_ = {};
+  if (policy_->rates_gpus && sets.soft.empty() && !request.cores.any() && rater_.learn(request)) {
+    settle();
+    const auto choice = rater_.best(request, [&](std::size_t slot) {
+      return free_[slot].indexed && masks.test(slot) && has(slot, request.features);
+    });
+    if (!choice) return kNoSlot;
+    rated_ = *choice;
+    return choice->slot;
+  }
   if (request.cores.level != state::CoreFit::Level::kNone && !request.cores.require) {
     Request strict = request;
     strict.cores.require = true;
@@ -84,6 +95,20 @@ std::size_t Engine::find_for(const Request& request, const Constraints::Prepared
     if (const std::size_t slot = find_best_of(light, sets, shared); slot != kNoSlot) return slot;
   }
   return find_best_of(request, sets, masks);
+}
+
+GpuNode Engine::gpu_node(std::size_t slot) const {
+  const Free& free = free_[slot];
+  GpuNode node;
+  node.cpu_milli = free.cpu_milli;
+  node.mem_mib = free.mem_mib;
+  const int offered = std::popcount(free.gpus_offered);
+  node.gpus = static_cast<std::uint8_t>(offered);
+  for (std::uint32_t gpu = 0; gpu < kGpusPerNodeMax && gpu < static_cast<std::uint32_t>(offered); ++gpu) {
+    const bool whole = (free.gpu_mask >> gpu & 1U) != 0;
+    node.left[gpu] = static_cast<std::int16_t>(whole ? kWholeGpu : sharing_.left_of(slot, gpu));
+  }
+  return node;
 }
 
 // How many pods the node has room for at this moment, rules about other pods aside.
@@ -118,6 +143,7 @@ void Engine::put(std::size_t slot, const Request& request, std::uint32_t count, 
     }
   }
   reindex(slot, [&] { take_equal(slot, request, count, out); });
+  tell_rater(slot);
   if (free_[slot].limited) pods_changed(slot);
   if (request.plain()) return;
   for (std::uint32_t i = 0; i < count; ++i) came(slot, request);

@@ -82,10 +82,13 @@ std::uint32_t GpuSharing::left_milli(std::size_t slot) const {
   return left;
 }
 
-bool GpuSharing::shares(std::size_t slot, std::uint32_t number) const {
+std::int32_t GpuSharing::left_of(std::size_t slot, std::uint32_t number) const {
   const auto node = nodes_.find(slot);
-  return node != nodes_.end() &&
-         std::any_of(node->second.begin(), node->second.end(), [&](const Gpu& gpu) { return gpu.number == number; });
+  if (node == nodes_.end()) return 0;
+  for (const Gpu& gpu : node->second) {
+    if (gpu.number == number) return std::max(gpu.left_milli, 0);
+  }
+  return 0;
 }
 
 std::string GpuSharing::check() const {

@@ -26,7 +26,7 @@ class GpuSharing {
   bool take(std::size_t slot, std::uint32_t gpu, std::uint32_t share_milli);
   bool give(std::size_t slot, std::uint32_t gpu, std::uint32_t share_milli);
   std::uint32_t left_milli(std::size_t slot) const;  // of all GPUs in shares
-  bool shares(std::size_t slot, std::uint32_t gpu) const;
+  std::int32_t left_of(std::size_t slot, std::uint32_t gpu) const;  // 0: it is not in shares
   std::string check() const;
 
  private:

@@ -12,6 +12,9 @@ constexpr std::int64_t kLowest = std::numeric_limits<std::int32_t>::min();
 constexpr Policy kPolicies[] = {
     {"binpack", "the node with the least left: whole nodes stay free for large pods",
      [](std::int32_t left) { return left; }, [](std::int64_t left) { return left; }, true},
+    {"fragmentation",
+     "where the least of GPUs, and of what stands beside them, is left unusable for what is expected to come",
+     [](std::int32_t left) { return left; }, [](std::int64_t left) { return left; }, false, true},
     {"spread", "the node with the most left: load and losses are shared out", [](std::int32_t left) { return -left; },
      [](std::int64_t) { return kLowest; }, false},
     {"first-fit", "the node that joined first: the others can be switched off", [](std::int32_t) { return 0; },

@@ -17,6 +17,9 @@ struct Policy {
   std::int64_t (*least_key)(std::int64_t left);
   // The best node for a pod stays the best for equal ones until it is full: these share one search.
   bool stays_best = false;
+  // Where there are GPUs, nodes are rated by GpuRater instead; the key is for clusters without, and until it knows what
+  // to expect.
+  bool rates_gpus = false;
 };
 
 std::span<const Policy> policies();  // the first is the default

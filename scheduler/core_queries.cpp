@@ -1,5 +1,6 @@
 // Listings, one bounded page at a time, and the reasons for waiting.
 #include <algorithm>
+#include <array>
 
 #include "scheduler/core_impl.h"
 #include "scheduler/core_text.h"
@@ -14,6 +15,35 @@ namespace {
 
 constexpr std::uint32_t kRowsMax = 10'000;
 constexpr std::uint32_t kScanMax = 50'000;  // records looked at for one page, whether or not they match
+
+// "hardware threads 0-3 for itself, of NUMA node 0; memory counted on NUMA node 0"
+std::string cores_text(const Topology& topology, const Pinning& pinning) {
+  std::string text = "hardware threads " + pinning.cpus + " for itself";
+  std::vector<std::uint32_t> cpus;
+  parse_cpus(pinning.cpus, cpus);
+  const Topology::Domain* smallest = nullptr;
+  for (const Topology::Domain& domain : topology.domains) {
+    std::vector<std::uint32_t> threads;
+    for (std::uint32_t core = domain.cores.first; core < domain.cores.end; ++core) {
+      threads.insert(threads.end(), topology.cores[core].begin(), topology.cores[core].end());
+    }
+    std::sort(threads.begin(), threads.end());
+    const bool around = std::includes(threads.begin(), threads.end(), cpus.begin(), cpus.end());
+    if (around && (smallest == nullptr || domain.cores.size() < smallest->cores.size())) smallest = &domain;
+  }
+  if (smallest != nullptr && smallest->part != Topology::Part::kMachine) {
+    constexpr std::array<const char*, 4> kParts = {"machine", "package", "NUMA node", "L3 cache"};
+    text += std::string(", of ") + kParts[static_cast<std::size_t>(smallest->part)] + " " +
+            std::to_string(smallest->number);
+  }
+  std::string memory;
+  for (const Pinning::Memory& part : pinning.memories) {
+    memory += (memory.empty() ? "" : ", ") + format_mem_mib(part.mem_mib) + " on NUMA node " + std::to_string(part.numa);
+  }
+  if (!memory.empty()) text += "; memory: " + memory;
+  if (pinning.idle != 0) text += "; " + plural(pinning.idle, "more thread stays idle", "more threads stay idle");
+  return text;
+}
 
 bool matches(const JobFilter& filter, const Job& job) {
   if (filter.uid && job.owner.uid != *filter.uid) return false;
@@ -200,6 +230,10 @@ void Core::Impl::on_request(ClientCommand& command, ExplainRequest& request) {
     out.summary = row.state == PodState::kBound
                       ? "placed on node " + row.node + ", which has not reported its start yet"
                       : "runs on node " + row.node + " since " + format_time(row.started_at);
+    if (const Pinning* pinning = cluster_.pinning({job->id, element}); pinning != nullptr) {
+      const Node* node = cluster_.node(cluster_.pod({job->id, element})->node);
+      out.lines.push_back("has " + cores_text(node->info.topology, *pinning));
+    }
   } else {
     out.summary = std::string(name_of(row.state)) + (row.message.empty() ? "" : ": " + row.message);
     if (row.exit_code >= 0) out.lines.push_back("exit code " + std::to_string(row.exit_code));

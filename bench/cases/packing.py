@@ -15,6 +15,7 @@ POLICIES = {  # ours -> the published name
     "best-fit": "05-BestFit",
     "fgd": "06-FGD",
     "fragmentation": None,
+    "engine": None,  # the same in the server's engine, which learns what comes
 }
 
 

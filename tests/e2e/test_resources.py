@@ -111,6 +111,13 @@ class Cores(ClusterTest):
         self.assertIn("/berth/", lines[0])
         self.assertEqual(len(cpus_of(lines[-1].split(":")[1])), 1, lines)
 
+    def test_explain_says_which_cores_a_pod_has(self):
+        job = self.cluster.submit("sleep", "1000")
+        self.cluster.wait_state(job, "running")
+        self.assertRegex(self.cluster.run("explain", job).stdout, r"has hardware threads \d for itself")
+        self.cluster.run("cancel", job)
+        self.cluster.wait(job)
+
     def test_part_of_a_cpu_runs_anywhere(self):
         job = self.cluster.submit("--cpus", "0.5", "sh", "-c", "echo [$BERTH_CPUS]")
         self.cluster.wait(job)
