@@ -67,11 +67,18 @@ GpuDemand GpuRater::demand_of(const Key& key) const {
 
 bool GpuRater::learn(const state::Request& request) {
   if (gpu_nodes_ == 0 || request.resources.gpus > kGpusPerNodeMax) return false;
-  const auto [entry, added] = known_.try_emplace(key_of(request));
-  if (added) entry->second.number = next_number_++;
-  entry->second.weight += 1;
+  const Key key = key_of(request);
+  const auto know = [&]() -> Known& {
+    const auto [entry, added] = known_.try_emplace(key);
+    if (added) entry->second.number = next_number_++;
+    return entry->second;
+  };
+  know().weight += 1;
   ++learned_;
-  if (expectation_ == 0 ? learned_ >= kLearnFirst : learned_ >= kLearnAgain) expect();
+  if (expectation_ == 0 ? learned_ >= kLearnFirst : learned_ >= kLearnAgain) {
+    expect();
+    know();  // also if it was among the rare ones
+  }
   return expectation_ != 0;
 }
 
