@@ -124,7 +124,8 @@ Outcome run_engine(const Trace& trace, std::uint64_t seed) {
   std::uint32_t id = 0;
   for (const GpuNode& node : trace.nodes) {
     const berth::state::NodeId at{++id};
-    engine.set_node(at, {static_cast<std::uint32_t>(node.cpu_milli), static_cast<std::uint64_t>(node.mem_mib), node.gpus},
+    engine.set_node(at,
+                    {static_cast<std::uint32_t>(node.cpu_milli), static_cast<std::uint64_t>(node.mem_mib), node.gpus},
                     std::vector<std::string>{"m" + std::to_string(node.model)});
     engine.set_connected(at, true);
   }

@@ -237,8 +237,8 @@ bool Engine::place_gang(const Request& request, std::uint32_t count, const GangS
                         std::vector<Placed>& out) {
   const std::size_t before = out.size();
   const std::uint32_t per_node = shape.per_node;
-  const bool by_nodes = shape.nodes_min != 0 || shape.nodes_max != 0 || shape.contiguous || shape.compact ||
-                        !switches_.empty();
+  const bool by_nodes =
+      shape.nodes_min != 0 || shape.nodes_max != 0 || shape.contiguous || shape.compact || !switches_.empty();
   bool all = false;
   if (by_nodes && request.rules.empty() && constraints_.prepare(request).parts.empty()) {
     all = place_shaped(request, count, shape, beside, out);

@@ -50,7 +50,10 @@ GpuRater::Key GpuRater::key_of(const state::Request& request) {
   const Amounts amounts = amounts_of(request.resources);
   const auto gpus = static_cast<std::int32_t>(amounts.gpus);
   const auto share = static_cast<std::int32_t>(request.gpu_share_milli);
-  return {amounts.cpu_milli, amounts.mem_mib, gpus, gpus == 0 ? 0 : share != 0 ? share : kWholeGpu,
+  return {amounts.cpu_milli, amounts.mem_mib, gpus,
+          gpus == 0    ? 0
+          : share != 0 ? share
+                       : kWholeGpu,
           gpus == 0 ? std::vector<std::string>{} : request.features};
 }
 
@@ -88,7 +91,8 @@ void GpuRater::expect() {
   if (known_.size() > kDemandsMax) {
     std::vector<double> weights;
     for (const auto& [key, known] : known_) weights.push_back(known.weight);
-    std::nth_element(weights.begin(), weights.begin() + static_cast<std::ptrdiff_t>(kDemandsMax), weights.end(), std::greater<>());
+    std::nth_element(weights.begin(), weights.begin() + static_cast<std::ptrdiff_t>(kDemandsMax), weights.end(),
+                     std::greater<>());
     const double least = weights[kDemandsMax];
     std::erase_if(known_, [&](const auto& entry) { return entry.second.weight <= least && known_.size() > 1; });
   }

@@ -1,6 +1,6 @@
 // The fragmentation policy at work in a cluster: what is expected to come is learned from what was asked for, and every
-// node is rated by how much a pod's coming there would leave unusable (gpu_policy.h). A rating is kept until the node or
-// the expectation changes. One caller at a time.
+// node is rated by how much a pod's coming there would leave unusable (gpu_policy.h). A rating is kept until the node
+// or the expectation changes. One caller at a time.
 #pragma once
 
 #include <cstdint>

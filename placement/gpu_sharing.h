@@ -25,7 +25,7 @@ class GpuSharing {
   // True if the GPU was whole before; true if it is whole again.
   bool take(std::size_t slot, std::uint32_t gpu, std::uint32_t share_milli);
   bool give(std::size_t slot, std::uint32_t gpu, std::uint32_t share_milli);
-  std::uint32_t left_milli(std::size_t slot) const;  // of all GPUs in shares
+  std::uint32_t left_milli(std::size_t slot) const;                 // of all GPUs in shares
   std::int32_t left_of(std::size_t slot, std::uint32_t gpu) const;  // 0: it is not in shares
   std::string check() const;
 

@@ -286,8 +286,7 @@ void Core::Impl::end_pods(std::vector<PodEnd> ends) {
     }
     if (end.requeue) ++waiting_pods_;
     const bool keeps_going = job.spec.keep_going && end.outcome.state != PodState::kNodeLost;
-    const bool takes_others =
-        gang && !pod.stopping && end.outcome.state != PodState::kSucceeded && !keeps_going;
+    const bool takes_others = gang && !pod.stopping && end.outcome.state != PodState::kSucceeded && !keeps_going;
     if (jobs.empty() || jobs.back() != job.id) {
       jobs.push_back(job.id);
       if (!job.spec.is_step()) learn(job, end.outcome);  // one element tells of all that end with it
@@ -382,7 +381,9 @@ StartOrder Core::Impl::order_for(const Job& job, NodeId node) const {
   order.step_of = job.spec.step_of;
   order.step = job.spec.step.number;
   // All that the gang has of the node: its first pod, and the tasks of its steps, share it.
-  if (const Job* whole = job.spec.is_step() ? cluster_.job(job.spec.step_of) : job.spec.lead_only ? &job : nullptr;
+  if (const Job* whole = job.spec.is_step()   ? cluster_.job(job.spec.step_of)
+                         : job.spec.lead_only ? &job
+                                              : nullptr;
       whole != nullptr) {
     std::uint32_t ranks = 0;
     for (std::uint32_t e = 0; e < whole->spec.elements.size(); ++e) {

@@ -182,8 +182,8 @@ class Core::Impl : private Starter {
     std::uint32_t next = 0;         // number
     std::set<state::JobId> active;  // in their order
   };
-  std::map<state::JobId, Steps> steps_;  // by job
-  std::set<state::JobId> licensed_gangs_;                      // gangs with pods that live, and licences for them
+  std::map<state::JobId, Steps> steps_;    // by job
+  std::set<state::JobId> licensed_gangs_;  // gangs with pods that live, and licences for them
   std::map<state::JobId, std::vector<ReplyTo>> watchers_;
   std::map<std::uint64_t, std::set<state::JobId>> watched_by_;  // session -> jobs
   std::uint64_t waiting_pods_ = 0;

@@ -38,7 +38,8 @@ std::string cores_text(const Topology& topology, const Pinning& pinning) {
   }
   std::string memory;
   for (const Pinning::Memory& part : pinning.memories) {
-    memory += (memory.empty() ? "" : ", ") + format_mem_mib(part.mem_mib) + " on NUMA node " + std::to_string(part.numa);
+    memory +=
+        (memory.empty() ? "" : ", ") + format_mem_mib(part.mem_mib) + " on NUMA node " + std::to_string(part.numa);
   }
   if (!memory.empty()) text += "; memory: " + memory;
   if (pinning.idle != 0) text += "; " + plural(pinning.idle, "more thread stays idle", "more threads stay idle");

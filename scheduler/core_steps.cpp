@@ -69,16 +69,16 @@ std::vector<NodeId> Core::Impl::lay_out(const JobSpec& spec, std::vector<StepNod
     });
   }
   nodes.erase(nodes.begin(), nodes.begin() + std::min<std::ptrdiff_t>(spec.step.relative, std::ssize(nodes)));
-  const std::uint32_t wanted =
-      spec.gang.nodes_min != 0 ? spec.gang.nodes_min
-                               : std::min<std::uint32_t>(tasks, static_cast<std::uint32_t>(nodes.size()));
+  const std::uint32_t wanted = spec.gang.nodes_min != 0
+                                   ? spec.gang.nodes_min
+                                   : std::min<std::uint32_t>(tasks, static_cast<std::uint32_t>(nodes.size()));
   const std::int64_t each = std::max(spec.request.resources.cpu_milli, 1U);
   std::vector<std::uint32_t> room;
   for (auto node = nodes.begin(); node != nodes.end();) {
     const bool all = empty || spec.step.overlap;
     const std::int64_t milli = spec.step.whole && !all && node->free_milli < node->cpu_milli ? 0
-                               : all                                                       ? node->cpu_milli
-                                                                                           : node->free_milli;
+                               : all                                                         ? node->cpu_milli
+                                                                                             : node->free_milli;
     auto most = static_cast<std::uint32_t>(std::clamp<std::int64_t>(milli / each, 0, tasks));
     if (spec.gang.per_node != 0) most = std::min(most, spec.gang.per_node);
     if (most == 0) {

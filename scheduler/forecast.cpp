@@ -55,8 +55,8 @@ bool Forecast::choose(placement::Engine& engine, std::uint32_t pods, const state
 bool Forecast::earliest(placement::Engine& engine, const state::Request& request, std::uint32_t pods,
                         const state::GangShape& shape, TimeUs now, Plan& out) {
   const std::uint32_t most = shape.per_node == 0 ? pods : std::min(pods, shape.per_node);
-  const bool by_nodes =
-      pods > 1 && (shape.nodes_min != 0 || shape.nodes_max != 0 || shape.contiguous || shape.compact || !engine.switches().empty());
+  const bool by_nodes = pods > 1 && (shape.nodes_min != 0 || shape.nodes_max != 0 || shape.contiguous ||
+                                     shape.compact || !engine.switches().empty());
   candidates_.clear();
   next_ends_.clear();
   if (nodes_.size() < engine.slots()) nodes_.resize(engine.slots());

@@ -231,8 +231,7 @@ fb::Offset<spec::JobSpec> job_spec(fb::FlatBufferBuilder& b, const JobSpec& job)
   return spec::CreateJobSpec(b, name, queue, static_cast<std::uint8_t>(job.kind), elements, job.throttle,
                              job.distinct_nodes, request, job.priority, job.time_limit_ms, job.requeues_max, launch,
                              static_cast<std::uint8_t>(job.hold), job.begin_at, depends, job.any_dependency, account,
-                             comment, gang, job.lead_only, step,
-                             job.keep_going);
+                             comment, gang, job.lead_only, step, job.keep_going);
 }
 
 bool to_job_spec(const spec::JobSpec* table, JobSpec& out) {
@@ -274,8 +273,8 @@ bool to_job_spec(const spec::JobSpec* table, JobSpec& out) {
     out.step = {step->number(), step->overlap(), step->whole(), step->cyclic(), step->relative()};
   }
   if (const auto* gang = table->gang(); gang != nullptr) {
-    out.gang = {gang->nodes_min(), gang->nodes_max(), gang->per_node(), gang->switches(), gang->contiguous(),
-                gang->compact()};
+    out.gang = {gang->nodes_min(), gang->nodes_max(),  gang->per_node(),
+                gang->switches(),  gang->contiguous(), gang->compact()};
   }
   return each(table->depends(), [&](const spec::Dependency& d) {
     out.depends.push_back({static_cast<Dependency::Kind>(d.kind()), JobId{d.job()}, d.delay_ms(),

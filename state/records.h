@@ -144,10 +144,10 @@ struct JobSpec {
   // A step: a command of a running gang, whose pods run in the places of that one's. It takes no capacity of its own.
   JobId step_of;
   struct Step {
-    std::uint32_t number = 0;  // among those of its job, given by the core
-    bool overlap = false;      // it minds no other steps
-    bool whole = false;        // it wants all cpus of its nodes, for as long as it runs
-    bool cyclic = false;       // task by task over its nodes, instead of filling one after the other
+    std::uint32_t number = 0;    // among those of its job, given by the core
+    bool overlap = false;        // it minds no other steps
+    bool whole = false;          // it wants all cpus of its nodes, for as long as it runs
+    bool cyclic = false;         // task by task over its nodes, instead of filling one after the other
     std::uint32_t relative = 0;  // without the first so many nodes
     bool operator==(const Step&) const = default;
   } step;

@@ -34,7 +34,7 @@ struct AgentOptions {
   // Pods get cores of their own. Unless it is said: if the node offers all cpus of its machine, so that nobody else
   // counts on them.
   std::optional<bool> pin;
-  std::string topology_file;             // "": this machine's; else it stands in for that one, and binds nothing
+  std::string topology_file;  // "": this machine's; else it stands in for that one, and binds nothing
   RuntimeChoice runtime = RuntimeChoice::kAuto;
   bool handle_signals = false;                           // SIGINT and SIGTERM end run()
   std::function<void(const state::NodeInfo&)> on_ready;  // once, when the node is known; before the first connection

@@ -174,8 +174,9 @@ void add_user(InputBuilder& input, const Owner& owner) {
 Status add_common(InputBuilder& input, const PodRequest& request) {
   const Layout& layout = *request.context.layout;
   const JobId job = request.order.step_of != JobId{} ? request.order.step_of : request.order.job;
-  PathNames names{job.value, request.pod.index, request.context.node_name, request.order.owner.user,
-                  request.order.job_name, request.order.step};
+  PathNames names{
+      job.value,         request.pod.index, request.context.node_name, request.order.owner.user, request.order.job_name,
+      request.order.step};
   const auto paths = output_paths(layout, request.order.job, request.launch, names);
   if (!paths) return paths.error();
   if (paths->own) {

@@ -140,7 +140,7 @@ state::JobRow job_row(Reader& in, const fbs::JobRow& t) {
   out.started_at = t.started_at();
   out.ended_at = t.ended_at();
   out.reason = in.text(t.reason());
-  out.wait_reason = in.one_of(t.wait_reason(), state::WaitReason::kCleaning);
+  out.wait_reason = in.one_of(t.wait_reason(), static_cast<state::WaitReason>(state::kWaitReasons - 1));
   out.time_limit_ms = t.time_limit_ms();
   out.begin_at = t.begin_at();
   out.uid = t.uid();

@@ -31,7 +31,7 @@ Encoded put(Builder& b, const state::ListJobsRequest& r) {
   const auto states = pod_states(b, r.filter.states);
   return {fbs::Body::ListJobsRequest,
           fbs::CreateListJobsRequest(b, jobs, r.filter.uid, name, queue, states, r.filter.ended, r.after.value, r.limit,
-                                    r.filter.steps_of.value)
+                                     r.filter.steps_of.value)
               .Union()};
 }
 
@@ -140,7 +140,7 @@ state::CancelRequest get(Reader& in, const fbs::CancelRequest& t) {
 
 state::ListJobsRequest get(Reader& in, const fbs::ListJobsRequest& t) {
   state::ListJobsRequest out;
-  out.filter = {job_ids(in, t.jobs()),      t.uid(),  in.text(t.name()), in.text(t.queue()),
+  out.filter = {job_ids(in, t.jobs()),      t.uid(),   in.text(t.name()),         in.text(t.queue()),
                 pod_states(in, t.states()), t.ended(), state::JobId{t.steps_of()}};
   out.after = state::JobId{t.after()};
   out.limit = t.limit();

@@ -38,6 +38,8 @@ struct IsArray<std::array<T, N>> : std::true_type {};
 template <class E>
 constexpr std::uint64_t values_of() {
   if constexpr (std::is_same_v<E, state::PodState>) return state::kPodStates;
+  if constexpr (std::is_same_v<E, state::WaitReason>) return state::kWaitReasons;
+  if constexpr (std::is_same_v<E, state::Queue::State> || std::is_same_v<E, state::CoreFit::Level>) return 4;
   if constexpr (std::is_same_v<E, state::TokenRole>) return 2;
   return 3;
 }

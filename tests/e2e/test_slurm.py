@@ -140,7 +140,7 @@ sleep 30 & wait; echo after; sleep 30 & wait
                             (("sbatch", "--wrap", "x", "-c", "500"), "Requested node configuration is not available"),
                             (("sbatch", "--wrap", "x", "-d", "afterok:999999"), "Job dependency problem"),
                             (("sbatch", "--wrap", "x", "--nodes=4"), "Requested node configuration is not available"),
-                            (("sbatch", "--wrap", "x", "-L", "matlab"), "not supported by Berth"),
+                            (("sbatch", "--wrap", "x", "-S", "2"), "not supported by Berth"),
                             (("sbatch", "--wrap", "x", "--no-such"), "unrecognized option '--no-such'"),
                             (("scancel", "abc"), "Invalid job id abc"),
                             (("squeue", "-j", "999999"), "slurm_load_jobs error: Invalid job id specified"),

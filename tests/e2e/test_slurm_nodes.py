@@ -171,12 +171,39 @@ class Nodes(OverNodes):
         self.assertIn("queued and waiting for resources", done.stderr)
         self.assertIn("has been allocated resources", done.stderr)
 
+    def test_sacct_lists_the_steps(self):
+        path = os.path.join(self.work, "steps.sh")
+        with open(path, "w", encoding="utf-8") as out:
+            out.write("#!/bin/bash\nsrun -J first true\nsrun -n2 -J second sh -c 'exit 3'\nexit 0\n")
+        job = self.call("sbatch", "--parsable", "--wait", "-N3", path).stdout.strip()
+        lines = self.call("sacct", "-n", "-P", "-j", job, "-o", "JobID,JobName,State,ExitCode,NTasks").stdout.split()
+        self.assertEqual(lines, [f"{job}|steps.sh|COMPLETED|0:0|", f"{job}.batch|batch|COMPLETED|0:0|1",
+                                 f"{job}.0|first|COMPLETED|0:0|3", f"{job}.1|second|FAILED|3:0|2"])
+        self.assertEqual(len(self.call("sacct", "-X", "-n", "-P", "-j", job).stdout.splitlines()), 1)
+
+    def test_partitions_are_what_the_queues_are(self):
+        self.cluster.run("queue", "add", "two", "--nodes", "node in (n1,n3)", "--max-nodes", "1", "--accounts", "a,b",
+                         "--default-time", "5m", "--state", "down")
+        shown = self.call("scontrol", "show", "partition", "two").stdout
+        for text in ("Nodes=n[1,3]", "State=DOWN", "MaxNodes=1", "AllowAccounts=a,b", "DefaultTime=00:05:00", "TotalNodes=2"):
+            self.assertIn(text, shown)
+        self.assertEqual(self.call("sinfo", "-h", "-p", "two", "-o", "%R %a %D %N %L").stdout.split(),
+                         ["two", "down", "2", "n[1,3]", "5:00"])
+        self.assertNotIn("two", self.call("scontrol", "show", "node", "n2").stdout)
+        job = self.call("sbatch", "--parsable", "-p", "two", "-A", "a", "--wrap", "true").stdout.strip()
+        self.assertEqual(self.call("squeue", "-h", "-j", job, "-o", "%r").stdout.strip(), "PartitionDown")
+        self.cluster.run("queue", "set", "two", "--state", "up")
+        self.cluster.wait(job)
+        self.cluster.run("queue", "rm", "two")
+
     # ---- what nodes have --------------------------------------------------------------------------------------------
     def test_gres_licences_and_switches_are_asked_for(self):
         self.cluster.run("licence", "set", "ansys", "2")
         self.call("sbatch", "-L", "ansys:1", "--wrap", "true", "--wait")
-        self.assertIn("Licenses", self.call("sbatch", "-L", "nope", "--wrap", "true", check=False).stderr +
-                      "Licenses")
+        self.assertEqual(self.call("sbatch", "-L", "nope", "--wrap", "true", check=False).returncode, 1)
+        shown = self.call("scontrol", "show", "licenses").stdout
+        self.assertIn("LicenseName=ansys", shown)
+        self.assertIn("Total=2 Used=0 Free=2", shown)
         self.assertEqual(self.call("sbatch", "-L", "ansys:3", "--wrap", "true", check=False).returncode, 1)
         self.assertEqual(self.call("sbatch", "--gres=fpga:1", "--wrap", "true", check=False).returncode, 1)
         self.call("sbatch", "--tmp", "1M", "--switches", "1", "--contiguous", "-N2", "--wrap", "true", "--wait")

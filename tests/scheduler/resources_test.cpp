@@ -17,9 +17,8 @@ NodeInfo node(const std::string& name, Resources capacity = {4000, 8192, 0}) {
 Topology four_cores() {
   Topology out;
   out.cores = {{0}, {1}, {2}, {3}};
-  out.domains = {{Topology::Part::kMachine, 0, {0, 4}},
-                 {Topology::Part::kNuma, 0, {0, 2}},
-                 {Topology::Part::kNuma, 1, {2, 4}}};
+  out.domains = {
+      {Topology::Part::kMachine, 0, {0, 4}}, {Topology::Part::kNuma, 0, {0, 2}}, {Topology::Part::kNuma, 1, {2, 4}}};
   out.memories = {{0, 4096, {0, 2}}, {1, 4096, {2, 4}}};
   return out;
 }

@@ -158,8 +158,9 @@ void add_agent_command(CLI::App& app, Context& context) {
       ->add_option("--disk", options->disk, "offer so much disk instead of the whole file system of --data, as in 100G")
       ->type_name("SIZE");
   command->add_option("--pods", agent.pods_max, "run so many pods at once at most")->type_name("N");
-  auto* pin = command->add_flag(
-      "--pin", options->pin, "give pods that ask for whole cpus cores of their own (the default where it offers all cpus)");
+  auto* pin =
+      command->add_flag("--pin", options->pin,
+                        "give pods that ask for whole cpus cores of their own (the default where it offers all cpus)");
   command->add_flag("--no-pin", options->no_pin, "do not")->excludes(pin);
   command
       ->add_option("--topology", agent.topology_file,

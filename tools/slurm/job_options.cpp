@@ -1,8 +1,6 @@
 #include "tools/slurm/job_options.h"
 
 #include <algorithm>
-#include <csignal>
-#include <cstring>
 #include <fmt/format.h>
 #include <map>
 #include <sys/stat.h>
@@ -107,8 +105,7 @@ Status set_shape(const Given& given, TaskShape& shape) {
   if (shape.nodes_min > shape.tasks) {  // as Slurm has it, with a word of warning
     if (given.has("ntasks")) {
       fmt::print(stderr, "{}: Warning: can't run {} processes on {} nodes, setting nnodes to {}\n",
-                 program_invocation_short_name, shape.tasks,
-                 shape.nodes_min, shape.tasks);
+                 program_invocation_short_name, shape.tasks, shape.nodes_min, shape.tasks);
     }
     shape.nodes_min = shape.nodes_max = shape.tasks;
   }
@@ -155,7 +152,7 @@ Status set_resources(const Given& given, const TaskShape& shape, Request& reques
     if (*mib != 0) gres.others.push_back({std::string(kDisk), *mib});
   }
   // Tasks on the node of one unit, and units on a node, as far as that is known.
-  const std::uint32_t tasks = shape.unit == Unit::kJob ? shape.tasks
+  const std::uint32_t tasks = shape.unit == Unit::kJob    ? shape.tasks
                               : shape.unit == Unit::kNode ? shape.tasks / shape.nodes_min
                                                           : 1;
   const std::uint32_t on_node = shape.unit != Unit::kTask ? 1 : shape.per_node != 0 ? shape.per_node : shape.tasks;
@@ -183,8 +180,8 @@ Status set_resources(const Given& given, const TaskShape& shape, Request& reques
   if (cpus > 1'000'000) return bad("More processors requested than permitted");
   resources.cpu_milli = static_cast<std::uint32_t>(cpus * 1000);
   resources.gpus = static_cast<std::uint32_t>(gpus);
-  for (const auto& [name, times] : {std::pair{"mem", std::uint64_t{0}}, std::pair{"mem-per-cpu", cpus},
-                                    std::pair{"mem-per-gpu", gpus}}) {
+  for (const auto& [name, times] :
+       {std::pair{"mem", std::uint64_t{0}}, std::pair{"mem-per-cpu", cpus}, std::pair{"mem-per-gpu", gpus}}) {
     if (!given.has(name)) continue;
     const auto mib = parse_mem_mib(given.text(name));
     if (!mib) return bad(fmt::format("Invalid --{} specification", name));
@@ -300,12 +297,29 @@ void add_variables(const Given& given, const MadeJob& made, std::vector<std::str
   const std::string cpus = std::to_string(r.cpu_milli / 1000);
   char host[256] = "";
   gethostname(host, sizeof host - 1);
-  for (const char* gone : {"SLURM_STEP_ID", "SLURM_STEPID", "SLURM_ARRAY_TASK_ID", "SLURM_ARRAY_JOB_ID", "SLURM_NTASKS",
-                           "SLURM_NPROCS", "SLURM_CPUS_PER_TASK", "SLURM_NTASKS_PER_NODE", "SLURM_MEM_PER_NODE",
-                           "SLURM_MEM_PER_CPU", "SLURM_JOB_DEPENDENCY", "SLURM_JOB_ACCOUNT", "SLURM_GPUS_ON_NODE",
-                           "SLURM_TASKS_PER_NODE", "SLURM_NNODES", "SLURM_JOB_NUM_NODES", "SLURM_JOB_NODELIST",
-                           "SLURM_NODELIST", "SLURM_JOB_CPUS_PER_NODE", "SLURM_STEP_NODELIST", "SLURM_STEP_NUM_NODES",
-                           "SLURM_STEP_NUM_TASKS", "SLURM_STEP_TASKS_PER_NODE"}) {
+  for (const char* gone : {"SLURM_STEP_ID",
+                           "SLURM_STEPID",
+                           "SLURM_ARRAY_TASK_ID",
+                           "SLURM_ARRAY_JOB_ID",
+                           "SLURM_NTASKS",
+                           "SLURM_NPROCS",
+                           "SLURM_CPUS_PER_TASK",
+                           "SLURM_NTASKS_PER_NODE",
+                           "SLURM_MEM_PER_NODE",
+                           "SLURM_MEM_PER_CPU",
+                           "SLURM_JOB_DEPENDENCY",
+                           "SLURM_JOB_ACCOUNT",
+                           "SLURM_GPUS_ON_NODE",
+                           "SLURM_TASKS_PER_NODE",
+                           "SLURM_NNODES",
+                           "SLURM_JOB_NUM_NODES",
+                           "SLURM_JOB_NODELIST",
+                           "SLURM_NODELIST",
+                           "SLURM_JOB_CPUS_PER_NODE",
+                           "SLURM_STEP_NODELIST",
+                           "SLURM_STEP_NUM_NODES",
+                           "SLURM_STEP_NUM_TASKS",
+                           "SLURM_STEP_TASKS_PER_NODE"}) {
     std::erase_if(environment, [&](const std::string& v) { return v.starts_with(std::string(gone) + "="); });
   }
   set("SLURM_SUBMIT_DIR", this_process().directory);
@@ -323,7 +337,8 @@ void add_variables(const Given& given, const MadeJob& made, std::vector<std::str
     set("SLURM_CPUS_ON_NODE", cpus);
     set("SLURM_TASKS_PER_NODE", std::to_string(shape.tasks));
   } else if (shape.unit == TaskShape::Unit::kNode && made.spec.lead_only) {
-    set("SLURM_TASKS_PER_NODE", per_node_text(std::vector<std::uint32_t>(shape.nodes_min, shape.tasks / shape.nodes_min)));
+    set("SLURM_TASKS_PER_NODE",
+        per_node_text(std::vector<std::uint32_t>(shape.nodes_min, shape.tasks / shape.nodes_min)));
   }
   if (shape.tasks_given) {
     set("SLURM_NTASKS", std::to_string(shape.tasks));
@@ -403,97 +418,6 @@ Status set_array(const Given& given, JobSpec& spec) {
 
 }  // namespace
 
-// ALL, NONE, NIL, or a list of NAME and NAME=VALUE, with ALL in it or not
-std::vector<std::string> exported(const Given& given, const std::vector<std::string>& mine) {
-  const std::string text = given.text("export", "ALL");
-  if (text == "ALL") return mine;
-  std::map<std::string, std::string> variables;
-  const auto name_of = [](const std::string& variable) { return variable.substr(0, variable.find('=')); };
-  const bool none = text == "NONE" || text == "NIL";
-  const std::vector<std::string> words = none ? std::vector<std::string>{} : split(text, ',');
-  const bool all = std::find(words.begin(), words.end(), "ALL") != words.end();
-  for (const std::string& variable : mine) {
-    const std::string name = name_of(variable);
-    // Without the rest, what a session needs to be one.
-    const bool basic = name == "HOME" || name == "USER" || name == "SHELL" || name == "PATH" || name == "LOGNAME";
-    const bool wanted = all || (none && basic) || name.starts_with("SLURM_") ||
-                        std::find(words.begin(), words.end(), name) != words.end();
-    if (wanted) variables[name] = variable;
-  }
-  for (const std::string& word : words) {
-    if (word.find('=') != std::string::npos) variables[name_of(word)] = word;
-  }
-  std::vector<std::string> out;
-  for (auto& [name, variable] : variables) out.push_back(std::move(variable));
-  return out;
-}
-
-void set_variable(std::vector<std::string>& environment, const std::string& name, const std::string& value) {
-  std::erase_if(environment, [&](const std::string& v) { return v.starts_with(name + "="); });
-  environment.push_back(name + "=" + value);
-}
-
-int signal_number(std::string_view text) {
-  if (const auto number = parse_integer(text, "signal", 1, 64)) return static_cast<int>(*number);
-  std::string name = upper(text);
-  if (name.starts_with("SIG")) name = name.substr(3);
-  for (int signal = 1; signal < 32; ++signal) {
-    const char* known = sigabbrev_np(signal);
-    if (known != nullptr && name == known) return signal;
-  }
-  return 0;
-}
-
-std::string output_pattern(std::string pattern, bool array) {
-  if (pattern == "none") return "/dev/null";
-  const bool literal = pattern.starts_with("\\");
-  std::string out;
-  for (std::size_t i = literal ? 1 : 0; i < pattern.size(); ++i) {
-    if (pattern[i] != '%' || literal) {
-      out += pattern[i];
-      if (pattern[i] == '%') out += '%';
-      continue;
-    }
-    std::size_t at = i + 1;
-    while (at < pattern.size() && pattern[at] >= '0' && pattern[at] <= '9') ++at;
-    const std::string width = pattern.substr(i + 1, at - i - 1);
-    const char letter = at < pattern.size() ? pattern[at] : 0;
-    i = at;
-    switch (letter) {
-      case 'A':
-      case 'j':
-      case 'J':
-        out += "%" + width + "j";
-        break;
-      case 'a':
-        out += array ? "%" + width + "a" : "4294967294";  // as Slurm has it where there is no array
-        break;
-      case 'N':
-        out += "%n";
-        break;
-      case 'n':
-      case 't':
-        out += "0";
-        break;
-      case 's':
-        out += "batch";
-        break;
-      case 'u':
-      case 'x':
-        out += std::string("%") + letter;
-        break;
-      case '%':
-        out += "%%";
-        break;
-      default:
-        out += "%%" + width;
-        if (letter != 0) out += letter;
-        break;
-    }
-  }
-  return out;
-}
-
 Status set_step(const Given& given, std::uint32_t nodes, std::uint32_t tasks, JobSpec& spec) {
   TaskShape shape;
   if (Status good = set_nodes(given, shape); !good) return good;
@@ -544,7 +468,8 @@ Result<MadeJob> make_job(const Given& given, const std::string& name, JobUse use
   if (Status good = set_queueing(given, spec); !good) return good.error();
   if (given.has("array") && made.shape.unit != TaskShape::Unit::kJob) {
     // An element of an array runs on one node.
-    if (made.shape.nodes_min > 1) return bad("--array with more than one node for each element is not supported by Berth");
+    if (made.shape.nodes_min > 1)
+      return bad("--array with more than one node for each element is not supported by Berth");
     made.shape.unit = TaskShape::Unit::kJob;
     if (Status good = set_resources(given, made.shape, spec.request); !good) return good.error();
   }

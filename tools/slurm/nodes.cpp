@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "state/condition.h"
+
 namespace berth::tools::slurm {
 
 using namespace state;
@@ -10,6 +12,34 @@ bool node_is_open(const NodeRow& node) { return node.state == NodeState::kUp && 
 
 std::uint64_t node_cpus_used(const NodeRow& node) {
   return std::min<std::uint64_t>((node.used.cpu_milli + 999) / 1000, node.info.capacity.cpu_milli / 1000);
+}
+
+bool queue_has(const Queue& queue, const NodeRow& node) {
+  if (queue.where.empty()) return true;
+  const auto where = Condition::parse(queue.where, "nodes");
+  return where && where->holds(node.info.name, node.info.features);
+}
+
+std::string gres_text(std::uint32_t gpus, const std::vector<Countable>& counts) {
+  std::string text = gpus == 0 ? "" : "gpu:" + std::to_string(gpus);
+  for (const Countable& item : counts) {
+    if (item.name != kDisk) text += (text.empty() ? "" : ",") + item.name + ":" + std::to_string(item.count);
+  }
+  return text;
+}
+
+std::string queue_state_text(const Queue& queue) {
+  switch (queue.state) {
+    case Queue::State::kUp:
+      return "up";
+    case Queue::State::kDown:
+      return "down";
+    case Queue::State::kDraining:
+      return "drain";
+    case Queue::State::kInactive:
+      return "inact";
+  }
+  return "up";
 }
 
 std::string node_state_text(const NodeRow& node, bool compact) {

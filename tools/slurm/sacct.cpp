@@ -23,7 +23,9 @@ TimeUs now_us = 0;
 
 struct Row {
   const Record* record;
-  bool step = false;  // the job's only step, its script
+  bool step = false;  // one of the job's steps
+  std::string id;     // the job's
+  std::string name;   // the step's: "batch" for the script, "0", "1", …
 };
 
 std::string state_text(const Row& row) {
@@ -58,11 +60,11 @@ const std::vector<F>& fields() {
       return text + fmt::format(",node={}", r.node_count());
     };
     const auto cpus = [](const Record& r) { return std::to_string(r.cpus()); };
-    const auto id = [](const Row& row) { return row.record->id() + (row.step ? ".batch" : ""); };
+    const auto id = [](const Row& row) { return row.id + (row.step ? "." + row.name : ""); };
     const auto raw = [](const Row& row) {
       const Record& r = *row.record;
       // Elements of an array have no numbers of their own.
-      return (r.array() ? r.id() : std::to_string(r.job.id.value)) + (row.step ? ".batch" : "");
+      return (r.array() ? r.id() : row.id) + (row.step ? "." + row.name : "");
     };
     return std::vector<F>{
         {"account", 0, "Account", of_record([](const Record& r) { return r.job.account; })},
@@ -90,7 +92,7 @@ const std::vector<F>& fields() {
         {"jobid", 0, "JobID", id},
         {"jobidraw", 0, "JobIDRaw", raw},
         {"jobname", 0, "JobName",
-         [](const Row& row) { return row.step ? std::string("batch") : row.record->job.name; }},
+         [](const Row& row) { return row.step && row.name == "batch" ? std::string("batch") : row.record->job.name; }},
         {"maxrss", 0, "MaxRSS",
          [](const Row& row) {
            return row.step && row.record->mem_peak_mib != 0 ? fmt::format("{}K", row.record->mem_peak_mib * 1024ULL)
@@ -100,7 +102,10 @@ const std::vector<F>& fields() {
         {"nnodes", 0, "NNodes", of_record([](const Record& r) { return std::to_string(r.node_count()); })},
         {"nodelist", 0, "NodeList",
          of_record([](const Record& r) { return r.nodes.empty() ? std::string("None assigned") : r.node_list(); })},
-        {"ntasks", 0, "NTasks", [](const Row& row) { return row.step ? std::string("1") : std::string(); }},
+        {"ntasks", 0, "NTasks",
+         [](const Row& row) {
+           return !row.step ? std::string() : row.name == "batch" ? "1" : std::to_string(row.record->job.pods);
+         }},
         {"partition", 0, "Partition", job_only([](const Record& r) { return r.job.queue; })},
         {"priority", 0, "Priority",
          job_only([](const Record& r) { return std::to_string(1'000'000 + r.job.priority); })},
@@ -276,10 +281,19 @@ int sacct(const Context& context, const Words& words) {
         })) {
       continue;
     }
-    const Row row{&record, false}, step{&record, true};
+    const Row row{&record, false, record.id(), ""}, step{&record, true, record.id(), "batch"};
     write_line(out, *shown, style, [&](const Shown& s) { return s.field->value(row); });
     if (!given.has("allocations") && record.started_at != 0) {
       write_line(out, *shown, style, [&](const Shown& s) { return s.field->value(step); });
+    }
+    if (given.has("allocations") || job.kind != JobKind::kGang) continue;
+    Want of;
+    of.filter.steps_of = job.id;
+    auto steps = fetch_records(link, of);
+    if (!steps) return fail("sacct", slurm_error(steps.error()));
+    for (const Record& one : *steps) {
+      const Row line{&one, true, record.id(), std::to_string(one.job.step)};
+      write_line(out, *shown, style, [&](const Shown& s) { return s.field->value(line); });
     }
   }
   return out.finish();

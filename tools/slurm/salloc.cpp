@@ -123,7 +123,8 @@ int run_here(const Words& words, const std::vector<std::string>& environment) {
   env.push_back(nullptr);
   pid_t child = -1;
   // The terminal's keys are for the command.
-  struct sigaction ignore {}, before {};
+  struct sigaction ignore {
+  }, before{};
   ignore.sa_handler = SIG_IGN;
   sigaction(SIGINT, &ignore, &before);
   posix_spawnattr_t attributes;
@@ -156,8 +157,10 @@ int salloc(const Context& context, const Words& words) {
   if (const auto code = answer_about_itself(table, given)) return *code;
   if (given.has("verbose")) tell_ignored(table, given);
   const bool quiet = given.has("quiet");
-  auto made = make_job(given, given.words.empty() ? "interactive" : given.words.front().substr(given.words.front().find_last_of('/') + 1),
-                       JobUse::kPlace);
+  auto made = make_job(
+      given,
+      given.words.empty() ? "interactive" : given.words.front().substr(given.words.front().find_last_of('/') + 1),
+      JobUse::kPlace);
   if (!made) return fail("salloc", made.error().message);
   Launch wait = made->launch;
   wait.argv = {"/bin/sleep", "infinity"};

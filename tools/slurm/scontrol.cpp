@@ -172,23 +172,28 @@ std::string node_text(const NodeRow& node, const std::vector<Queue>& queues, con
   const NodeInfo& info = node.info;
   const std::uint64_t cpus = info.capacity.cpu_milli / 1000, mem = info.capacity.mem_mib;
   const std::string features = info.features.empty() ? "(null)" : join(info.features, ",");
-  const std::string gres = info.capacity.gpus == 0 ? "(null)" : fmt::format("gpu:{}", info.capacity.gpus);
+  const std::string all = gres_text(info.capacity.gpus, info.counts),
+                    used = gres_text(node.used.gpus, node.counts_used);
+  const std::string gres = all.empty() ? "(null)" : all;
   RecordText out(style.one_line);
   out.line(fmt::format("NodeName={} Arch=N/A CoresPerSocket={}", info.name, cpus));
   out.line(fmt::format("CPUAlloc={} CPUEfctv={} CPUTot={} CPULoad=N/A", node_cpus_used(node), cpus, cpus));
   out.line("AvailableFeatures=" + features);
   out.line("ActiveFeatures=" + features);
   out.line("Gres=" + gres);
-  if (style.details) out.line(fmt::format("GresDrain=N/A\n   GresUsed=gpu:{}", node.used.gpus));
+  if (style.details) out.line(fmt::format("GresDrain=N/A\n   GresUsed={}", used.empty() ? "gpu:0" : used));
   out.line(fmt::format("NodeAddr={} NodeHostName={} Version=berth-{}", info.name, info.name, info.version));
   out.line(fmt::format("RealMemory={} AllocMem={} FreeMem={} Sockets=1 Boards=1", mem, node.used.mem_mib,
                        mem - std::min<std::uint64_t>(mem, node.used.mem_mib)));
   std::string state = upper(node_state_text(node, false));
   if (state == "DRAINED") state = "IDLE+DRAIN";
   if (state == "DRAINING") state = "MIXED+DRAIN";
-  out.line(fmt::format("State={} ThreadsPerCore=1 TmpDisk=0 Weight=1 Owner=N/A MCS_label=N/A", state));
+  out.line(fmt::format("State={} ThreadsPerCore=1 TmpDisk={} Weight=1 Owner=N/A MCS_label=N/A", state,
+                       count_of(info.counts, kDisk)));
   std::vector<std::string> names;
-  for (const Queue& queue : queues) names.push_back(queue.name);
+  for (const Queue& queue : queues) {
+    if (queue_has(queue, node)) names.push_back(queue.name);
+  }
   out.line("Partitions=" + join(names, ","));
   out.line("BootTime=Unknown SlurmdStartTime=Unknown");
   out.line("LastBusyTime=Unknown");
@@ -233,33 +238,39 @@ int show_partitions(ServerLink& link, const Words& words, const Style& style, Ou
   if (!nodes) return fail("slurm_load_node", slurm_error(nodes.error()));
   auto queues = fetch_queues(link);
   if (!queues) return fail("slurm_load_partitions", slurm_error(queues.error()));
-  std::vector<std::string> names;
-  std::uint64_t cpus = 0, mem = 0;
-  for (const NodeRow& node : *nodes) {
-    names.push_back(node.info.name);
-    cpus += node.info.capacity.cpu_milli / 1000;
-    mem += node.info.capacity.mem_mib;
-  }
   bool any = false;
   for (const Queue& queue : *queues) {
     if (!words.empty() && std::find(words.begin(), words.end(), queue.name) == words.end()) continue;
     any = true;
+    std::vector<std::string> names;
+    std::uint64_t cpus = 0, mem = 0;
+    for (const NodeRow& node : *nodes) {
+      if (!queue_has(queue, node)) continue;
+      names.push_back(node.info.name);
+      cpus += node.info.capacity.cpu_milli / 1000;
+      mem += node.info.capacity.mem_mib;
+    }
     const std::string most = limit_text(queue.time_limit_ms, true);
-    const std::string usual = queue.time_limit_ms == 0 ? "NONE" : most;
+    const std::int64_t usual_ms = queue.time_default_ms != 0 ? queue.time_default_ms : queue.time_limit_ms;
+    const std::string usual = usual_ms == 0 ? "NONE" : limit_text(usual_ms, true);
+    const std::string nodes_max = queue.nodes_max == 0 ? "UNLIMITED" : std::to_string(queue.nodes_max);
+    const std::string accounts = queue.accounts.empty() ? "ALL" : join(queue.accounts, ",");
     RecordText record(style.one_line);
     record.line("PartitionName=" + queue.name);
-    record.line("AllowGroups=ALL AllowAccounts=ALL AllowQos=ALL");
+    record.line("AllowGroups=ALL AllowAccounts=" + accounts + " AllowQos=ALL");
+    if (!queue.users.empty()) record.line("AllowUsers=" + join(queue.users, ","));
     record.line(fmt::format("AllocNodes=ALL Default={} QoS=N/A", queue.name == "default" ? "YES" : "NO"));
     record.line(fmt::format("DefaultTime={} DisableRootJobs=NO ExclusiveUser=NO GraceTime=0 Hidden=NO", usual));
-    record.line(fmt::format("MaxNodes=UNLIMITED MaxTime={} MinNodes=0 LLN=NO MaxCPUsPerNode=UNLIMITED", most));
+    record.line(fmt::format("MaxNodes={} MaxTime={} MinNodes=0 LLN=NO MaxCPUsPerNode=UNLIMITED", nodes_max, most));
     record.line("Nodes=" + hostlist(names));
     record.line(
         fmt::format("PriorityJobFactor={} PriorityTier=1 RootOnly=NO ReqResv=NO OverSubscribe=NO", queue.priority));
     record.line("OverTimeLimit=NONE PreemptMode=OFF");
-    record.line(fmt::format("State=UP TotalCPUs={} TotalNodes={} SelectTypeParameters=NONE", cpus, nodes->size()));
+    record.line(fmt::format("State={} TotalCPUs={} TotalNodes={} SelectTypeParameters=NONE",
+                            upper(name_of(queue.state)), cpus, names.size()));
     record.line("JobDefaults=(null)");
     record.line("DefMemPerNode=UNLIMITED MaxMemPerNode=UNLIMITED");
-    record.line(fmt::format("TRES=cpu={},mem={},node={},billing={}", cpus, memory_text(mem), nodes->size(), cpus));
+    record.line(fmt::format("TRES=cpu={},mem={},node={},billing={}", cpus, memory_text(mem), names.size(), cpus));
     out.write(record.text());
   }
   if (any) return 0;
@@ -283,6 +294,25 @@ int show_config(ServerLink& link, Output& out) {
   line("SLURM_VERSION", "22.05.8");
   line("BerthVersion", info->version);
   out.write("\nSlurmctld(primary) at berth is UP\n");
+  return 0;
+}
+
+int show_licences(ServerLink& link, const Words& words, const Style& style, Output& out) {
+  auto page = link.call_for<LicencePage>(ListLicencesRequest{});
+  if (!page) return fail("slurm_load_licenses", slurm_error(page.error()));
+  bool any = false;
+  for (const LicenceRow& row : page->licences) {
+    if (!words.empty() && words[0] != row.licence.name) continue;
+    any = true;
+    const std::uint64_t total = row.licence.total, free = total - std::min(total, row.used);
+    RecordText record(style.one_line);
+    record.line("LicenseName=" + row.licence.name);
+    record.line(fmt::format("Total={} Used={} Free={} Reserved=0 Remote=no", total, row.used, free));
+    out.write(record.text());
+  }
+  if (any) return 0;
+  if (!words.empty()) return fail("scontrol", "License " + words[0] + " not found");
+  out.write("No licenses configured in Slurm.\n");
   return 0;
 }
 
@@ -325,8 +355,7 @@ int show(ServerLink& link, Words words, const Style& style, Output& out) {
     return 0;
   }
   if (is("licenses", 3)) {
-    out.write("No licenses configured in Slurm.\n");
-    return 0;
+    return show_licences(link, words, style, out);
   }
   return fail("scontrol", "invalid entity:" + what + " for keyword:show");
 }

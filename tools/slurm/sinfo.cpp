@@ -83,13 +83,13 @@ const std::vector<F>& fields() {
     };
     const auto gres = [first](const Line& l) {
       const NodeRow* node = first(l);
-      const std::uint32_t gpus = node == nullptr ? 0 : node->info.capacity.gpus;
-      return gpus == 0 ? std::string("(null)") : "gpu:" + std::to_string(gpus);
+      const std::string text = node == nullptr ? "" : gres_text(node->info.capacity.gpus, node->info.counts);
+      return text.empty() ? std::string("(null)") : text;
     };
     const auto used_gres = [first](const Line& l) {
       const NodeRow* node = first(l);
-      return node == nullptr || node->info.capacity.gpus == 0 ? std::string("gpu:0")
-                                                              : "gpu:" + std::to_string(node->used.gpus);
+      const std::string text = node == nullptr ? "" : gres_text(node->used.gpus, node->counts_used);
+      return text.empty() ? std::string("gpu:0") : text;
     };
     const auto host = [first](const Line& l) {
       const NodeRow* node = first(l);
@@ -106,7 +106,7 @@ const std::vector<F>& fields() {
       return range(l, [](const NodeRow& n) { return n.info.capacity.mem_mib; });
     };
     return std::vector<F>{
-        {"available", 'a', "AVAIL", constant("up")},
+        {"available", 'a', "AVAIL", [](const Line& l) { return queue_state_text(l.queue); }},
         {"nodeai", 'A', "NODES(A/I)",
          [](const Line& l) {
            const Totals n = nodes(l);
@@ -144,7 +144,10 @@ const std::vector<F>& fields() {
         {"time", 'l', "TIMELIMIT",
          [](const Line& l) { return l.queue.time_limit_ms == 0 ? "infinite" : limit_text(l.queue.time_limit_ms); }},
         {"defaulttime", 'L', "DEFAULTTIME",
-         [](const Line& l) { return l.queue.time_limit_ms == 0 ? "n/a" : limit_text(l.queue.time_limit_ms); }},
+         [](const Line& l) {
+           const std::int64_t ms = l.queue.time_default_ms != 0 ? l.queue.time_default_ms : l.queue.time_limit_ms;
+           return ms == 0 ? "n/a" : limit_text(ms);
+         }},
         {"memory", 'm', "MEMORY", mem_range},
         {"preemptmode", 'M', "PREEMPT_MODE", constant("OFF")},
         {"nodehost", 'n', "HOSTNAMES", host},
@@ -226,7 +229,7 @@ int print(ServerLink& link, const Given& given, const std::vector<Column<Line>>&
     if (given.has("partition") && std::find(only.begin(), only.end(), queue.name) == only.end()) continue;
     const std::size_t first = lines.size();
     for (const NodeRow& node : *nodes) {
-      if (!wanted(given, node, names)) continue;
+      if (!queue_has(queue, node) || !wanted(given, node, names)) continue;
       const auto same =
           std::find_if(lines.begin() + static_cast<std::ptrdiff_t>(first), lines.end(), [&](const Line& l) {
             if (given.has("summarize")) return true;

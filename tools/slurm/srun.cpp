@@ -348,7 +348,8 @@ int exit_code_of(ServerLink& link, JobId id, bool array) {
 }
 
 // Submits it and stays with it to its end.
-int run_job(const Context& context, const Given& given, const JobSpec& spec, const Launch& launch, const char* failure) {
+int run_job(const Context& context, const Given& given, const JobSpec& spec, const Launch& launch,
+            const char* failure) {
   const std::uint32_t tasks = spec.elements.size();
   ServerLink link(context);
   if (Status reached = link.connect(); !reached) return fail("srun", failure + slurm_error(reached.error()));
@@ -400,9 +401,7 @@ int run_job(const Context& context, const Given& given, const JobSpec& spec, con
   return code != 0 ? code : written;
 }
 
-bool ends_all(const Given& given) {
-  return given.has("kill-on-bad-exit") && given.text("kill-on-bad-exit") != "0";
-}
+bool ends_all(const Given& given) { return given.has("kill-on-bad-exit") && given.text("kill-on-bad-exit") != "0"; }
 
 // Slurm's %t is the task, which Berth calls the rank.
 std::string task_pattern(std::string pattern) {

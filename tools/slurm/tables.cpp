@@ -147,7 +147,8 @@ CommandTable srun_table() {
       {"cpu_bind", 0, kValue, kIgnored, kNoBinding},
       {"disable-status", 'X', kNothing, kIgnored, "an interrupt ends the tasks"},
       {"epilog", 0, kValue, kRefused, "there are no epilogs"},
-      {"exact", 0, kNothing, kHonoured, "over nodes: only the cpus that its tasks ask for, so that steps run side by side"},
+      {"exact", 0, kNothing, kHonoured,
+       "over nodes: only the cpus that its tasks ask for, so that steps run side by side"},
       {"het-group", 0, kValue, kRefused, "there are no heterogeneous jobs"},
       {"immediate", 'I', kMaybe, kRefused, "a job waits for its turn"},
       {"jobid", 0, kValue, kHonoured, "a step of this job"},
@@ -354,8 +355,8 @@ CommandTable sacct_table() {
 }  // namespace
 
 const std::vector<const CommandTable*>& all_tables() {
-  static const std::vector<CommandTable> tables{sbatch_table(), srun_table(), salloc_table(), squeue_table(), scancel_table(),
-                                                sinfo_table(),  scontrol_table(), sacct_table()};
+  static const std::vector<CommandTable> tables{sbatch_table(),  srun_table(),  salloc_table(),   squeue_table(),
+                                                scancel_table(), sinfo_table(), scontrol_table(), sacct_table()};
   static const std::vector<const CommandTable*> pointers = [] {
     std::vector<const CommandTable*> out;
     for (const CommandTable& table : tables) out.push_back(&table);
