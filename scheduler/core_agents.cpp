@@ -104,6 +104,7 @@ void Core::Impl::reconcile(NodeId node, std::uint64_t session, const AgentHello&
       started.starts.push_back({pod.ref, pod.started_at});
     }
   }
+  start_places(started);
   if (!started.starts.empty()) emit(std::move(started));
 
   std::vector<PodEnd> ends;
@@ -133,7 +134,7 @@ void Core::Impl::reconcile(NodeId node, std::uint64_t session, const AgentHello&
     } else {
       // The order never arrived, or the agent died before it wrote anything down.
       auto [order, made] = orders.try_emplace(id.job);
-      if (made) order->second = order_for(job, node);
+      if (made) order->second = order_for(job, node, 0);
       order->second.pods.push_back(start_of(job, pod));
     }
   }
@@ -211,18 +212,7 @@ void Core::Impl::handle(AgentReported& command) {
     start_latency_.add(start.started_at - job.submitted_at);
     if (!watchers_.empty() && watchers_.contains(job.id)) changed_.insert(job.id);
   }
-  // The places of such a gang are taken from when its first pod runs.
-  for (std::size_t i = 0, own = started.starts.size(); i < own; ++i) {
-    const PodStart start = started.starts[i];
-    const Job& job = *cluster_.job(start.ref.pod.job);
-    if (!job.spec.lead_only || start.ref.pod.element != 0) continue;
-    for (std::uint32_t rank = 1; rank < job.spec.elements.size(); ++rank) {
-      const Pod* place_of = cluster_.pod({job.id, rank});
-      if (place_of != nullptr && place_of->state == PodState::kBound) {
-        started.starts.push_back({place_of->ref, start.started_at});
-      }
-    }
-  }
+  start_places(started);
   std::vector<JobId> begun;
   if (!dependents_.empty()) {
     for (const PodStart& start : started.starts) begun.push_back(start.ref.pod.job);
@@ -368,7 +358,7 @@ void Core::Impl::lose_overdue_nodes() {
   }
 }
 
-StartOrder Core::Impl::order_for(const Job& job, NodeId node) const {
+StartOrder Core::Impl::order_for(const Job& job, NodeId node, std::uint32_t ranks) const {
   StartOrder order;
   order.job = job.id;
   order.job_name = job.spec.name;
@@ -385,8 +375,7 @@ StartOrder Core::Impl::order_for(const Job& job, NodeId node) const {
                          : job.spec.lead_only ? &job
                                               : nullptr;
       whole != nullptr) {
-    std::uint32_t ranks = 0;
-    for (std::uint32_t e = 0; e < whole->spec.elements.size(); ++e) {
+    for (std::uint32_t e = 0, count = ranks == 0 ? whole->spec.elements.size() : 0; e < count; ++e) {
       const Pod* pod = cluster_.pod({whole->id, e});
       ranks += pod != nullptr && pod->node == node ? 1 : 0;
     }

@@ -110,7 +110,9 @@ class Core::Impl : private Starter {
   void set_lost_deadline(state::NodeId node, state::TimeUs at);
   void lose_overdue_nodes();
   std::uint64_t session_of(state::NodeId node) const;
-  state::StartOrder order_for(const state::Job& job, state::NodeId node) const;
+  // `ranks`: that the gang, or the gang that it is a step of, has on the node; 0: to be counted.
+  state::StartOrder order_for(const state::Job& job, state::NodeId node, std::uint32_t ranks) const;
+  void start_places(state::PodsStarted& started) const;
   state::PodToStart start_of(const state::Job& job, const state::Pod& pod) const;
   placement::Offered offer_of(const state::NodeInfo& info) const;
 

@@ -26,6 +26,7 @@ Status Core::Impl::check_spec(const Caller& caller, JobSpec& spec, bool new_job)
   if (!is_name(spec.name, kMaxNameBytes)) {
     return invalid("name", "the name has control characters or more than " + std::to_string(kMaxNameBytes) + " bytes");
   }
+  if (const Job* of = cluster_.job(spec.step_of); of != nullptr) spec.queue = of->spec.queue;
   const auto queue = cluster_.queues().find(spec.queue);
   if (queue == cluster_.queues().end()) {
     std::string known;
@@ -58,8 +59,8 @@ Status Core::Impl::check_spec(const Caller& caller, JobSpec& spec, bool new_job)
     return Error{ErrorCode::kDenied, "priority", "only an administrator may raise a job's priority above 0", 0};
   }
   if (spec.time_limit_ms < 0) return invalid("time", "the time limit must not be negative");
-  if (spec.time_limit_ms == 0) spec.time_limit_ms = queue->second.time_default_ms;
-  if (const std::int64_t longest = queue->second.time_limit_ms; longest != 0) {
+  if (spec.time_limit_ms == 0 && !spec.is_step()) spec.time_limit_ms = queue->second.time_default_ms;
+  if (const std::int64_t longest = spec.is_step() ? 0 : queue->second.time_limit_ms; longest != 0) {
     if (spec.time_limit_ms > longest) {
       return invalid("time", "the time limit of " + format_duration_ms(spec.time_limit_ms) + " is over queue '" +
                                  spec.queue + "''s " + format_duration_ms(longest));

@@ -44,13 +44,15 @@ bool Core::Impl::overdue(JobId id) const {
 
 void Core::Impl::start(JobId id, const std::vector<placement::Placed>& given) {
   const Job& job = *cluster_.job(id);
-  std::vector<placement::Placed> places = given;
+  std::vector<placement::Placed> sorted;
   if (job.spec.kind == JobKind::kGang) {
     // Ranks go through the nodes in the order of their names.
-    std::stable_sort(places.begin(), places.end(), [&](const placement::Placed& a, const placement::Placed& b) {
+    sorted = given;
+    std::stable_sort(sorted.begin(), sorted.end(), [&](const placement::Placed& a, const placement::Placed& b) {
       return engine_.gang_node(a.node, 1).place < engine_.gang_node(b.node, 1).place;
     });
   }
+  const std::vector<placement::Placed>& places = sorted.empty() ? given : sorted;
   std::vector<std::uint32_t> elements;
   elements.reserve(places.size());
   for (const auto& [first, end] : job.pending.intervals()) {
@@ -83,7 +85,7 @@ void Core::Impl::bind(const Job& job, const std::vector<std::uint32_t>& elements
     dispatcher_.runs(pod.node, job.spec.request, end_of(job, pod), engine_.pinning(places[i]));
     if (job.spec.lead_only && elements[i] != 0) continue;  // a place for steps: nothing runs there yet
     auto& orders = starts_[places[i].node].orders;
-    if (orders.empty() || orders.back().job != job.id) orders.push_back(order_for(job, places[i].node));
+    if (orders.empty() || orders.back().job != job.id) orders.push_back(order_for(job, places[i].node, 0));
     orders.back().pods.push_back(start_of(job, pod));
   }
 }

@@ -21,19 +21,21 @@ PodState ended_as(const Job& job, std::uint32_t element) {
 // The nodes of a running gang, in the order of its ranks, with what each has of it.
 std::vector<Core::Impl::StepNode> Core::Impl::step_nodes(const Job& job) const {
   std::vector<StepNode> nodes;
+  std::map<NodeId, std::size_t> numbers;
   for (std::uint32_t rank = 0; rank < job.spec.elements.size(); ++rank) {
     const Pod* pod = cluster_.pod({job.id, rank});
     if (pod == nullptr || pod->stopping) continue;
-    auto node = std::find_if(nodes.begin(), nodes.end(), [&](const StepNode& n) { return n.node == pod->node; });
-    if (node == nodes.end()) node = nodes.insert(nodes.end(), StepNode{pod->node});
-    ++node->ranks;
-    node->gpu_mask |= pod->gpu_mask;
+    const auto [at, added] = numbers.try_emplace(pod->node, nodes.size());
+    if (added) nodes.push_back(StepNode{pod->node});
+    StepNode& node = nodes[at->second];
+    ++node.ranks;
+    node.gpu_mask |= pod->gpu_mask;
     if (const Pinning* pinning = cluster_.pinning({job.id, rank}); pinning != nullptr) {
       std::vector<std::uint32_t> cpus;
       parse_cpus(pinning->cpus, cpus);
-      node->cpus.insert(node->cpus.end(), cpus.begin(), cpus.end());
+      node.cpus.insert(node.cpus.end(), cpus.begin(), cpus.end());
     } else {
-      node->unpinned = true;
+      node.unpinned = true;
     }
   }
   const std::uint32_t each = job.spec.request.resources.cpu_milli;
@@ -45,14 +47,13 @@ std::vector<Core::Impl::StepNode> Core::Impl::step_nodes(const Job& job) const {
   if (steps == steps_.end()) return nodes;
   for (const JobId id : steps->second.active) {
     const Job& step = *cluster_.job(id);
-    if (step.spec.step.overlap) continue;
+    if (step.spec.step.overlap || step.counts.live() == 0) continue;
     for (std::uint32_t e = 0; e < step.spec.elements.size(); ++e) {
       const Pod* pod = cluster_.pod({id, e});
-      if (pod == nullptr) continue;
-      for (StepNode& node : nodes) {
-        if (node.node != pod->node) continue;
-        node.free_milli = step.spec.step.whole ? 0 : node.free_milli - step.spec.request.resources.cpu_milli;
-      }
+      const auto at = pod == nullptr ? numbers.end() : numbers.find(pod->node);
+      if (at == numbers.end()) continue;
+      std::int64_t& free = nodes[at->second].free_milli;
+      free = step.spec.step.whole ? 0 : free - step.spec.request.resources.cpu_milli;
     }
   }
   return nodes;
@@ -167,9 +168,11 @@ void Core::Impl::start_steps(JobId of) {
 }
 
 void Core::Impl::bind_step(const Job& step, const std::vector<StepNode>& nodes, const std::vector<NodeId>& places) {
+  std::map<NodeId, const StepNode*> by_node;
+  for (const StepNode& node : nodes) by_node[node.node] = &node;
   PodsBound bound;
   for (std::uint32_t e = 0; e < places.size(); ++e) {
-    const auto at = std::find_if(nodes.begin(), nodes.end(), [&](const StepNode& n) { return n.node == places[e]; });
+    const StepNode* at = by_node.at(places[e]);
     bound.binds.push_back({{{step.id, e}, Cluster::next_attempt(step, e)}, places[e], at->gpu_mask});
     if (!at->unpinned) bound.pins.push_back({e, {format_cpus(at->cpus), {}, false, 0}});
   }
@@ -179,7 +182,7 @@ void Core::Impl::bind_step(const Job& step, const std::vector<StepNode>& nodes, 
   std::map<NodeId, StartPods> orders;
   for (std::uint32_t e = 0; e < places.size(); ++e) {
     auto& list = orders[places[e]].orders;
-    if (list.empty()) list.push_back(order_for(step, places[e]));
+    if (list.empty()) list.push_back(order_for(step, places[e], by_node.at(places[e])->ranks));
     list.back().pods.push_back(start_of(step, *cluster_.pod({step.id, e})));
   }
   for (auto& [node, starts] : orders) {
@@ -194,7 +197,9 @@ void Core::Impl::after_step(const Job& step) {
   const auto steps = steps_.find(step.spec.step_of);
   if (steps == steps_.end()) return;
   if (!step.active()) steps->second.active.erase(step.id);
-  start_steps(step.spec.step_of);
+  const Job* job = cluster_.job(step.spec.step_of);
+  if (job != nullptr && job->active()) return start_steps(step.spec.step_of);
+  if (steps->second.active.empty()) steps_.erase(steps);
 }
 
 // The job has ended, or is being stopped: so are its steps.
@@ -206,7 +211,23 @@ void Core::Impl::end_steps(const Job& job) {
     const Job& step = *cluster_.job(id);
     if (step.active()) cancel_elements(step, {{0, step.spec.elements.size()}});
   }
-  if (!job.active() && cluster_.job(job.id) != nullptr && steps->second.active.empty()) steps_.erase(steps);
+  const auto left = steps_.find(job.id);
+  if (left != steps_.end() && !job.active() && left->second.active.empty()) steps_.erase(left);
+}
+
+// The places of such a gang are taken from when its first pod runs.
+void Core::Impl::start_places(PodsStarted& started) const {
+  for (std::size_t i = 0, own = started.starts.size(); i < own; ++i) {
+    const PodStart start = started.starts[i];
+    const Job& job = *cluster_.job(start.ref.pod.job);
+    if (!job.spec.lead_only || start.ref.pod.element != 0) continue;
+    for (std::uint32_t rank = 1; rank < job.spec.elements.size(); ++rank) {
+      const Pod* place = cluster_.pod({job.id, rank});
+      if (place != nullptr && place->state == PodState::kBound) {
+        started.starts.push_back({place->ref, start.started_at});
+      }
+    }
+  }
 }
 
 // The places of a gang of which only the first pod is run end with that one, as it ended.

@@ -111,6 +111,29 @@ TEST(Places, AreStillThereAfterARestartOfBothSides) {
   EXPECT_EQ(w.h.job(id).counts.of(PodState::kCancelled), 8U);
 }
 
+TEST(Places, AreTakenThoughTheNewsOfTheStartCameWithAReconnection) {
+  World w;
+  const JobId id = w.h.submit(places(8));
+  FakeAgent first = w.agent(0);
+  for (const auto& [ref, order] : w.h.orders_of(w.agent(0))) first.running[ref] = w.h.now();
+  w.h.leave(w.agent(0));
+  w.agents[0] = w.h.rejoin(first).session;
+  EXPECT_EQ(w.h.job(id).counts.of(PodState::kRunning), 8U);
+}
+
+TEST(Steps, HaveNoTimeLimitFromAQueue) {
+  World w;
+  Queue queue;
+  queue.name = "default";
+  queue.time_limit_ms = 60'000;
+  w.h.ask_for<Ok>(QueueActionRequest{false, queue});
+  const JobId id = w.h.submit(places(2));
+  w.start_all();
+  const JobId s = w.h.submit(step(id, 1));
+  EXPECT_EQ(w.h.job(s).spec.time_limit_ms, 0);
+  EXPECT_EQ(w.h.job(id).spec.time_limit_ms, 60'000);
+}
+
 TEST(Steps, RunInThePlacesOfTheirJobAndTakeNothing) {
   World w;
   const JobId id = w.h.submit(places(8));
