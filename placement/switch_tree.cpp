@@ -98,6 +98,7 @@ Result<SwitchTree> SwitchTree::parse(std::string_view text) {
     tree.switches_[leaf].leaves = {leaf};
     auto nodes = state::parse_name_list(line.nodes, "topology");
     if (!nodes) return wrong(line.number, nodes.error().message);
+    if (tree.leaf_of_.size() + nodes->size() > kNodesMax) return wrong(line.number, "more than 2000000 nodes");
     for (std::string& node : *nodes) {
       if (!tree.leaf_of_.emplace(std::move(node), leaf).second) {
         return wrong(line.number, "a node of switch " + shown(line.name) + " is below another one as well");
@@ -105,25 +106,38 @@ Result<SwitchTree> SwitchTree::parse(std::string_view text) {
     }
   }
   // Those above: each when all below it are known, until nothing more comes.
-  std::vector<const Line*> open;
+  struct Above {
+    const Line* line;
+    std::vector<std::string> below;
+  };
+  std::vector<Above> open;
+  std::size_t names = 0;
   for (const Line& line : lines) {
-    if (line.nodes.empty()) open.push_back(&line);
+    if (!line.nodes.empty()) continue;
+    auto below = state::parse_name_list(line.switches, "topology");
+    if (!below) return wrong(line.number, below.error().message);
+    names += below->size();
+    if (names > kSwitchesMax) return wrong(line.number, "more than 100000 switches below others");
+    open.push_back({&line, std::move(*below)});
   }
+  std::size_t rounds = 0;
   for (bool more = true; more && !open.empty();) {
+    if (++rounds > kLevelsMax) return wrong(open[0].line->number, "more than 16 levels of switches");
     more = false;
-    for (auto at = open.begin(); at != open.end();) {
-      auto below = state::parse_name_list((*at)->switches, "topology");
-      if (!below) return wrong((*at)->number, below.error().message);
-      if (!std::all_of(below->begin(), below->end(), [&](const std::string& name) { return known.contains(name); })) {
-        ++at;
+    std::vector<Above> left;
+    for (Above& at : open) {
+      const Line& line = *at.line;
+      const auto is_known = [&](const std::string& name) { return known.contains(name); };
+      if (!std::all_of(at.below.begin(), at.below.end(), is_known)) {
+        left.push_back(std::move(at));
         continue;
       }
-      if (known.contains((*at)->name)) return wrong((*at)->number, "switch " + shown((*at)->name) + " is there twice");
-      const std::uint32_t number = add(**at);
-      for (const std::string& name : *below) {
+      if (is_known(line.name)) return wrong(line.number, "switch " + shown(line.name) + " is there twice");
+      const std::uint32_t number = add(line);
+      for (const std::string& name : at.below) {
         const std::uint32_t child = known.at(name);
         if (tree.switches_[child].above != kNone) {
-          return wrong((*at)->number, "switch " + shown(name) + " is below two others");
+          return wrong(line.number, "switch " + shown(name) + " is below two others");
         }
         tree.switches_[child].above = number;
         Switch& self = tree.switches_[number];
@@ -132,13 +146,14 @@ Result<SwitchTree> SwitchTree::parse(std::string_view text) {
         self.height = std::max(self.height, its.height + 1);
         self.leaves.insert(self.leaves.end(), its.leaves.begin(), its.leaves.end());
       }
-      at = open.erase(at);
       more = true;
     }
+    open = std::move(left);
   }
   if (!open.empty()) {
-    return wrong(open[0]->number, "switch " + shown(open[0]->name) +
-                                      " has one below it that is not there, or is below itself: " + open[0]->switches);
+    const Line& line = *open[0].line;
+    return wrong(line.number, "switch " + shown(line.name) +
+                                  " has one below it that is not there, or is below itself: " + shown(line.switches));
   }
   return tree;
 }

@@ -20,7 +20,7 @@ namespace berth::placement {
 
 class SwitchTree {
  public:
-  static constexpr std::size_t kSwitchesMax = 100'000;
+  static constexpr std::size_t kSwitchesMax = 100'000, kNodesMax = 2'000'000, kLevelsMax = 16;
   static constexpr std::uint32_t kNone = ~0U;
 
   // The error names the line, what stands there and what is accepted.

@@ -1,6 +1,9 @@
 """Rooms by themselves: placement, journal, codec, core."""
 
-from harness import BenchError, Scratch, google_benchmark, run_json
+import os
+
+from harness import ROOT, BenchError, Scratch, google_benchmark, run_json
+from plot import curves
 
 
 def placement(options, figures):
@@ -38,6 +41,23 @@ def placement(options, figures):
             figures.add(f"{what}_{other}_over_engine_ratio", theirs["real_time"] / row["real_time"])
         figures.note_outcome(f"{nodes} nodes, {row['full'] * 100:.1f} % full: {' and '.join(['the engine', *others_too])} chose the same, hash "
                              f"{int(row['hash']):012x}; {row['refused_share'] * 100:.1f} % of the pods found no room")
+    if not options.short:
+        draw_placement(rows)
+
+
+def draw_placement(rows):
+    """The curves of a whole run, as build/bench/placement.svg."""
+    series = {}
+    names = {"engine": "engine", "scan": "vector scan", "plain_loop": "plain loop"}
+    for name, row in rows.items():
+        kind, nodes, *percent = name.split("/")
+        if kind in names and (kind == "engine" or percent[0] == "90"):
+            series.setdefault(f"{names[kind]}, {percent[0]} % full", []).append((int(nodes), row["items_per_second"]))
+    text = curves("Placements a second on one core, mixed pods", "nodes", "placements a second", series)
+    path = os.path.join(ROOT, "build", "bench", "placement.svg")
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with open(path, "w", encoding="utf-8") as out:
+        out.write(text)
 
 
 def journal(options, figures):
