@@ -139,6 +139,23 @@ class Nodes(OverNodes):
         for path in pids:
             os.unlink(path)
 
+    def test_a_step_is_listed_and_cancelled_by_itself(self):
+        path = os.path.join(self.work, "two.sh")
+        with open(path, "w", encoding="utf-8") as out:
+            out.write("#!/bin/bash\nsrun -J sleeper sleep 1000\necho went on with $?\n")
+        job = self.call("sbatch", "--parsable", "-N2", "-o", "two.txt", path).stdout.strip()
+        listed = wait_until("the step runs", lambda: [
+            line.split() for line in self.call("squeue", "-s", "-h", "-j", job).stdout.splitlines() if "sleeper" in line])
+        self.assertEqual(listed[0][0], f"{job}.0")
+        self.assertEqual(listed[0][-1], "n[1-2]")
+        done = self.call("scancel", f"{job}.7", check=False)
+        self.assertIn(f"job step id {job}.7", done.stderr)
+        self.call("scancel", f"{job}.0")
+        self.cluster.wait(job)
+        with open(os.path.join(self.work, "two.txt"), encoding="utf-8") as source:
+            self.assertRegex(source.read(), r"went on with [1-9]")
+        self.assertEqual(self.call("sacct", "-X", "-n", "-P", "-j", job, "-o", "State").stdout.strip(), "COMPLETED")
+
     # ---- srun and salloc of their own -------------------------------------------------------------------------------
     def test_srun_over_nodes(self):
         done = self.call("srun", "-N2", "-n4", "-l", "sh", "-c", "echo $SLURMD_NODENAME")

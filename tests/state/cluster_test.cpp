@@ -65,7 +65,7 @@ TEST_F(ClusterTest, APodGoesFromWaitingToItsEnd) {
   const NodeId node = join("a");
   const JobId job = submit(1);
   EXPECT_EQ(state_of(job, 0), PodState::kPending);
-  must(PodsBound{{{ref(job, 0), node, 5}}});
+  must(PodsBound{{{ref(job, 0), node, 5}}, {}});
   EXPECT_EQ(state_of(job, 0), PodState::kBound);
   EXPECT_EQ(cluster_.pod({job, 0})->gpu_mask, 5U);
   EXPECT_EQ(cluster_.pods_of(node).size(), 1U);
@@ -90,13 +90,13 @@ TEST_F(ClusterTest, APodGoesFromWaitingToItsEnd) {
 TEST_F(ClusterTest, ARequeuedPodGetsTheNextAttemptAndTheOldOneIsDead) {
   const NodeId node = join("a");
   const JobId job = submit(3);
-  must(PodsBound{{{ref(job, 1), node, 0}}});
+  must(PodsBound{{{ref(job, 1), node, 0}}, {}});
   must(PodsEnded{{end(ref(job, 1), PodState::kNodeLost, true)}});
   EXPECT_EQ(state_of(job, 1), PodState::kPending);
   EXPECT_EQ(Cluster::next_attempt(*cluster_.job(job), 1), 2U);
   EXPECT_EQ(Cluster::next_attempt(*cluster_.job(job), 0), 1U);
-  refused(PodsBound{{{ref(job, 1, 1), node, 0}}});
-  must(PodsBound{{{ref(job, 1, 2), node, 0}}});
+  refused(PodsBound{{{ref(job, 1, 1), node, 0}}, {}});
+  must(PodsBound{{{ref(job, 1, 2), node, 0}}, {}});
   refused(PodsStarted{{{ref(job, 1, 1), 1}}});
   refused(PodsEnded{{end(ref(job, 1, 1), PodState::kSucceeded)}});
   must(PodsEnded{{end(ref(job, 1, 2), PodState::kSucceeded)}});
@@ -105,7 +105,7 @@ TEST_F(ClusterTest, ARequeuedPodGetsTheNextAttemptAndTheOldOneIsDead) {
 TEST_F(ClusterTest, APodFoundRunningAfterALossIsAdoptedWithTheAttemptThatRuns) {
   const NodeId node = join("a");
   const JobId job = submit(1);
-  must(PodsBound{{{ref(job, 0), node, 0}}});
+  must(PodsBound{{{ref(job, 0), node, 0}}, {}});
   must(PodsStarted{{{ref(job, 0), 500}}});
   must(PodsEnded{{end(ref(job, 0), PodState::kNodeLost, true)}});
   refused(PodsAdopted{{{ref(job, 0, 2), node, 0, 500}}});  // an attempt that never was
@@ -119,7 +119,7 @@ TEST_F(ClusterTest, APodFoundRunningAfterALossIsAdoptedWithTheAttemptThatRuns) {
 TEST_F(ClusterTest, AHugeArrayIsCancelledWithoutAnOutcomePerElement) {
   const JobId job = submit(10'000'000);
   const NodeId node = join("a");
-  must(PodsBound{{{ref(job, 5'000'000), node, 0}}});
+  must(PodsBound{{{ref(job, 5'000'000), node, 0}}, {}});
   must(ElementsCancelled{job, {{0, 5'000'000}, {5'000'001, 10'000'000}}});
   const Job& cancelled = *cluster_.job(job);
   EXPECT_EQ(cancelled.counts.of(PodState::kCancelled), 9'999'999U);
@@ -137,7 +137,7 @@ TEST_F(ClusterTest, AHugeArrayIsCancelledWithoutAnOutcomePerElement) {
 TEST_F(ClusterTest, CancellingWhatDoesNotWaitIsRefused) {
   const JobId job = submit(10);
   const NodeId node = join("a");
-  must(PodsBound{{{ref(job, 4), node, 0}}});
+  must(PodsBound{{{ref(job, 4), node, 0}}, {}});
   refused(ElementsCancelled{job, {{0, 10}}});
   refused(ElementsCancelled{job, {{8, 11}}});
   refused(ElementsCancelled{job, {{3, 3}}});
@@ -148,7 +148,7 @@ TEST_F(ClusterTest, CancellingWhatDoesNotWaitIsRefused) {
 TEST_F(ClusterTest, StoppingMarksThePodAndItsEndStillDecides) {
   const JobId job = submit(1);
   const NodeId node = join("a");
-  must(PodsBound{{{ref(job, 0), node, 0}}});
+  must(PodsBound{{{ref(job, 0), node, 0}}, {}});
   refused(PodsStopping{{{ref(job, 0), PodState::kRunning}}});
   must(PodsStopping{{{ref(job, 0), PodState::kTimedOut}}});
   EXPECT_TRUE(cluster_.pod({job, 0})->stopping);
@@ -206,7 +206,7 @@ TEST_F(ClusterTest, NodesJoinComeBackStayDrainedAndLeave) {
   EXPECT_EQ(cluster_.node(a)->state, NodeState::kDrained);
   EXPECT_EQ(cluster_.node(a)->reason, "disk");
   const JobId job = submit(1);
-  must(PodsBound{{{ref(job, 0), a, 0}}});
+  must(PodsBound{{{ref(job, 0), a, 0}}, {}});
   refused(NodeRemoved{a});
   must(PodsEnded{{end(ref(job, 0), PodState::kSucceeded)}});
   must(NodeRemoved{a});
@@ -223,10 +223,10 @@ TEST_F(ClusterTest, WhatDoesNotFollowIsRefused) {
   JobSubmitted skipped;
   skipped.id = JobId{job.value + 2};
   refused(skipped);
-  refused(PodsBound{{{ref(job, 0), NodeId{44}, 0}}});
-  refused(PodsBound{{{ref(job, 2), node, 0}}});
-  refused(PodsBound{{{ref(JobId{44}, 0), node, 0}}});
-  refused(PodsBound{{{ref(job, 0), node, 0}, {ref(job, 0), node, 0}}});
+  refused(PodsBound{{{ref(job, 0), NodeId{44}, 0}}, {}});
+  refused(PodsBound{{{ref(job, 2), node, 0}}, {}});
+  refused(PodsBound{{{ref(JobId{44}, 0), node, 0}}, {}});
+  refused(PodsBound{{{ref(job, 0), node, 0}, {ref(job, 0), node, 0}}, {}});
   refused(PodsStarted{{{ref(job, 0), 1}}});
   refused(PodsEnded{{end(ref(job, 0), PodState::kSucceeded)}});
   refused(JobsForgotten{{job}});
@@ -235,7 +235,7 @@ TEST_F(ClusterTest, WhatDoesNotFollowIsRefused) {
   refused(QueueRemoved{"default"});
   refused(TokenRemoved{"none"});
   refused(NodeStateChanged{NodeId{44}, NodeState::kUp, ""});
-  must(PodsBound{{{ref(job, 0), node, 0}}});
+  must(PodsBound{{{ref(job, 0), node, 0}}, {}});
   refused(PodsEnded{{end(ref(job, 0), PodState::kRunning)}});
   refused(PodsAdopted{{{ref(job, 0), node, 0, 1}}});
   EXPECT_FALSE(cluster_.apply({cluster_.applied_index() + 2, now_, {}}));
@@ -247,7 +247,7 @@ TEST_F(ClusterTest, TheInvariantCheckerSeesWhatIsWrong) {
   const NodeId node = join("a");
   const JobId job = submit(2);
   const std::string waiting = SnapshotCodec::encode(cluster_);
-  must(PodsBound{{{ref(job, 0), node, 0}}});
+  must(PodsBound{{{ref(job, 0), node, 0}}, {}});
   const std::string bound = SnapshotCodec::encode(cluster_);
   // The last part holds the pods; it goes before the mark that ends the other snapshot.
   std::size_t last = 0;

@@ -216,7 +216,8 @@ Result<JobWord> parse_job_word(std::string_view text) {
   const std::size_t line = head.find('_');
   const auto id = parse_integer(head.substr(0, line), "job", 1, std::int64_t{1} << 62);
   if (!id) return wrong;
-  JobWord word{JobId{static_cast<std::uint64_t>(*id)}, std::nullopt};
+  JobWord word{JobId{static_cast<std::uint64_t>(*id)}, std::nullopt, ""};
+  if (head.size() < text.size()) word.step = text.substr(head.size() + 1);
   if (line == std::string_view::npos) return word;
   std::string_view rest = head.substr(line + 1);
   if (rest.starts_with('[') && rest.ends_with(']')) rest = rest.substr(1, rest.size() - 2);
@@ -248,6 +249,19 @@ Result<std::vector<JobWord>> parse_job_words(const std::vector<std::string>& tex
     }
   }
   return words;
+}
+
+Result<JobId> find_step(ServerLink& link, JobId job, const std::string& step) {
+  const auto number = parse_integer(step, "step", 0, std::int64_t{1} << 31);
+  if (!number) return JobId{};
+  JobFilter filter;
+  filter.steps_of = job;
+  auto rows = fetch_rows(link, filter);
+  if (!rows) return rows.error();
+  for (const JobRow& row : *rows) {
+    if (row.step == static_cast<std::uint32_t>(*number)) return row.id;
+  }
+  return JobId{};
 }
 
 std::string slurm_error(const Error& error) {

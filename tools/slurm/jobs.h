@@ -52,13 +52,17 @@ state::Result<std::vector<state::Queue>> fetch_queues(ServerLink& link);
 struct JobWord {
   state::JobId job;
   std::optional<state::IndexSet> indexes;
+  std::string step;  // what stands behind the point: "0", "batch"
 };
 // Asks for these jobs and elements alone.
 void want_only(Want& want, const std::vector<JobWord>& words);
-// "12", "12_3", "12_[3-5,9]", "12.batch" (the step is dropped)
+// "12", "12_3", "12_[3-5,9]", "12.batch", "12.0"
 state::Result<JobWord> parse_job_word(std::string_view text);
 // A list of them, by commas.
 state::Result<std::vector<JobWord>> parse_job_words(const std::vector<std::string>& texts);
+
+// The step of that number; none: it has no such step that the server knows.
+state::Result<state::JobId> find_step(ServerLink& link, state::JobId job, const std::string& step);
 
 // What Slurm's commands say of an error of the server's.
 std::string slurm_error(const state::Error& error);

@@ -68,6 +68,16 @@ int scancel(const Context& context, const Words& words) {
   if (!filtered && !given.has("interactive")) {
     for (JobWord& word : *jobs) {
       std::string text = std::to_string(word.job.value);
+      if (!word.step.empty() && word.step != "batch") {
+        auto step = find_step(link, word.job, word.step);
+        if (!step) return fail("scancel", slurm_error(step.error()));
+        text += "." + word.step;
+        if (*step == JobId{}) {
+          return fail("scancel", "Kill job error on job step id " + text + ": Invalid job id specified");
+        }
+        targets.push_back({*step, std::nullopt, std::move(text)});
+        continue;
+      }
       if (word.indexes) text += "_" + word.indexes->to_string();
       targets.push_back({word.job, std::move(word.indexes), std::move(text)});
     }

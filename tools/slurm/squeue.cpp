@@ -237,6 +237,38 @@ int print(ServerLink& link, const Filters& filters, const std::vector<Column<Rec
   return 0;
 }
 
+// Steps that run, of the jobs that match.
+int print_steps(ServerLink& link, const Filters& filters, const Given& given, Output& out) {
+  now_us = wall_clock_us();
+  auto records = fetch_records(link, filters.want);
+  if (!records) return fail("slurm_load_jobs", slurm_error(records.error()));
+  std::erase_if(*records, [&](const Record& r) { return !kept(filters, r); });
+  const auto line = [&](const std::string& id, const std::string& name, const std::string& queue,
+                        const std::string& user, const std::string& time, const std::string& nodes) {
+    out.write(fitted(id, 15, true) + " " + fitted(name, 8, true) + " " + fitted(queue, 9, true) + " " +
+              fitted(user, 8, true) + " " + fitted(time, 9, true) + " " + nodes + "\n");
+  };
+  if (!given.has("noheader")) line("STEPID", "NAME", "PARTITION", "USER", "TIME", "NODELIST");
+  for (const Record& record : *records) {
+    if (record.state != PodState::kRunning) continue;
+    const JobRow& job = record.job;
+    line(record.id() + ".batch", "batch", job.queue, job.user, length_text(record.elapsed_s(now_us)),
+         record.node_list());
+    if (job.kind != JobKind::kGang) continue;
+    Want of;
+    of.filter.steps_of = job.id;
+    of.filter.ended = false;
+    auto steps = fetch_records(link, of);
+    if (!steps) return fail("slurm_load_jobs", slurm_error(steps.error()));
+    for (const Record& step : *steps) {
+      line(record.id() + "." + std::to_string(step.job.step), step.job.name, job.queue, job.user,
+           length_text(step.elapsed_s(now_us)), step.node_list());
+    }
+  }
+  out.flush();
+  return 0;
+}
+
 }  // namespace
 
 int squeue(const Context& context, const Words& words) {
@@ -319,8 +351,12 @@ int squeue(const Context& context, const Words& words) {
     if (!seconds) return fail("squeue", "--iterate needs a number of seconds");
     every_s = *seconds;
   }
+  if (given.has("steps") && (given.has("format") || given.has("Format"))) {
+    return fail("squeue", "--steps with a format is not supported by Berth");
+  }
   while (true) {
-    const int code = print(link, filters, columns, given, sort, out);
+    const int code = given.has("steps") ? print_steps(link, filters, given, out)
+                                        : print(link, filters, columns, given, sort, out);
     if (code != 0 || every_s == 0 || out.failed()) return code != 0 ? code : out.finish();
     sleep_ms(every_s * 1000);
   }

@@ -326,6 +326,7 @@ int run_inside(const Given& given) {
 
 int exit_code_of(ServerLink& link, JobId id, bool array) {
   int code = 0;
+  std::uint32_t cancelled = 0;
   ListPodsRequest request{id, {}, 0, 10'000};
   while (true) {
     auto page = link.call_patiently_for<PodPage>(request);
@@ -333,7 +334,10 @@ int exit_code_of(ServerLink& link, JobId id, bool array) {
     for (const PodRow& row : page->rows) {
       if (row.state == PodState::kSucceeded) continue;
       const int own = row.state == PodState::kOutOfMemory ? 253 : row.exit_code > 0 ? row.exit_code : 1;
-      if (row.state == PodState::kCancelled && array) continue;
+      if (row.state == PodState::kCancelled && array) {  // with another one that failed, or all of them
+        ++cancelled;
+        continue;
+      }
       if (row.state == PodState::kFailed && row.exit_code > 0) {
         fmt::print(stderr, "srun: error: {}: task {}: Exited with exit code {}\n", row.node, row.index, own);
       } else {
@@ -342,7 +346,11 @@ int exit_code_of(ServerLink& link, JobId id, bool array) {
       }
       code = std::max(code, own);
     }
-    if (!page->more) return code;
+    if (!page->more) {
+      if (code != 0 || cancelled == 0) return code;
+      fmt::print(stderr, "srun: error: {} tasks were cancelled\n", cancelled);
+      return 128 + SIGTERM;
+    }
     request.from_element = page->next_element;
   }
 }

@@ -243,7 +243,7 @@ CommandTable squeue_table() {
                           {"start", 0, kNothing, kHonoured,
                            "what waits, with the expected starts of the first 200 where they are known"},
                           {"states", 't', kValue, kHonoured, "in these states, or all"},
-                          {"steps", 's', kMaybe, kRefused, kNoSteps},
+                          {"steps", 's', kMaybe, kHonoured, "the steps that run, of jobs over several nodes beside the script"},
                           {"user", 'u', kValue, kHonoured, "of these users"},
                       }});
 }
