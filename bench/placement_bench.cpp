@@ -92,7 +92,7 @@ class PlainLoop {
     }
     if (best == nodes_.size()) return false;
     Node& node = nodes_[best];
-    out = {NodeId{static_cast<std::uint32_t>(best + 1)}, take_lowest(node.gpus, request.resources.gpus)};
+    out = {NodeId{static_cast<std::uint32_t>(best + 1)}, 0, take_lowest(node.gpus, request.resources.gpus)};
     node.cpu -= request.resources.cpu_milli;
     node.mem -= static_cast<std::int64_t>(request.resources.mem_mib);
     return true;
@@ -139,7 +139,7 @@ class Scan {
     const std::size_t best = scan_best(table, demand);
     if (best == kNoSlot) return false;
     std::uint64_t free = mask_[best];
-    out = {NodeId{static_cast<std::uint32_t>(best + 1)}, take_lowest(free, request.resources.gpus)};
+    out = {NodeId{static_cast<std::uint32_t>(best + 1)}, 0, take_lowest(free, request.resources.gpus)};
     change(best, request.resources, out.gpu_mask, -1);
     return true;
   }

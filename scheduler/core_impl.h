@@ -75,7 +75,7 @@ class Core::Impl : private Starter {
     std::int64_t cpu_milli = 0, free_milli = 0;  // free of other steps
     std::uint64_t gpu_mask = 0;
     std::vector<std::uint32_t> cpus = {};  // hardware threads; …
-    bool unpinned = false;            // … or any
+    bool unpinned = false;                 // … or any
   };
   std::vector<StepNode> step_nodes(const state::Job& job) const;
   std::vector<state::NodeId> lay_out(const state::JobSpec& spec, std::vector<StepNode> nodes, bool empty) const;

@@ -154,7 +154,7 @@ TEST_F(ServerAgentsTest, ATokenIsShownToItsAskerAloneAndARefusedOneLeavesNothing
 }
 
 TEST_F(ServerAgentsTest, QueuesOfTheSettingsAreSetOnceAndNotAtEveryStart) {
-  options.queues = {{"short", 10, 60'000}};
+  options.queues = {{"short", 10, 60'000, {}, {}, 0, 0, {}, {}}};
   start();
   auto listed = connect()->call_for<QueuePage>(ListQueuesRequest{});
   ASSERT_TRUE(listed.ok());

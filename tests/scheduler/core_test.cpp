@@ -73,7 +73,7 @@ TEST(Core, HigherPriorityRunsFirstThenTheOlderJob) {
 
 TEST(Core, AQueuesPriorityCountsAndItsTimeLimitBinds) {
   Harness h;
-  h.ask_for<Ok>(QueueActionRequest{false, {"fast", 100, 60'000}});
+  h.ask_for<Ok>(QueueActionRequest{false, {"fast", 100, 60'000, {}, {}, 0, 0, {}, {}}});
   FakeAgent& node = h.join("n1", {1000, 8192, 0});
   const JobId running = h.submit(single());
   const JobId normal = h.submit(single());

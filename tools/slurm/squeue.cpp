@@ -355,8 +355,8 @@ int squeue(const Context& context, const Words& words) {
     return fail("squeue", "--steps with a format is not supported by Berth");
   }
   while (true) {
-    const int code = given.has("steps") ? print_steps(link, filters, given, out)
-                                        : print(link, filters, columns, given, sort, out);
+    const int code =
+        given.has("steps") ? print_steps(link, filters, given, out) : print(link, filters, columns, given, sort, out);
     if (code != 0 || every_s == 0 || out.failed()) return code != 0 ? code : out.finish();
     sleep_ms(every_s * 1000);
   }
