@@ -1,6 +1,7 @@
 #include "agent/io/discovery.h"
 
 #include <algorithm>
+#include <cstdlib>
 #include <hwloc.h>
 #include <malloc.h>
 #include <sched.h>
@@ -52,7 +53,13 @@ void read_topology(NodeFacts& facts) {
 
 }  // namespace
 
+void keep_gpu_runtimes_out() {
+  setenv("HWLOC_PLUGINS_BLACKLIST",
+         "hwloc_opencl.so,hwloc_cuda.so,hwloc_nvml.so,hwloc_rsmi.so,hwloc_levelzero.so,hwloc_gl.so,hwloc_pci.so", 0);
+}
+
 NodeFacts discover_node() {
+  keep_gpu_runtimes_out();
   NodeFacts facts;
   read_topology(facts);
   if (const std::uint32_t nvidia = count_nvidia(); nvidia != 0) {

@@ -18,4 +18,9 @@ struct NodeFacts {
 };
 NodeFacts discover_node();
 
+// hwloc finds what machines have, PCI devices from the kernel's own files, without the plugins that load whole GPU
+// runtimes into the process to ask them for names.
+// To be called before hwloc is used; a list of the user's own stands.
+void keep_gpu_runtimes_out();
+
 }  // namespace berth::agent

@@ -7,6 +7,8 @@
 #include <memory>
 #include <unistd.h>
 
+#include "agent/io/discovery.h"
+
 namespace berth::agent {
 
 using namespace state;
@@ -169,6 +171,7 @@ class Reader {
 }  // namespace
 
 Result<Topology> read_topology(const std::string& xml_path) {
+  keep_gpu_runtimes_out();
   hwloc_topology_t raw = nullptr;
   if (hwloc_topology_init(&raw) != 0) return Error{ErrorCode::kInternal, "", "hwloc does not start", 0};
   const Handle handle(raw);
