@@ -265,10 +265,10 @@ class Mpi(OverNodes):
 
     def test_open_mpi(self):
         # The three nodes are one machine, whose shared memory they must not take for one node's.
-        self.runs("mpirun.openmpi --allow-run-as-root --mca btl tcp,self", self.program("mpicc.openmpi"))
+        self.runs("mpirun.openmpi --allow-run-as-root --mca btl tcp,self --mca btl_tcp_if_include lo --mca oob_tcp_if_include lo", self.program("mpicc.openmpi"))
 
     def test_mpich(self):
-        self.runs("mpirun.mpich", self.program("mpicc.mpich"))
+        self.runs("mpirun.mpich -iface lo", self.program("mpicc.mpich"))
 
 
 if __name__ == "__main__":
