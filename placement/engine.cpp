@@ -9,6 +9,7 @@ namespace berth::placement {
 namespace {
 
 constexpr std::int64_t kFewNodes = 128;
+constexpr std::int64_t kPassedOverFor = 4;  // nodes in the index, for each that is allowed: what looking at one costs
 
 using state::NodeId;
 using state::Pinning;
@@ -195,8 +196,15 @@ std::size_t Engine::find_best_in(const Request& request, const MaskList& masks) 
     return of->engine->free_[slot].amounts().hold(of->request->resources) &&
            of->engine->has(slot, of->request->features) && (!of->cores || of->engine->cores_hold(slot, *of->request));
   };
-  if (masks.empty() || masks.smallest().count() > kFewNodes) return index_.find_best(request, fits, &wish, masks);
-  // So few that each is looked at.
+  if (masks.empty()) return index_.find_best(request, fits, &wish, masks);
+  if (const std::int64_t allowed = masks.smallest().count(); allowed > kFewNodes) {
+    std::int64_t patience = allowed * kPassedOverFor;
+    MaskList bounded = masks;
+    bounded.give_up_after(&patience);
+    const std::size_t slot = index_.find_best(request, fits, &wish, bounded);
+    if (!bounded.gave_up()) return slot;
+  }
+  // So few, or so far from those that fit best, that each is looked at.
   std::size_t best = kNoSlot;
   std::int64_t least = 0;
   const Mask& few = masks.smallest();

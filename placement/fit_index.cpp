@@ -352,6 +352,7 @@ std::uint64_t FitIndex::find(const FitDemand& demand, std::uint64_t limit, Accep
     if (max_cpu_[at] < search.demand.cpu || max_mem_[at] < search.demand.mem) continue;
     const std::size_t from = at == first ? chunks_[at]->leaf_of(start) : 0;
     if (const std::uint64_t found = find_in_chunk(at, from, search); found != kNone) return found;
+    if (masks.gave_up()) return kNone;
   }
   most_cpu_ = *std::max_element(max_cpu_.begin(), max_cpu_.end());
   most_mem_ = *std::max_element(max_mem_.begin(), max_mem_.end());
@@ -375,6 +376,8 @@ std::uint64_t FitIndex::find_in_chunk(std::size_t at, std::size_t from, const Se
       chunk.tighten(which);
     } else if (const std::uint64_t found = least_accepted(*chunk.leaves[which], fits, search); found != kNone) {
       return found < search.limit ? found : kNone;
+    } else if (search.masks.gave_up()) {
+      return kNone;
     }
   }
   return kNone;
@@ -382,9 +385,11 @@ std::uint64_t FitIndex::find_in_chunk(std::size_t at, std::size_t from, const Se
 
 std::uint64_t FitIndex::least_accepted(const Leaf& leaf, std::uint64_t fits, const Search& search) {
   if (!search.masks.empty()) {
+    const std::uint64_t before = fits;
     for (std::uint64_t rest = fits; rest != 0; rest &= rest - 1) {
       if (!search.masks.test(leaf.slot[lowest_bit(rest)])) fits &= ~(rest & (~rest + 1));
     }
+    search.masks.passed_over(std::popcount(before ^ fits));
   }
   while (fits != 0) {
     std::uint64_t best = kNone;

@@ -66,6 +66,13 @@ class MaskList {
     }
     return true;
   }
+  // A search through all nodes gives up when it has passed over so many that are not in them: to look at those that
+  // are then costs less.
+  void give_up_after(std::int64_t* nodes) { left_ = nodes; }
+  void passed_over(std::int64_t nodes) const {
+    if (left_ != nullptr) *left_ -= nodes;
+  }
+  bool gave_up() const { return left_ != nullptr && *left_ <= 0; }
   // The smallest of them; there is one.
   const Mask& smallest() const {
     const Mask* least = masks_[0];
@@ -76,6 +83,7 @@ class MaskList {
  private:
   std::array<const Mask*, kMost> masks_;
   std::size_t size_ = 0;
+  std::int64_t* left_ = nullptr;
 };
 
 }  // namespace berth::placement

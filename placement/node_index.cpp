@@ -190,7 +190,7 @@ std::size_t NodeIndex::find_best(const Request& request, FitIndex::Accept fits, 
   // Rounded amounts nearly always tell; only if they did not is every candidate looked at, which costs a cache miss
   // each.
   const std::size_t best = find(request, search, false, fits, context, masks);
-  if (best == kNoSlot || fits(context, static_cast<std::uint32_t>(best))) return best;
+  if (best == kNoSlot || masks.gave_up() || fits(context, static_cast<std::uint32_t>(best))) return best;
   return find(request, search, true, fits, context, masks);
 }
 
@@ -219,6 +219,7 @@ std::size_t NodeIndex::find(const Request& request, const Search& search, bool e
         if (!index.may_hold(demand)) continue;
         demand.left_min = least_key(least[ratio], gpus);
         const std::uint64_t found = index.find(demand, limit, accept, context, masks);
+        if (masks.gave_up()) return kNoSlot;
         if (found == FitIndex::kNone) continue;
         limit = found;
         best = FitEntry::slot_of(found);

@@ -47,7 +47,7 @@ class NodeIndex {
 
   // Of the nodes that can take the pod, the one with the policy's least key, ties by slot; kNoSlot if there is none.
   // fits(context, slot) looks at a node exactly, its features as well.
-  // Only nodes in all of the masks are looked at.
+  // Only nodes in all of the masks are looked at; if the search gives up (MaskList::gave_up), its answer is none.
   std::size_t find_best(const state::Request& request, FitIndex::Accept fits, const void* context,
                         const MaskList& masks = {});
   // Asks for the memory that find_best() is likely to look at, so that it comes while something else is done.
