@@ -79,7 +79,8 @@ class Rounds(unittest.TestCase):
         try:
             for _ in range(ROUNDS):
                 before = acknowledged(clients)
-                harness.wait_until("something is acknowledged in every round", lambda: acknowledged(clients) > before, every=0.01)
+                harness.wait_until(lambda: "something is acknowledged in every round\n" + cluster.logs_of_daemons(),
+                                   lambda: acknowledged(clients) > before, every=0.01)
                 self.round(cluster, chance)
         finally:
             for client in clients:
