@@ -1,6 +1,7 @@
 #include "scheduler/core.h"
 
-#include <cassert>
+#include <cstdio>
+#include <cstdlib>
 
 #include "scheduler/core_impl.h"
 
@@ -110,8 +111,11 @@ void Core::Impl::emit(Event event) {
   const Status applied = cluster_.apply_event(event, now_);
   // The core decides from the same cluster that it applies to: an event that does not apply is a defect of the core,
   // and going on would write a journal that cannot be read back.
-  assert(applied.ok());
-  if (!applied.ok()) std::abort();
+  if (!applied.ok()) {
+    std::fprintf(stderr, "the core decided what cannot be, and stops before it is written: %s\n",
+                 applied.error().message.c_str());
+    std::abort();
+  }
   events_.push_back(std::move(event));
 }
 

@@ -99,7 +99,7 @@ void Core::Impl::reconcile(NodeId node, std::uint64_t session, const AgentHello&
       if (!reconcile_unknown(node, pod, stops, forgets)) continue;
       bound = cluster_.pod(pod.ref.pod);
     }
-    has.emplace(pod.ref.pod, &pod);
+    if (!has.emplace(pod.ref.pod, &pod).second) continue;
     if (pod.running && bound->state == PodState::kBound && pod.started_at != 0) {
       started.starts.push_back({pod.ref, pod.started_at});
     }
@@ -190,22 +190,20 @@ void Core::Impl::handle(AgentReported& command) {
   const NodeId node = agent->second;
   ForgetPods forget;
   std::vector<PodEnd> ends;
+  // An end may stand twice in one report: an agent tells it again when a stop comes for a pod that has just ended. And
+  // a pod that has ended in the same report needs no event of its own for its start.
+  boost::unordered_flat_set<PodId, PodIdHash> told;
   for (PodEnd& end : command.status.ends) {
     forget.pods.push_back(end.ref);
     const Pod* pod = cluster_.pod(end.ref.pod);
     if (pod == nullptr || pod->ref != end.ref || pod->node != node) continue;  // told before, or given up
-    ends.push_back(std::move(end));
-  }
-  // A pod that has ended in the same report needs no event of its own for its start.
-  boost::unordered_flat_set<PodId, PodIdHash> ended;
-  if (!command.status.starts.empty()) {
-    for (const PodEnd& end : ends) ended.insert(end.ref.pod);
+    if (told.insert(end.ref.pod).second) ends.push_back(std::move(end));
   }
   PodsStarted started;
   for (const PodStart& start : command.status.starts) {
     const Pod* pod = cluster_.pod(start.ref.pod);
     if (pod == nullptr || pod->ref != start.ref || pod->node != node || pod->state != PodState::kBound) continue;
-    if (!ended.contains(start.ref.pod)) started.starts.push_back(start);
+    if (told.insert(start.ref.pod).second) started.starts.push_back(start);
   }
   for (const PodStart& start : started.starts) {
     const Job& job = *cluster_.job(start.ref.pod.job);
@@ -264,7 +262,7 @@ void Core::Impl::end_pods(std::vector<PodEnd> ends) {
     // Gangs are decided member by member on the state that the member before left.
     if (gang) flush();
     const Pod* found = cluster_.pod(end.ref.pod);
-    if (found == nullptr || found->ref != end.ref) continue;  // twice in one report
+    if (found == nullptr || found->ref != end.ref) continue;  // ended with a member before it
     const Pod pod = *found;
     decide_end(job, pod, end);
     if (!job.spec.is_step()) {

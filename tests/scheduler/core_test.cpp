@@ -26,6 +26,19 @@ TEST(Core, AJobRunsOnTheNodeItWasPlacedOnAndItsEndIsKept) {
   EXPECT_EQ(node.forgotten.size(), 2U);
 }
 
+// As when a stop comes for a pod that has just ended: the agent has the end to tell, and tells it again.
+TEST(Core, WhatStandsTwiceInOneReportHappensOnce) {
+  Harness h;
+  FakeAgent& node = h.join("n1");
+  const JobId id = h.submit(single());
+  h.start_all(node, 2);
+  EXPECT_EQ(h.state_of(id), PodState::kRunning);
+  h.end(node, {{id, 0}, 1}, PodState::kFailed, 3, 2);
+  EXPECT_EQ(h.state_of(id), PodState::kFailed);
+  EXPECT_EQ(node.forgotten.size(), 2U);
+  EXPECT_EQ(h.state_of(h.submit(single())), PodState::kBound);
+}
+
 TEST(Core, JobsWaitForANodeAndStartWhenItJoins) {
   Harness h;
   const JobId id = h.submit(single());

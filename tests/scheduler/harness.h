@@ -132,17 +132,18 @@ class Harness {
     return connect(std::move(agent), capacity, {}, "");
   }
   void leave(FakeAgent& agent) { turn({AgentGone{agent.session}}); }
-  void start_all(FakeAgent& agent) {
+  // `times`: an agent may say the same several times, in one report too.
+  void start_all(FakeAgent& agent, int times = 1) {
     state::AgentStatus status;
     for (const auto& [ref, order] : orders_of(agent)) {
       agent.running[ref] = now_;
-      status.starts.push_back({ref, now_});
+      for (int i = 0; i < times; ++i) status.starts.push_back({ref, now_});
     }
     pending_orders_[agent.session].clear();
     if (!status.starts.empty()) turn({AgentReported{agent.session, std::move(status)}});
   }
   void end(FakeAgent& agent, const state::PodRef& ref, state::PodState how = state::PodState::kSucceeded,
-           int code = 0) {
+           int code = 0, int times = 1) {
     state::PodEnd done;
     done.ref = ref;
     done.outcome.state = how;
@@ -151,7 +152,7 @@ class Harness {
     done.outcome.ended_at = now_;
     agent.running.erase(ref);
     state::AgentStatus status;
-    status.ends.push_back(done);
+    for (int i = 0; i < times; ++i) status.ends.push_back(done);
     turn({AgentReported{agent.session, std::move(status)}});
   }
   const std::map<state::PodRef, state::StartOrder>& orders_of(const FakeAgent& agent) {

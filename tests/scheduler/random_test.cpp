@@ -53,7 +53,8 @@ TEST_P(RandomLife, LosesNothingAndRunsNothingTwice) {
       if (auto* done = std::get_if<SubmitReply>(&reply)) jobs.push_back(done->jobs.at(0));
     } else if (what < 40 && !connected.empty()) {
       h.start_all(
-          h.agent_at(std::next(connected.begin(), below(static_cast<std::uint32_t>(connected.size())))->second));
+          h.agent_at(std::next(connected.begin(), below(static_cast<std::uint32_t>(connected.size())))->second),
+          1 + static_cast<int>(below(2)));
     } else if (what < 75 && !connected.empty()) {
       FakeAgent& agent =
           h.agent_at(std::next(connected.begin(), below(static_cast<std::uint32_t>(connected.size())))->second);
@@ -66,7 +67,7 @@ TEST_P(RandomLife, LosesNothingAndRunsNothingTwice) {
             how < 7   ? PodState::kSucceeded
             : how < 9 ? PodState::kFailed
                       : PodState::kNodeLost,
-            how < 7 ? 0 : 1);
+            how < 7 ? 0 : 1, 1 + static_cast<int>(below(2)));
     } else if (what < 80 && !jobs.empty()) {
       (void)h.ask(CancelRequest{jobs[below(static_cast<std::uint32_t>(jobs.size()))], std::nullopt});
     } else if (what < 86 && !connected.empty()) {
