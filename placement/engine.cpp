@@ -8,8 +8,8 @@ namespace berth::placement {
 
 namespace {
 
-constexpr std::int64_t kFewNodes = 128;
-constexpr std::int64_t kPassedOverFor = 4;  // nodes in the index, for each that is allowed: what looking at one costs
+// Nodes in the index that cost as much to pass over as to compare 64 that are allowed; and what to begin with costs.
+constexpr std::int64_t kPassedOverFor = 4, kPassedOverAtLeast = 32;
 
 using state::NodeId;
 using state::Pinning;
@@ -163,6 +163,7 @@ void Engine::index(std::size_t slot) {
   free.gpus = static_cast<std::uint8_t>(std::popcount(free.gpu_mask));
   if (!free.open) return;
   index_.insert(free.kind, static_cast<std::uint32_t>(slot), free.amounts());
+  if (columns_.used()) columns_.set(index_.entry_of(static_cast<std::uint32_t>(slot), free.amounts()));
   free.indexed = true;
 }
 
@@ -171,13 +172,16 @@ void Engine::unindex(std::size_t slot) {
   Free& free = free_[slot];
   if (!free.indexed) return;
   index_.erase(free.kind, static_cast<std::uint32_t>(slot), free.amounts());
+  columns_.clear(slot);
   free.indexed = false;
 }
 
 void Engine::settle() {
   if (changed_slot_ == kNoSlot) return;
   const Free& free = free_[changed_slot_];
-  index_.change(free.kind, static_cast<std::uint32_t>(changed_slot_), changed_from_, free.amounts());
+  const auto slot = static_cast<std::uint32_t>(changed_slot_);
+  index_.change(free.kind, slot, changed_from_, free.amounts());
+  if (columns_.used()) columns_.set(index_.entry_of(slot, free.amounts()));
   changed_slot_ = kNoSlot;
 }
 
@@ -197,28 +201,23 @@ std::size_t Engine::find_best_in(const Request& request, const MaskList& masks) 
            of->engine->has(slot, of->request->features) && (!of->cores || of->engine->cores_hold(slot, *of->request));
   };
   if (masks.empty()) return index_.find_best(request, fits, &wish, masks);
-  if (const std::int64_t allowed = masks.smallest().count(); allowed > kFewNodes) {
-    std::int64_t patience = allowed * kPassedOverFor;
-    MaskList bounded = masks;
-    bounded.give_up_after(&patience);
-    const std::size_t slot = index_.find_best(request, fits, &wish, bounded);
-    if (!bounded.gave_up()) return slot;
+  std::int64_t patience = kPassedOverAtLeast + masks.smallest().used_words() * kPassedOverFor;
+  MaskList bounded = masks;
+  bounded.give_up_after(&patience);
+  const std::size_t slot = index_.find_best(request, fits, &wish, bounded);
+  if (!bounded.gave_up()) return slot;
+  // So few, or so far from those that fit best, that looking at all that are allowed costs less.
+  keep_columns();
+  const std::uint32_t best = columns_.find(NodeIndex::demand_of(request.resources), fits, &wish, masks);
+  return best == FreeColumns::kNone ? kNoSlot : best;
+}
+
+void Engine::keep_columns() {
+  if (columns_.used()) return;
+  for (std::size_t slot = 0; slot < free_.size(); ++slot) {
+    if (!free_[slot].indexed) continue;
+    columns_.set(index_.entry_of(static_cast<std::uint32_t>(slot), free_[slot].amounts()));
   }
-  // So few, or so far from those that fit best, that each is looked at.
-  std::size_t best = kNoSlot;
-  std::int64_t least = 0;
-  const Mask& few = masks.smallest();
-  for (std::size_t word = 0, seen = 0; word < few.words() && seen < static_cast<std::size_t>(few.count()); ++word) {
-    for (std::uint64_t bits = few.word(word); bits != 0; bits &= bits - 1, ++seen) {
-      const std::size_t slot = word * 64 + static_cast<std::size_t>(std::countr_zero(bits));
-      if (!free_[slot].indexed || !masks.test(slot) || !fits(&wish, static_cast<std::uint32_t>(slot))) continue;
-      const std::int64_t key = policy_->key(free_[slot].amounts().left());
-      if (best != kNoSlot && key >= least) continue;
-      best = slot;
-      least = key;
-    }
-  }
-  return best;
 }
 
 // ---- claims ---------------------------------------------------------------------------------------------------------
@@ -367,6 +366,7 @@ std::uint32_t Engine::place_many(const Request& request, std::uint32_t count, st
   }
   for (const Filled& was : filled_) {
     index_.change(free_[was.slot].kind, was.slot, was.from, free_[was.slot].amounts());
+    if (columns_.used()) columns_.set(index_.entry_of(was.slot, free_[was.slot].amounts()));
     if (free_[was.slot].limited) pods_changed(was.slot);
   }
   return placed;
@@ -473,6 +473,7 @@ std::string Engine::check_invariants() const {
       return where + "whether it has all pods that it may have is out of date";
     if (free_[slot].open != offers_[slot].open()) return where + "whether it is open is out of date";
     if (free_[slot].indexed != free_[slot].open) return where + "open and indexed do not agree";
+    if (!free_[slot].indexed && !columns_.is_clear(slot)) return where + "closed, and in the columns";
     if (!free_[slot].indexed) continue;
     ++indexed;
     const Free& free = free_[slot];
@@ -483,6 +484,8 @@ std::string Engine::check_invariants() const {
     if (!index_.holds(free.kind, static_cast<std::uint32_t>(slot), known)) {
       return where + "not indexed as its amounts say";
     }
+    if (columns_.used() && !columns_.holds(index_.entry_of(static_cast<std::uint32_t>(slot), known)))
+      return where + "not in the columns as its amounts say";
   }
   if (index_.size() != indexed) return "the index has entries of nobody";
   if (std::string wrong = index_.check(); !wrong.empty()) return "index: " + wrong;

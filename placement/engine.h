@@ -16,6 +16,7 @@
 
 #include "placement/constraints.h"
 #include "placement/countables.h"
+#include "placement/free_columns.h"
 #include "placement/gang.h"
 #include "placement/gpu_rater.h"
 #include "placement/gpu_sharing.h"
@@ -209,8 +210,9 @@ class Engine {
   void unindex(std::size_t slot);  // takes it out, before they change
   template <class Change>
   void reindex(std::size_t slot, Change&& change);  // makes a change of its amounts, and moves it
-  void settle();                                    // … in the index, if that is behind
-  void offer_changed(std::size_t slot);             // whether it is open, that is
+  void keep_columns();
+  void settle();                         // … in the index, if that is behind
+  void offer_changed(std::size_t slot);  // whether it is open, that is
   std::uint32_t room_for(std::size_t slot, const state::Resources& wanted) const;
   void take(std::size_t slot, const state::Resources& resources, std::uint64_t gpu_mask);
   void give(std::size_t slot, const state::Resources& resources, std::uint64_t gpu_mask);
@@ -242,6 +244,7 @@ class Engine {
   std::vector<Offer> offers_;
   const Policy* policy_;
   NodeIndex index_;
+  FreeColumns columns_;                            // the same by slot, once a search has asked for it
   static constexpr std::uint32_t kStreamFrom = 8;  // pods; for fewer, that many searches cost less
   struct Filled {
     std::uint32_t slot;

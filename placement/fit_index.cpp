@@ -10,43 +10,16 @@
 #include <emmintrin.h>
 #endif
 
+#include "placement/fit_columns.h"
 #include "placement/huge_memory.h"
 
 namespace berth::placement {
 
 namespace {
 
-constexpr std::size_t kWidth = 64;  // entries of a leaf, leaves of a chunk: one bit of a word each
+constexpr std::size_t kWidth = kColumn;  // entries of a leaf, leaves of a chunk: one bit of a word each
 constexpr std::size_t kSparse = kWidth / 4, kFull = kWidth * 3 / 4;
 constexpr std::int16_t kNothing = FitIndex::kNothing;
-
-using Column = std::array<std::int16_t, kWidth>;
-
-// Bit i: place i may hold the demand. SSE2, which every x86-64 has, and inlined: a call to an AVX2 version chosen at
-// run time costs more than the wider registers save on so few elements.
-inline std::uint64_t fitting(const Column& cpu, const Column& mem, std::int16_t wanted_cpu, std::int16_t wanted_mem) {
-#if defined(__SSE2__)
-  const __m128i cpu_wanted = _mm_set1_epi16(wanted_cpu), mem_wanted = _mm_set1_epi16(wanted_mem);
-  const auto load = [](const Column& column, std::size_t i) {
-    return _mm_load_si128(reinterpret_cast<const __m128i*>(column.data() + i));
-  };
-  const auto lacks = [&](std::size_t i) {
-    return _mm_or_si128(_mm_cmpgt_epi16(cpu_wanted, load(cpu, i)), _mm_cmpgt_epi16(mem_wanted, load(mem, i)));
-  };
-  std::uint64_t lacking = 0;
-  for (std::size_t i = 0; i < kWidth; i += 16) {
-    const int sixteen = _mm_movemask_epi8(_mm_packs_epi16(lacks(i), lacks(i + 8)));
-    lacking |= static_cast<std::uint64_t>(static_cast<std::uint32_t>(sixteen)) << i;
-  }
-  return ~lacking;
-#else
-  std::uint64_t bits = 0;
-  for (std::size_t i = 0; i < kWidth; ++i) {
-    bits |= static_cast<std::uint64_t>((cpu[i] >= wanted_cpu) & (mem[i] >= wanted_mem)) << i;
-  }
-  return bits;
-#endif
-}
 
 // Bit i: place i has this number.
 inline std::uint64_t equal(const std::array<std::uint32_t, kWidth>& column, std::uint32_t wanted) {
@@ -371,6 +344,12 @@ std::uint64_t FitIndex::find_in_chunk(std::size_t at, std::size_t from, const Se
   for (promising &= ~0ULL << from; promising != 0; promising &= promising - 1) {
     const std::size_t which = lowest_bit(promising);
     if (chunk.first_key[which] >= search.limit) return kNone;
+    // A search that passes over many comes to the next leaf as well.
+    if (const std::uint64_t rest = promising & (promising - 1); rest != 0 && !search.masks.empty()) {
+      const Leaf& next = *chunk.leaves[lowest_bit(rest)];
+      next.prefetch_amounts();
+      next.prefetch_slots();
+    }
     const std::uint64_t fits = fitting(chunk.leaves[which]->cpu, chunk.leaves[which]->mem, demand.cpu, demand.mem);
     if (fits == 0) {
       chunk.tighten(which);
@@ -384,13 +363,7 @@ std::uint64_t FitIndex::find_in_chunk(std::size_t at, std::size_t from, const Se
 }
 
 std::uint64_t FitIndex::least_accepted(const Leaf& leaf, std::uint64_t fits, const Search& search) {
-  if (!search.masks.empty()) {
-    const std::uint64_t before = fits;
-    for (std::uint64_t rest = fits; rest != 0; rest &= rest - 1) {
-      if (!search.masks.test(leaf.slot[lowest_bit(rest)])) fits &= ~(rest & (~rest + 1));
-    }
-    search.masks.passed_over(std::popcount(before ^ fits));
-  }
+  if (!search.masks.empty()) fits = search.masks.among(leaf.slot.data(), fits);
   while (fits != 0) {
     std::uint64_t best = kNone;
     for (std::uint64_t rest = fits; rest != 0; rest &= rest - 1) best = std::min(best, leaf.key(lowest_bit(rest)));

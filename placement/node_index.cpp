@@ -174,9 +174,14 @@ struct NodeIndex::Search {
   std::size_t nearest;
 };
 
+FitDemand NodeIndex::demand_of(const Resources& wanted) {
+  const Amounts amounts = amounts_of(wanted);
+  return {rounded_cpu(amounts.cpu_milli), rounded_mem(amounts.mem_mib), 0};
+}
+
 NodeIndex::Search NodeIndex::search_for(const Resources& wanted) {
   const Amounts amounts = amounts_of(wanted);
-  Search search{{rounded_cpu(amounts.cpu_milli), rounded_mem(amounts.mem_mib), 0}, {}, 0};
+  Search search{demand_of(wanted), {}, 0};
   for (std::uint32_t ratio = 0; ratio < kRatios; ++ratio) search.least[ratio] = least_left(amounts, ratio, kRatios);
   search.nearest =
       static_cast<std::size_t>(std::min_element(search.least.begin(), search.least.end()) - search.least.begin());

@@ -44,6 +44,9 @@ class NodeIndex {
   void erase(std::uint16_t kind, std::uint32_t slot, const Amounts& amounts);
   void change(std::uint16_t kind, std::uint32_t slot, const Amounts& from, const Amounts& to);
   bool holds(std::uint16_t kind, std::uint32_t slot, const Amounts& amounts) const;
+  // As it stands in an index; and what a node must have for a request.
+  FitEntry entry_of(std::uint32_t slot, const Amounts& amounts) const;
+  static FitDemand demand_of(const state::Resources& wanted);
 
   // Of the nodes that can take the pod, the one with the policy's least key, ties by slot; kNoSlot if there is none.
   // fits(context, slot) looks at a node exactly, its features as well.
@@ -101,7 +104,6 @@ class NodeIndex {
   std::size_t find(const state::Request& request, const Search& search, bool exact, FitIndex::Accept fits,
                    const void* context, const MaskList& masks);
 
-  FitEntry entry_of(std::uint32_t slot, const Amounts& amounts) const;
   std::int32_t least_key(std::int64_t left, std::uint32_t gpus) const;
 
   const Policy* policy_;

@@ -142,8 +142,8 @@ class Harness {
     pending_orders_[agent.session].clear();
     if (!status.starts.empty()) turn({AgentReported{agent.session, std::move(status)}});
   }
-  void end(FakeAgent& agent, const state::PodRef& ref, state::PodState how = state::PodState::kSucceeded,
-           int code = 0, int times = 1) {
+  void end(FakeAgent& agent, const state::PodRef& ref, state::PodState how = state::PodState::kSucceeded, int code = 0,
+           int times = 1) {
     state::PodEnd done;
     done.ref = ref;
     done.outcome.state = how;

@@ -52,9 +52,8 @@ TEST_P(RandomLife, LosesNothingAndRunsNothingTwice) {
       auto reply = h.ask(SubmitRequest{{any_spec()}, 0, false}, Harness::user(1000 + below(2)));
       if (auto* done = std::get_if<SubmitReply>(&reply)) jobs.push_back(done->jobs.at(0));
     } else if (what < 40 && !connected.empty()) {
-      h.start_all(
-          h.agent_at(std::next(connected.begin(), below(static_cast<std::uint32_t>(connected.size())))->second),
-          1 + static_cast<int>(below(2)));
+      h.start_all(h.agent_at(std::next(connected.begin(), below(static_cast<std::uint32_t>(connected.size())))->second),
+                  1 + static_cast<int>(below(2)));
     } else if (what < 75 && !connected.empty()) {
       FakeAgent& agent =
           h.agent_at(std::next(connected.begin(), below(static_cast<std::uint32_t>(connected.size())))->second);
