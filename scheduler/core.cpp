@@ -1,7 +1,6 @@
 #include "scheduler/core.h"
 
-#include <cstdio>
-#include <cstdlib>
+#include <stdexcept>
 
 #include "scheduler/core_impl.h"
 
@@ -110,12 +109,8 @@ Turn Core::Impl::step(std::span<Command> commands, TimeUs now) {
 void Core::Impl::emit(Event event) {
   const Status applied = cluster_.apply_event(event, now_);
   // The core decides from the same cluster that it applies to: an event that does not apply is a defect of the core,
-  // and going on would write a journal that cannot be read back.
-  if (!applied.ok()) {
-    std::fprintf(stderr, "the core decided what cannot be, and stops before it is written: %s\n",
-                 applied.error().message.c_str());
-    std::abort();
-  }
+  // and going on would write a journal that cannot be read back. Nobody catches this.
+  if (!applied.ok()) throw std::logic_error("the core decided what cannot be: " + applied.error().message);
   events_.push_back(std::move(event));
 }
 
