@@ -367,6 +367,7 @@ std::uint32_t Engine::place_many(const Request& request, std::uint32_t count, st
   for (const Filled& was : filled_) {
     index_.change(free_[was.slot].kind, was.slot, was.from, free_[was.slot].amounts());
     if (columns_.used()) columns_.set(index_.entry_of(was.slot, free_[was.slot].amounts()));
+    tell_rater(was.slot);
     if (free_[was.slot].limited) pods_changed(was.slot);
   }
   return placed;

@@ -76,11 +76,13 @@ std::size_t Engine::find_for(const Request& request, const Constraints::Prepared
   if (policy_->rates_gpus && sets.soft.empty() && !request.cores.any() && rater_.learn(request)) {
     settle();
     const auto choice = rater_.best(request, [&](std::size_t slot) {
-      return free_[slot].indexed && masks.test(slot) && has(slot, request.features);
+      return free_[slot].indexed && masks.test(slot) && has(slot, request.features) && room_of(slot, request, 1) != 0;
     });
-    if (!choice) return kNoSlot;
-    rated_ = *choice;
-    return choice->slot;
+    if (choice) {
+      rated_ = *choice;
+      return choice->slot;
+    }
+    // Some nodes cannot be rated: those are searched as any others.
   }
   if (request.cores.level != state::CoreFit::Level::kNone && !request.cores.require) {
     Request strict = request;
@@ -287,6 +289,7 @@ bool Engine::place_parts(const Request& request, std::uint32_t count, std::uint3
 bool Engine::place_shaped(const Request& request, std::uint32_t count, const GangShape& shape, Promised* beside,
                           std::vector<Placed>& out) {
   settle();
+  rated_ = {};
   const Constraints::Prepared& sets = constraints_.prepare(request);
   const std::uint32_t most = shape.per_node == 0 ? count : std::min(count, shape.per_node);
   std::vector<std::uint32_t> beside_room;

@@ -1,7 +1,6 @@
 #include "placement/gpu_rater.h"
 
 #include <algorithm>
-#include <functional>
 
 #include "placement/node_index.h"
 
@@ -18,7 +17,7 @@ bool GpuRater::set_node(std::size_t slot, const std::vector<std::string>& featur
   remove_node(slot);
   if (node.gpus > kGpusPerNodeMax) return false;
   if (nodes_.size() <= slot) nodes_.resize(slot + 1);
-  nodes_[slot].node.model = model_of(features);
+  nodes_[slot].node.model = node.gpus == 0 ? 0 : model_of(features);
   nodes_[slot].node.left = {};
   if (node.gpus != 0) ++gpu_nodes_;
   nodes_[slot].version = 1;
@@ -89,12 +88,14 @@ bool GpuRater::learn(const state::Request& request) {
 void GpuRater::expect() {
   learned_ = 0;
   if (known_.size() > kDemandsMax) {
-    std::vector<double> weights;
-    for (const auto& [key, known] : known_) weights.push_back(known.weight);
-    std::nth_element(weights.begin(), weights.begin() + static_cast<std::ptrdiff_t>(kDemandsMax), weights.end(),
-                     std::greater<>());
-    const double least = weights[kDemandsMax];
-    std::erase_if(known_, [&](const auto& entry) { return entry.second.weight <= least && known_.size() > 1; });
+    using Entry = std::map<Key, Known>::iterator;
+    std::vector<Entry> rarest;
+    for (auto entry = known_.begin(); entry != known_.end(); ++entry) rarest.push_back(entry);
+    const auto end = rarest.begin() + static_cast<std::ptrdiff_t>(known_.size() - kDemandsMax);
+    std::nth_element(rarest.begin(), end, rarest.end(), [](const Entry& a, const Entry& b) {
+      return std::tie(a->second.weight, a->first) < std::tie(b->second.weight, b->first);
+    });
+    std::for_each(rarest.begin(), end, [&](const Entry& entry) { known_.erase(entry); });
   }
   double sum = 0;
   std::uint32_t number = 0;

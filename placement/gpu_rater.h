@@ -23,8 +23,8 @@ class GpuRater {
   static constexpr std::uint32_t kLearnFirst = 32, kLearnAgain = 512;
   static constexpr std::size_t kDemandsMax = 128;
 
-  // A node with its free amounts and GPUs as they are. Nodes with the same features have GPUs of one model. False: it
-  // has more GPUs than can be rated.
+  // A node with its free amounts and GPUs as they are. Nodes with GPUs and the same features have them of one model.
+  // False: it has more GPUs than can be rated.
   bool set_node(std::size_t slot, const std::vector<std::string>& features, const GpuNode& node);
   void remove_node(std::size_t slot);
   void changed(std::size_t slot, const GpuNode& node);

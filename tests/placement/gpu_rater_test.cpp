@@ -3,6 +3,7 @@
 #include "placement/gpu_rater.h"
 
 #include <gtest/gtest.h>
+#include <map>
 #include <random>
 #include <set>
 
@@ -141,6 +142,93 @@ TEST(GpuRater, KeepsWholeGpusForThoseWhoWantThem) {
   EXPECT_EQ(nodes.size(), 1U);
   out.clear();
   EXPECT_EQ(engine.place(whole, 3, out), 3U);
+}
+
+// An engine that rates, and has learned what comes: such pods came and went again.
+struct Learned : Engine {
+  Learned(const std::vector<state::Resources>& nodes, const Request& request) : Engine(*find_policy("fragmentation")) {
+    for (std::uint32_t id = 1; id <= nodes.size(); ++id) {
+      set_node(NodeId{id}, nodes[id - 1], std::vector<std::string>{"f" + std::to_string(id)});
+      set_connected(NodeId{id}, true);
+    }
+    std::vector<Placed> out;
+    for (std::uint32_t i = 0; i <= GpuRater::kLearnFirst; ++i) {
+      out.clear();
+      if (place(request, 1, out) == 1) release(out[0].node, request, out[0].gpu_mask);
+    }
+  }
+};
+
+Request share(std::uint32_t milli) {
+  Request request{{1000, 512, 1}};
+  request.gpu_share_milli = milli;
+  return request;
+}
+
+TEST(GpuRater, KnowsWhatGangsWithANodeForEachPodTook) {
+  const Request whole{{1000, 512, 1}};
+  Learned engine({{16'000, 16'384, 1}, {16'000, 16'384, 1}}, whole);
+  std::vector<Placed> out;
+  ASSERT_TRUE(engine.place_gang(whole, 2, state::GangShape{0, 0, 1}, out));
+  EXPECT_EQ(engine.place(whole, 1, out), 0U);
+  EXPECT_EQ(engine.place(share(250), 1, out), 0U);
+}
+
+TEST(GpuRater, TheGpuOfAPodBeforeIsNoneForAGang) {
+  Learned engine({{16'000, 16'384, 4}}, share(500));
+  std::vector<Placed> out;
+  ASSERT_EQ(engine.place(share(500), 1, out), 1U);
+  ASSERT_TRUE(engine.place_gang(share(500), 5, state::GangShape{0, 1}, out));
+  std::map<std::uint64_t, int> pods;
+  for (const Placed& placed : out) ++pods[placed.gpu_mask];
+  EXPECT_EQ(pods.size(), 3U);
+  for (const auto& [mask, count] : pods) EXPECT_EQ(count, 2) << mask;
+}
+
+TEST(GpuRater, NodesThatCannotBeRatedAreUsedWhenTheOthersAreFull) {
+  const Request whole{{1000, 512, 1}};
+  Learned engine({{64'000, 65'536, 20}, {16'000, 16'384, 1}}, whole);
+  std::vector<Placed> out;
+  EXPECT_EQ(engine.place(whole, 30, out), 21U);
+  // Of more sets of features than there are models the last are told apart too.
+  Learned many(std::vector<state::Resources>(40, {16'000, 16'384, 1}), whole);
+  Request last = whole;
+  last.features = {"f39"};
+  out.clear();
+  EXPECT_EQ(many.place(last, 2, out), 1U);
+  EXPECT_EQ(out.at(0).node, NodeId{39});
+}
+
+TEST(GpuRater, OnlyNodesWithGpusHaveAModel) {
+  GpuRater rater;
+  GpuNode plain, with_gpu;
+  plain.cpu_milli = with_gpu.cpu_milli = 8000;
+  with_gpu.gpus = 1;
+  with_gpu.left[0] = kWholeGpu;
+  for (std::size_t slot = 0; slot < 40; ++slot) rater.set_node(slot, {"f" + std::to_string(slot)}, plain);
+  rater.set_node(40, {"big"}, with_gpu);
+  const Request big{{1000, 0, 1}, {"big"}};
+  for (std::uint32_t i = 0; i < GpuRater::kLearnFirst; ++i) rater.learn(big);
+  const auto choice = rater.best(big, [](std::size_t) { return true; });
+  ASSERT_TRUE(choice.has_value());
+  EXPECT_EQ(choice->slot, 40U);
+}
+
+TEST(GpuRater, ForgetsNoMoreThanItMust) {
+  GpuRater rater;
+  GpuNode node;
+  node.cpu_milli = 1'000'000;
+  node.gpus = 1;
+  node.left[0] = kWholeGpu;
+  rater.set_node(0, {}, node);
+  const auto demand = [](std::uint32_t i) { return Request{{1 + i, 0, 1}}; };
+  const std::uint32_t all = GpuRater::kLearnFirst + GpuRater::kLearnAgain;
+  for (std::uint32_t i = 0; i < all; ++i) rater.learn(demand(i % 2 == 0 ? 1'000 : i));  // one often, the others once
+  std::uint32_t known = 0;
+  for (std::uint32_t i = 0; i < all; ++i) known += rater.best(demand(i), [](std::size_t) { return true; }) ? 1 : 0;
+  EXPECT_GE(known + 1, GpuRater::kDemandsMax);
+  EXPECT_LE(known, GpuRater::kDemandsMax);
+  EXPECT_TRUE(rater.best(demand(1'000), [](std::size_t) { return true; }).has_value());
 }
 
 }  // namespace
