@@ -61,20 +61,27 @@ bool Constraints::Less::operator()(const Request& a, const Request& b) const {
 void Constraints::set_node(std::size_t slot, Traits traits) {
   if (nodes_.size() <= slot) nodes_.resize(slot + 1);
   Node& node = nodes_[slot];
-  if (node.present && !node.traits.taints.empty()) --tainted_;
+  if (node.present) count_taints(node.traits, -1);
   node.traits = std::move(traits);
   node.present = true;
-  if (!node.traits.taints.empty()) ++tainted_;
+  count_taints(node.traits, 1);
   neighbours_.set_node(slot, node.traits.words);
   judge(slot);
 }
 
 void Constraints::remove_node(std::size_t slot) {
   if (slot >= nodes_.size() || !nodes_[slot].present) return;
-  if (!nodes_[slot].traits.taints.empty()) --tainted_;
+  count_taints(nodes_[slot].traits, -1);
   nodes_[slot] = Node{};
   neighbours_.remove_node(slot);
   judge(slot);
+}
+
+void Constraints::count_taints(const Traits& node, int nodes) {
+  const auto by = static_cast<std::uint32_t>(nodes);
+  if (!node.taints.empty()) tainted_ += by;
+  const auto soft = [](const std::string& taint) { return taint.ends_with(kPrefer); };
+  if (std::any_of(node.taints.begin(), node.taints.end(), soft)) avoided_ += by;
 }
 
 void Constraints::judge(std::size_t slot) {
@@ -168,10 +175,8 @@ const Constraints::Prepared& Constraints::prepare(const Request& request) {
     }
   }
   if (others != 0) out.hard.add(&entry.others);
-  if (tainted_ != 0) {
-    // The least of the wishes is the nodes', that others stay away.
-    out.soft.push_back(&tolerated(request.tolerates).soft);
-  }
+  // The least of the wishes is the nodes', that others stay away.
+  if (avoided_ != 0) out.soft.push_back(&tolerated(request.tolerates).soft);
   return out;
 }
 

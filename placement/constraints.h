@@ -73,11 +73,13 @@ class Constraints {
   };
   const Known& condition(const std::string& text);
   const Tolerated& tolerated(const std::vector<std::string>& tolerates);
+  void count_taints(const Traits& node, int nodes);
   void judge(std::size_t slot);
   void make_room();
 
   std::vector<Node> nodes_;
-  std::uint32_t tainted_ = 0;  // nodes
+  std::uint32_t tainted_ = 0;  // nodes with any taint
+  std::uint32_t avoided_ = 0;  // … with one that is only a wish
   std::unordered_map<std::string, std::unique_ptr<Known>> conditions_;
   std::map<std::vector<std::string>, std::unique_ptr<Tolerated>> tolerated_;
   Neighbours neighbours_;

@@ -352,6 +352,20 @@ TEST_F(Constrained, TheWordsOfARefusalNameEachConstraint) {
                         {"taint dedicated=ml", 1}, {"condition rack<3", 4}, {"total cpu", 3}}));
 }
 
+TEST(Constraints, AreWishesOnlyWhereATaintIsOne) {
+  Constraints constraints;
+  const auto wishes = [&] { return constraints.prepare(Request{{1000, 0, 0}}).soft.size(); };
+  constraints.set_node(0, {"n1", {}, {"gpu"}});
+  EXPECT_EQ(wishes(), 0U);
+  constraints.set_node(1, {"n2", {}, {"gpu", "old:prefer"}});
+  EXPECT_EQ(wishes(), 1U);
+  constraints.set_node(1, {"n2", {}, {"gpu"}});
+  EXPECT_EQ(wishes(), 0U);
+  constraints.set_node(1, {"n2", {}, {"old:prefer"}});
+  constraints.remove_node(1);
+  EXPECT_EQ(wishes(), 0U);
+}
+
 TEST(Words, OfLabelsTaintsAndTolerations) {
   for (const char* good : {"a=b", "app=web", "a/b=c.d"}) EXPECT_TRUE(is_label(good)) << good;
   for (const char* bad : {"", "a", "=b", "a=", "a=b=c", "a b=c", "a=b,c"}) EXPECT_FALSE(is_label(bad)) << bad;
