@@ -16,15 +16,10 @@ using state::Pinning;
 using state::Request;
 using state::Resources;
 
-std::size_t slot_of(NodeId id) { return id.value - 1; }
-NodeId id_of(std::size_t slot) { return NodeId{static_cast<std::uint32_t>(slot + 1)}; }
-
 std::int32_t cpu_of(const Resources& r) { return amounts_of(r).cpu_milli; }
 std::int32_t mem_of(const Resources& r) { return amounts_of(r).mem_mib; }
-std::int32_t gpus_of(const Resources& r) { return static_cast<std::int32_t>(amounts_of(r).gpus); }
 
 std::uint32_t gpu_of(std::uint64_t mask) { return static_cast<std::uint32_t>(std::countr_zero(mask)); }
-std::uint64_t mask_of(std::uint32_t gpus) { return gpus >= 64 ? ~0ULL : (1ULL << gpus) - 1; }
 
 bool within(const Resources& wanted, const Resources& capacity) {
   return wanted.cpu_milli <= capacity.cpu_milli && wanted.mem_mib <= capacity.mem_mib && wanted.gpus <= capacity.gpus;
@@ -32,12 +27,6 @@ bool within(const Resources& wanted, const Resources& capacity) {
 
 std::uint64_t times(std::uint64_t have, std::uint64_t want) {
   return want == 0 ? std::numeric_limits<std::uint32_t>::max() : have / want;
-}
-
-// The cores must lie as it says: not a wish.
-bool demands_cores(const Request& request) {
-  return (request.cores.level != state::CoreFit::Level::kNone && request.cores.require) ||
-         request.cores.threads_per_core != 0;
 }
 
 // Features without labels: these are too many for kinds of their own, and asked for by conditions.
@@ -59,9 +48,9 @@ bool Engine::could_hold(std::size_t slot, const Request& request) {
   if (!offer.present || !within(request.resources, offer.capacity) || !has(slot, request.features)) return false;
   if (!constraints_.concern(request)) return true;
   if (!constraints_.met(slot, request) || !countables_.could_hold(slot, request.counts)) return false;
-  return !demands_cores(request) ||
-         (offer.cores != nullptr && offer.cores->cpu_milli_of(request) <= offer.capacity.cpu_milli &&
-          offer.cores->could_hold(request));
+  if (!demands_cores(request)) return true;
+  const NodeCores* cores = cores_of(slot);
+  return cores != nullptr && cores->cpu_milli_of(request) <= offer.capacity.cpu_milli && cores->could_hold(request);
 }
 bool Engine::is_empty(std::size_t slot) const {
   const Resources& all = offers_[slot].capacity;
@@ -81,26 +70,27 @@ void Engine::set_node(NodeId id, Offered offered) {
   const Resources old = offer.present ? offer.capacity : Resources{};
   if (!offer.present) ++node_count_;
   // What is claimed keeps its claim: only the difference of the offers moves the free amounts.
-  const std::uint64_t claimed_gpus = mask_of(old.gpus) & ~free.gpu_mask;
   free.cpu_milli += cpu_of(capacity) - cpu_of(old);
   free.mem_mib += mem_of(capacity) - mem_of(old);
-  free.gpus_offered = mask_of(static_cast<std::uint32_t>(gpus_of(capacity)));
-  free.gpu_mask = free.gpus_offered & ~claimed_gpus;
-  free.kind = index_.kind_for(without_values(offered.traits.words), static_cast<std::uint32_t>(gpus_of(capacity)));
+  const std::uint32_t gpus = amounts_of(capacity).gpus;
+  free.gpus_offered = static_cast<std::uint8_t>(gpus);
+  free.gpu_mask = free.unclaimed_gpus();
+  sharing_.set_offered(slot, gpus);
+  static_assert(NodeIndex::kKindsMax <= 256);
+  free.kind = static_cast<std::uint8_t>(index_.kind_for(without_values(offered.traits.words), gpus));
   offer.present = true;
   offer.capacity = capacity;
   offer.pods_max = offered.pods_max;
   offer.full = offer.pods_max != 0 && free.pods >= static_cast<std::int64_t>(offer.pods_max);
   free.limited = offer.pods_max != 0;
   countables_.set_node(slot, offered.counts);
-  if (offered.topology == nullptr || !NodeCores::suits(*offered.topology, capacity)) {
-    offer.cores.reset();
-  } else if (!offer.cores || offer.cores->topology() != *offered.topology || old.gpus != capacity.gpus) {
+  const bool known = offered.topology != nullptr && !offered.topology->empty();
+  if (known && (!offer.cores || !offer.cores->is_of(*offered.topology, capacity.gpus))) {
     auto cores = std::make_unique<NodeCores>(*offered.topology, capacity.gpus);
     if (offer.cores) cores->take_over(*offer.cores);
     offer.cores = std::move(cores);
   }
-  free.cores = offer.cores != nullptr;
+  free.cores = known && NodeCores::suits(*offered.topology, capacity);
   if (policy_->rates_gpus) {
     free.gpus = static_cast<std::uint8_t>(std::popcount(free.gpu_mask));
     rater_.set_node(slot, without_values(offered.traits.words), gpu_node(slot));
@@ -151,6 +141,7 @@ void Engine::remove_node(NodeId id) {
   constraints_.remove_node(slot);
   rater_.remove_node(slot);
   countables_.remove_node(slot);
+  sharing_.set_offered(slot, 0);
   free_[slot] = Free{};
   --node_count_;
   ++offers_version_;
@@ -252,13 +243,15 @@ void Engine::take(std::size_t slot, const Resources& resources, std::uint64_t gp
   free_[slot].cpu_milli -= cpu_of(resources);
   free_[slot].mem_mib -= mem_of(resources);
   free_[slot].gpu_mask &= ~gpu_mask;
+  free_[slot].gpus_claimed |= gpu_mask;
   ++free_[slot].pods;
 }
 
 void Engine::give(std::size_t slot, const Resources& resources, std::uint64_t gpu_mask) {
   free_[slot].cpu_milli += cpu_of(resources);
   free_[slot].mem_mib += mem_of(resources);
-  free_[slot].gpu_mask |= gpu_mask & free_[slot].gpus_offered;
+  free_[slot].gpus_claimed &= ~gpu_mask;
+  free_[slot].gpu_mask = free_[slot].unclaimed_gpus();
   --free_[slot].pods;
 }
 
@@ -299,7 +292,7 @@ void Engine::take_one(std::size_t slot, const Request& request, std::vector<Plac
     if (rated_.gpu_mask != 0 && rated_.slot == slot) gpus = rated_.gpu_mask;
   }
   Pinning pinning;
-  if (NodeCores* cores = offers_[slot].cores.get(); cores != nullptr) {
+  if (NodeCores* cores = cores_of(slot); cores != nullptr) {
     if (auto choice = cores->take(request, free.gpu_mask); choice) {
       if (gpus == 0) gpus = choice->gpu_mask;
       pinning = std::move(choice->pinning);
@@ -327,6 +320,7 @@ void Engine::take_equal(std::size_t slot, const Request& request, std::uint32_t 
   for (std::uint32_t i = 0; i < count; ++i) {
     const std::uint64_t gpus = wanted.gpus == 0 ? 0 : pick_gpus(slot, wanted.gpus);
     free.gpu_mask &= ~gpus;
+    free.gpus_claimed |= gpus;
     out.push_back({id_of(slot), 0, gpus});
   }
 }
@@ -382,8 +376,10 @@ void Engine::claim(NodeId id, const Request& request, std::uint64_t gpu_mask, co
 }
 
 void Engine::claim(NodeId id, const Resources& resources, std::uint64_t gpu_mask) {
-  reindex(slot_of(id), [&] { take(slot_of(id), resources, gpu_mask); });
-  tell_rater(slot_of(id));
+  const std::size_t slot = slot_of(id);
+  reindex(slot, [&] { take(slot, resources, gpu_mask); });
+  tell_rater(slot);
+  if (free_[slot].limited) pods_changed(slot);
 }
 
 void Engine::release(NodeId id, const Request& request, std::uint64_t gpu_mask, const Pinning* pinning) {
@@ -399,8 +395,10 @@ void Engine::release(NodeId id, const Request& request, std::uint64_t gpu_mask, 
 }
 
 void Engine::release(NodeId id, const Resources& resources, std::uint64_t gpu_mask) {
-  reindex(slot_of(id), [&] { give(slot_of(id), resources, gpu_mask); });
-  tell_rater(slot_of(id));
+  const std::size_t slot = slot_of(id);
+  reindex(slot, [&] { give(slot, resources, gpu_mask); });
+  tell_rater(slot);
+  if (free_[slot].limited) pods_changed(slot);
 }
 
 void Engine::hold_for(const Request& request) {
@@ -456,7 +454,7 @@ Resources Engine::used(NodeId id) const {
   const Resources& capacity = offers_[slot].capacity;
   return {static_cast<std::uint32_t>(cpu_of(capacity) - free_[slot].cpu_milli),
           static_cast<std::uint64_t>(mem_of(capacity) - free_[slot].mem_mib),
-          static_cast<std::uint32_t>(gpus_of(capacity)) - free_[slot].gpus};
+          static_cast<std::uint32_t>(std::popcount(free_[slot].gpus_claimed))};
 }
 
 std::vector<state::Countable> Engine::counts_used(NodeId id) const { return countables_.used(slot_of(id)); }
@@ -478,6 +476,7 @@ std::string Engine::check_invariants() const {
     if (!free_[slot].indexed) continue;
     ++indexed;
     const Free& free = free_[slot];
+    if (free.gpu_mask != free.unclaimed_gpus()) return where + "GPUs are free and claimed, or neither";
     if (free.gpus != std::popcount(free.gpu_mask)) return where + "free GPU count differs from its mask";
     if (!index_.is_kind(free.kind, without_values(constraints_.traits(slot).words)))
       return where + "indexed among other features";

@@ -29,6 +29,9 @@
 
 namespace berth::placement {
 
+inline std::size_t slot_of(state::NodeId id) { return id.value - 1; }
+inline state::NodeId id_of(std::size_t slot) { return state::NodeId{static_cast<std::uint32_t>(slot + 1)}; }
+
 struct Placed {
   state::NodeId node;
   std::uint32_t pinning = 0;  // Engine::pinning() tells which cores; 0: none in particular
@@ -115,7 +118,7 @@ class Engine {
                const state::Pinning* pinning = nullptr);
   void release(state::NodeId id, const state::Resources& resources, std::uint64_t gpu_mask);
   // Asks for the memory of a node that is released on soon: for whoever has several ends at hand.
-  void release_soon(state::NodeId id) const { __builtin_prefetch(&free_[id.value - 1]); }
+  void release_soon(state::NodeId id) const { __builtin_prefetch(&free_[slot_of(id)]); }
 
   // Keeps every node that could ever hold the request from all placements until drop_holds(): so that a pod that has
   // waited too long is not overtaken for ever.
@@ -131,8 +134,7 @@ class Engine {
     const Amounts wanted = amounts_of(request.resources);
     for (std::size_t slot = 0; slot < offers_.size(); ++slot) {
       if (!candidate(slot, request, hard)) continue;
-      each(state::NodeId{static_cast<std::uint32_t>(slot + 1)}, free_[slot].amounts(),
-           request.exclusive ? amounts_of(offers_[slot].capacity) : wanted);
+      each(id_of(slot), free_[slot].amounts(), request.exclusive ? amounts_of(offers_[slot].capacity) : wanted);
     }
   }
   // The node as choose_gang() wants it.
@@ -158,21 +160,26 @@ class Engine {
     std::uint32_t pods_max = 0;
     std::uint32_t leaf = SwitchTree::kNone;
     state::Resources capacity;
-    std::unique_ptr<NodeCores> cores = nullptr;
+    std::unique_ptr<NodeCores> cores = nullptr;  // as its latest topology has them
     bool open() const { return present && connected && in_service && !held && !full && alone == 0; }
   };
   // What a search and a claim need of a node: half a cache line.
   struct alignas(32) Free {
-    std::uint64_t gpu_mask = 0, gpus_offered = 0;
+    std::uint64_t gpu_mask = 0;               // offered and not claimed
+    std::uint64_t gpus_claimed = 0;           // offered or no longer
     std::int32_t cpu_milli = 0, mem_mib = 0;  // below 0 where claim() exceeded the offer
     std::int32_t pods = 0;
-    std::uint16_t kind = 0;
-    std::uint8_t gpus = 0;  // bits of gpu_mask
+    std::uint8_t kind = 0;
+    std::uint8_t gpus_offered = 0;  // the first so many
+    std::uint8_t gpus = 0;          // bits of gpu_mask
     bool open : 1 = false;
     bool indexed : 1 = false;
-    bool cores : 1 = false;    // it gives its cores out one by one
+    bool cores : 1 = false;    // it gives its cores out one by one: cores_of()
     bool limited : 1 = false;  // it may have so many pods only
     Amounts amounts() const;
+    std::uint64_t unclaimed_gpus() const {
+      return (gpus_offered >= 64 ? ~0ULL : (1ULL << gpus_offered) - 1) & ~gpus_claimed;
+    }
   };
 
   std::size_t find_best(const state::Request& request);
@@ -197,10 +204,11 @@ class Engine {
   void tell_rater(std::size_t slot) {
     if (policy_->rates_gpus) rater_.changed(slot, gpu_node(slot));
   }
+  // nullptr: the node gives no cores out. What is claimed of them stays claimed meanwhile.
+  NodeCores* cores_of(std::size_t slot) const { return free_[slot].cores ? offers_[slot].cores.get() : nullptr; }
   bool cores_hold(std::size_t slot, const state::Request& request) const;
   std::uint32_t shares_room(std::size_t slot, std::uint32_t share_milli) const;
   std::uint32_t room_of(std::size_t slot, const state::Request& request, std::uint32_t most) const;
-  void set_pods_max(std::size_t slot, std::uint32_t pods_max);
   void pods_changed(std::size_t slot);
   std::size_t find_beside(const state::Request& request, const MaskList& masks, const Promised& promised,
                           std::uint32_t& room) const;

@@ -14,14 +14,6 @@ using state::Request;
 
 namespace {
 
-std::size_t slot_of(NodeId id) { return id.value - 1; }
-NodeId id_of(std::size_t slot) { return NodeId{static_cast<std::uint32_t>(slot + 1)}; }
-
-bool demands_cores(const Request& request) {
-  return (request.cores.level != state::CoreFit::Level::kNone && request.cores.require) ||
-         request.cores.threads_per_core != 0;
-}
-
 // n2 before n10.
 bool name_less(std::string_view a, std::string_view b) {
   const auto digit = [](char c) { return c >= '0' && c <= '9'; };
@@ -49,7 +41,7 @@ bool name_less(std::string_view a, std::string_view b) {
 }  // namespace
 
 bool Engine::cores_hold(std::size_t slot, const Request& request) const {
-  NodeCores* cores = offers_[slot].cores.get();
+  NodeCores* cores = cores_of(slot);
   return cores != nullptr && free_[slot].cpu_milli >= static_cast<std::int64_t>(cores->cpu_milli_of(request)) &&
          cores->holds(request, free_[slot].gpu_mask);
 }
@@ -104,9 +96,8 @@ GpuNode Engine::gpu_node(std::size_t slot) const {
   GpuNode node;
   node.cpu_milli = free.cpu_milli;
   node.mem_mib = free.mem_mib;
-  const int offered = std::popcount(free.gpus_offered);
-  node.gpus = static_cast<std::uint8_t>(offered);
-  for (std::uint32_t gpu = 0; gpu < kGpusPerNodeMax && gpu < static_cast<std::uint32_t>(offered); ++gpu) {
+  node.gpus = free.gpus_offered;
+  for (std::uint32_t gpu = 0; gpu < kGpusPerNodeMax && gpu < node.gpus; ++gpu) {
     const bool whole = (free.gpu_mask >> gpu & 1U) != 0;
     node.left[gpu] = static_cast<std::int16_t>(whole ? kWholeGpu : sharing_.left_of(slot, gpu));
   }
@@ -126,7 +117,7 @@ std::uint32_t Engine::room_of(std::size_t slot, const Request& request, std::uin
   room = std::min(room, most);
   if (!request.counts.empty()) room = std::min(room, countables_.room(slot, request.counts, false));
   if (room == 0 || !demands_cores(request)) return room;
-  const NodeCores* cores = offers_[slot].cores.get();
+  const NodeCores* cores = cores_of(slot);
   if (cores == nullptr) return 0;
   const auto by_cpu = static_cast<std::uint32_t>(std::max(free_[slot].cpu_milli, 0)) / cores->cpu_milli_of(request);
   return cores->room(request, free_[slot].gpu_mask, std::min(room, by_cpu));

@@ -64,7 +64,7 @@ Refusal Engine::explain(const Request& request) {
     } else if (const auto* lacking = countables_.missing(slot, request.counts, true); lacking != nullptr) {
       tally.add("total " + lacking->name);
     } else if (!request.plain() && !could_hold(slot, request)) {
-      tally.add(offer.cores == nullptr ? "its cores are not known" : "too few cores" + cores_words(request));
+      tally.add(cores_of(slot) == nullptr ? "its cores are not known" : "too few cores" + cores_words(request));
     } else if (!offer.connected) {
       tally.add("node not connected");
     } else if (!offer.in_service) {
@@ -79,7 +79,7 @@ Refusal Engine::explain(const Request& request) {
       tally.add("free " + taken->name);
     } else if (offer.full) {
       tally.add("pods on the node");
-    } else if (request.cores.require && !cores_hold(slot, request)) {
+    } else if (demands_cores(request) && !cores_hold(slot, request)) {
       tally.add("free cores" + cores_words(request));
     } else if (offer.alone != 0) {
       tally.add("a pod that has the node for itself");

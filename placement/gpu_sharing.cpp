@@ -9,8 +9,17 @@ std::int32_t GpuSharing::most_left(std::size_t slot) const {
   const auto node = nodes_.find(slot);
   std::int32_t most = -1;
   if (node == nodes_.end()) return most;
-  for (const Gpu& gpu : node->second) most = std::max(most, gpu.left_milli);
+  for (const Gpu& gpu : node->second) most = offered(slot, gpu) ? std::max(most, gpu.left_milli) : most;
   return most;
+}
+
+void GpuSharing::set_offered(std::size_t slot, std::uint32_t gpus) {
+  if (slot >= offered_.size()) {
+    if (gpus == 0) return;
+    offered_.resize(slot + 1);
+  }
+  offered_[slot] = static_cast<std::uint8_t>(gpus);
+  judge(slot);
 }
 
 const Mask& GpuSharing::with(std::uint32_t share_milli) {
@@ -31,7 +40,7 @@ std::optional<std::uint32_t> GpuSharing::tightest(std::size_t slot, std::uint32_
   if (node == nodes_.end()) return std::nullopt;
   const Gpu* best = nullptr;
   for (const Gpu& gpu : node->second) {
-    if (gpu.left_milli < static_cast<std::int32_t>(share_milli)) continue;
+    if (gpu.left_milli < static_cast<std::int32_t>(share_milli) || !offered(slot, gpu)) continue;
     if (best == nullptr || gpu.left_milli < best->left_milli ||
         (gpu.left_milli == best->left_milli && gpu.number < best->number)) {
       best = &gpu;
@@ -45,7 +54,7 @@ std::uint32_t GpuSharing::room(std::size_t slot, std::uint32_t share_milli) cons
   std::uint32_t room = 0;
   if (node == nodes_.end()) return room;
   for (const Gpu& gpu : node->second) {
-    room += static_cast<std::uint32_t>(std::max(gpu.left_milli, 0)) / share_milli;
+    if (offered(slot, gpu)) room += static_cast<std::uint32_t>(std::max(gpu.left_milli, 0)) / share_milli;
   }
   return room;
 }

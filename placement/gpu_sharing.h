@@ -16,6 +16,8 @@ class GpuSharing {
  public:
   static constexpr std::uint32_t kWhole = 1000;
 
+  // The node offers its first so many GPUs. Shares of others stay taken, and no more of those are given out.
+  void set_offered(std::size_t slot, std::uint32_t gpus);
   // The nodes that have a GPU in shares with so much of it left.
   const Mask& with(std::uint32_t share_milli);
   // Of the node's GPUs in shares that have so much left the one with the least, ties by number.
@@ -35,10 +37,12 @@ class GpuSharing {
     std::int32_t left_milli = 0;  // below 0 where a claim exceeded it
   };
   void judge(std::size_t slot);
+  bool offered(std::size_t slot, const Gpu& gpu) const { return slot < offered_.size() && gpu.number < offered_[slot]; }
   std::int32_t most_left(std::size_t slot) const;  // -1: there is none
 
   boost::unordered_flat_map<std::size_t, std::vector<Gpu>> nodes_;
   std::map<std::uint32_t, Mask> with_;
+  std::vector<std::uint8_t> offered_;  // by slot; the rest 0
 };
 
 }  // namespace berth::placement

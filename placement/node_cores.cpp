@@ -8,13 +8,14 @@ using state::CoreFit;
 using state::Pinning;
 using state::Request;
 
-NodeCores::NodeCores(const state::Topology& topology, std::uint32_t gpus) : machine_(topology) {
+NodeCores::NodeCores(const state::Topology& topology, std::uint32_t gpus) : machine_(topology), gpus_offered_(gpus) {
   for (std::uint32_t i = 0; i < topology.devices.size(); ++i) {
     if (topology.devices[i].is_gpu) gpus_.push_back(i);
   }
   if (gpus_.size() != gpus) gpus_.clear();
   for (const auto& core : topology.cores) {
     threads_per_core_ = std::max(threads_per_core_, static_cast<std::uint32_t>(core.size()));
+    uneven_ |= core.size() != topology.cores[0].size();
   }
 }
 
@@ -27,8 +28,8 @@ void NodeCores::take_over(const NodeCores& before) {
   }
   const auto& memories = before.topology().memories;
   for (std::size_t i = 0; i < memories.size(); ++i) {
-    const std::uint64_t taken = memories[i].mem_mib - std::min(memories[i].mem_mib, before.machine_.free_mem_mib(i));
-    if (taken != 0) claimed.mem_mib.emplace_back(memories[i].numa, taken);
+    if (const std::uint64_t taken = before.machine_.taken_mem_mib(i); taken != 0)
+      claimed.mem_mib.emplace_back(memories[i].numa, taken);
   }
   machine_.claim(claimed);
 }
@@ -46,7 +47,7 @@ std::optional<TopologyRequest> NodeCores::request_of(const Request& request) con
   if (of_each != 0) {
     out.cores = (cpus + of_each - 1) / of_each;
     out.threads_per_core = of_each;
-  } else if (cpus % threads_per_core_ == 0) {
+  } else if (!uneven_ && cpus % threads_per_core_ == 0) {
     out.cores = cpus / threads_per_core_;
   } else {
     out.threads = cpus;
@@ -79,7 +80,7 @@ bool NodeCores::holds(const Request& request, std::uint64_t free_gpus) {
 
 bool NodeCores::could_hold(const Request& request) const {
   const auto wanted = request_of(request);
-  return wanted && TopologyNode(topology()).can_place(*wanted);
+  return wanted && machine_.could_place(*wanted);
 }
 
 std::uint32_t NodeCores::cpu_milli_of(const Request& request) const {

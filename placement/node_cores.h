@@ -1,6 +1,6 @@
 // The cores of one node of a cluster, given out to its pods: which pods get cores of their own, how many, and the words
 // in which that is kept (state::Pinning). A pod that asks for whole cpus gets as many hardware threads, whole cores
-// where that comes out even; one that asks for a part of one runs anywhere.
+// where that comes out even and all cores are alike; one that asks for a part of one runs anywhere.
 #pragma once
 
 #include <cstdint>
@@ -11,6 +11,12 @@
 #include "state/topology.h"
 
 namespace berth::placement {
+
+// Its cores must lie as it says: not a wish.
+inline bool demands_cores(const state::Request& request) {
+  return (request.cores.level != state::CoreFit::Level::kNone && request.cores.require) ||
+         request.cores.threads_per_core != 0;
+}
 
 class NodeCores {
  public:
@@ -23,9 +29,11 @@ class NodeCores {
   // What is claimed on another view of the same machine is claimed on this one.
   void take_over(const NodeCores& before);
   const state::Topology& topology() const { return machine_.topology(); }
+  bool is_of(const state::Topology& other, std::uint32_t gpus) const {
+    return gpus == gpus_offered_ && topology() == other;
+  }
 
-  // Whether the cores (and with `with_gpus` the free GPUs) are there that the pod insists on; now, or with nothing else
-  // on the node.
+  // Whether the cores and GPUs are there that the pod insists on; now, or with nothing else on the node.
   bool holds(const state::Request& request, std::uint64_t free_gpus);
   bool could_hold(const state::Request& request) const;
   // The cpu that the pod takes, with that of hardware threads which stay idle for it.
@@ -41,7 +49,6 @@ class NodeCores {
   std::optional<Choice> take(const state::Request& request, std::uint64_t free_gpus);
   void claim(const state::Pinning& pinning) { machine_.claim(plan_of(pinning)); }
   void release(const state::Pinning& pinning) { machine_.release(plan_of(pinning)); }
-  bool is_free(std::uint32_t thread) const { return machine_.thread_is_free(thread); }
 
  private:
   static void set_free_gpus(TopologyNode& machine, const std::vector<std::uint32_t>& gpus, std::uint64_t free);
@@ -50,7 +57,9 @@ class NodeCores {
 
   TopologyNode machine_;
   std::vector<std::uint32_t> gpus_;  // the device of each bit of a GPU mask; empty: unknown
-  std::uint32_t threads_per_core_ = 1;
+  std::uint32_t gpus_offered_;
+  std::uint32_t threads_per_core_ = 1;  // the most
+  bool uneven_ = false;                 // some cores have fewer
 };
 
 }  // namespace berth::placement

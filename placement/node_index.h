@@ -34,6 +34,8 @@ bool includes(const std::vector<std::string>& all, const std::vector<std::string
 
 class NodeIndex {
  public:
+  static constexpr std::size_t kKindsMax = 16;
+
   explicit NodeIndex(const Policy& policy = default_policy()) : policy_(&policy) {}
 
   // The number of this set of features; nodes that have them have at most so many GPUs free.
@@ -93,7 +95,6 @@ class NodeIndex {
     bool mixed = false;
     std::vector<Level> by_free_gpus;
   };
-  static constexpr std::size_t kKindsMax = 16;
   using Bounds = std::array<std::int64_t, kRatios>;  // by ratio: what who holds a demand has left at least
 
   const std::vector<std::uint16_t>& kinds_with(const std::vector<std::string>& features);

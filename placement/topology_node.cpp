@@ -79,34 +79,37 @@ std::uint32_t TopologyNode::room_in(const CoreRange& range, const Need& need) co
   std::uint32_t room = 0;
   for (std::uint32_t core = range.first; core < range.end; ++core) {
     const auto threads = static_cast<std::uint32_t>(topology_.cores[core].size());
+    const std::uint32_t busy = need.empty ? 0 : busy_in_core_[core];
     if (!need.whole_cores) {
-      room += threads - busy_in_core_[core];
-    } else if (busy_in_core_[core] == 0 && threads >= need.request.threads_per_core) {
+      room += threads - busy;
+    } else if (busy == 0 && threads >= need.request.threads_per_core) {
       ++room;
     }
   }
   return room;
 }
 
-std::uint32_t TopologyNode::gpus_in(const CoreRange& range) const {
+std::uint32_t TopologyNode::gpus_in(const CoreRange& range, const Need& need) const {
   std::uint32_t count = 0;
   for (std::size_t i = 0; i < topology_.devices.size(); ++i) {
     const Topology::Device& device = topology_.devices[i];
-    count += device.is_gpu && !busy_device_[i] && device.cores.meets(range) ? 1 : 0;
+    count += device.is_gpu && (need.empty || !busy_device_[i]) && device.cores.meets(range) ? 1 : 0;
   }
   return count;
 }
 
-std::uint64_t TopologyNode::mem_in(const CoreRange& range) const {
+std::uint64_t TopologyNode::mem_in(const CoreRange& range, const Need& need) const {
   std::uint64_t sum = 0;
-  for (std::size_t i = 0; i < free_mem_.size(); ++i)
-    sum += topology_.memories[i].cores.meets(range) ? free_mem_mib(i) : 0;
+  for (std::size_t i = 0; i < free_mem_.size(); ++i) {
+    if (!topology_.memories[i].cores.meets(range)) continue;
+    sum += need.empty ? topology_.memories[i].mem_mib : free_mem_mib(i);
+  }
   return sum;
 }
 
 bool TopologyNode::has_room(const CoreRange& range, const Need& need) const {
-  return room_in(range, need) >= need.units && mem_in(range) >= need.request.mem_mib &&
-         gpus_in(range) >= need.request.gpus;
+  return room_in(range, need) >= need.units && mem_in(range, need) >= need.request.mem_mib &&
+         gpus_in(range, need) >= need.request.gpus;
 }
 
 bool TopologyNode::allowed(const Part& part, const TopologyRequest& request) const {
@@ -136,8 +139,8 @@ const TopologyNode::Part* TopologyNode::best_part(const Need& need, bool within_
 
 // ---- what to take ---------------------------------------------------------------------------------------------------
 
-const TopologyNode::Part* TopologyNode::part_for(const TopologyRequest& request) const {
-  const Need need{request, request.threads != 0 ? request.threads : request.cores, request.threads == 0};
+const TopologyNode::Part* TopologyNode::part_for(const Need& need) const {
+  const TopologyRequest& request = need.request;
   // Without a level the whole machine is the part: what is left over anywhere will do.
   const bool anywhere = request.level == Level::kNone && request.gpus == 0;
   const Part* part = anywhere ? &parts_[0] : best_part(need, request.level != Level::kNone);
@@ -145,9 +148,15 @@ const TopologyNode::Part* TopologyNode::part_for(const TopologyRequest& request)
   return part == nullptr || !has_room(part->domain.cores, need) ? nullptr : part;
 }
 
+bool TopologyNode::could_place(const TopologyRequest& request) const {
+  Need need = need_of(request);
+  need.empty = true;
+  return part_for(need) != nullptr;
+}
+
 Result<TopologyPlan> TopologyNode::place(const TopologyRequest& request) {
-  const Need need{request, request.threads != 0 ? request.threads : request.cores, request.threads == 0};
-  const Part* part = part_for(request);
+  const Need need = need_of(request);
+  const Part* part = part_for(need);
   if (part == nullptr) return Error{ErrorCode::kUnavailable, "", refusal(need), 0};
   TopologyPlan plan;
   std::vector<bool> chosen(topology_.cores.size());
@@ -171,7 +180,9 @@ void TopologyNode::change(const TopologyPlan& plan, int sign) {
   for (const std::uint32_t gpu : plan.gpus) busy_device_[gpu] = sign > 0;
   for (const auto& [numa, mem_mib] : plan.mem_mib) {
     for (std::size_t i = 0; i < free_mem_.size(); ++i) {
-      if (topology_.memories[i].numa == numa) free_mem_[i] -= sign * static_cast<std::int64_t>(mem_mib);
+      if (topology_.memories[i].numa != numa) continue;
+      const auto all = static_cast<std::int64_t>(topology_.memories[i].mem_mib);
+      free_mem_[i] = std::min(free_mem_[i] - sign * static_cast<std::int64_t>(mem_mib), all);
     }
   }
 }
@@ -317,7 +328,7 @@ std::string TopologyNode::refusal(const Need& need) const {
   const Part* nearest = nullptr;
   const auto reached = [&](const Part& part) {
     return std::tuple(std::min(room_in(part.domain.cores, need), need.units),
-                      std::min(gpus_in(part.domain.cores), request.gpus), mem_in(part.domain.cores));
+                      std::min(gpus_in(part.domain.cores, need), request.gpus), mem_in(part.domain.cores, need));
   };
   for (const Part& part : parts_) {
     if (part.domain.part == kind && (nearest == nullptr || reached(part) > reached(*nearest))) nearest = &part;
@@ -325,10 +336,10 @@ std::string TopologyNode::refusal(const Need& need) const {
   const CoreRange& range = nearest->domain.cores;
   std::string wanted = std::to_string(need.units) + " " + units, has = std::to_string(room_in(range, need));
   if (room_in(range, need) >= need.units) {
-    const bool gpus = gpus_in(range) < request.gpus;
+    const bool gpus = gpus_in(range, need) < request.gpus;
     wanted = gpus ? std::to_string(request.gpus) + (request.gpus == 1 ? " free GPU" : " free GPUs")
                   : format_mem_mib(request.mem_mib) + " of free memory";
-    has = gpus ? std::to_string(gpus_in(range)) : format_mem_mib(mem_in(range));
+    has = gpus ? std::to_string(gpus_in(range, need)) : format_mem_mib(mem_in(range, need));
     if (kind != Topology::Part::kMachine) wanted += " beside " + std::to_string(need.units) + " " + units;
   }
   if (kind == Topology::Part::kMachine) return where + wanted + ", but " + has;

@@ -47,7 +47,8 @@ class TopologyNode {
 
   // Claims what the plan says. The error names what is lacking, and the nearest miss.
   state::Result<TopologyPlan> place(const TopologyRequest& request);
-  bool can_place(const TopologyRequest& request) const { return part_for(request) != nullptr; }
+  bool can_place(const TopologyRequest& request) const { return part_for(need_of(request)) != nullptr; }
+  bool could_place(const TopologyRequest& request) const;  // if nothing were claimed
   void release(const TopologyPlan& plan) { change(plan, -1); }
   // What is claimed may be claimed again: it is free when all have given it back. What the machine has not is ignored.
   void claim(const TopologyPlan& plan) { change(plan, 1); }
@@ -58,6 +59,9 @@ class TopologyNode {
   bool thread_is_free(std::uint32_t thread) const;
   std::uint64_t free_mem_mib(std::size_t memory) const {
     return static_cast<std::uint64_t>(std::max<std::int64_t>(free_mem_[memory], 0));
+  }
+  std::uint64_t taken_mem_mib(std::size_t memory) const {  // may exceed what there is
+    return topology_.memories[memory].mem_mib - static_cast<std::uint64_t>(free_mem_[memory]);
   }
   bool device_is_free(std::size_t device) const { return !busy_device_[device]; }
 
@@ -70,14 +74,18 @@ class TopologyNode {
     const TopologyRequest& request;
     std::uint32_t units;  // cores or threads
     bool whole_cores;
+    bool empty = false;  // as if nothing were claimed
   };
+  static Need need_of(const TopologyRequest& request) {
+    return {request, request.threads != 0 ? request.threads : request.cores, request.threads == 0};
+  }
   std::uint32_t room_in(const state::CoreRange& range, const Need& need) const;
-  std::uint32_t gpus_in(const state::CoreRange& range) const;
-  std::uint64_t mem_in(const state::CoreRange& range) const;
+  std::uint32_t gpus_in(const state::CoreRange& range, const Need& need) const;
+  std::uint64_t mem_in(const state::CoreRange& range, const Need& need) const;
   bool has_room(const state::CoreRange& range, const Need& need) const;
   bool allowed(const Part& part, const TopologyRequest& request) const;
   const Part* best_part(const Need& need, bool within_level) const;
-  const Part* part_for(const TopologyRequest& request) const;  // nullptr: nowhere
+  const Part* part_for(const Need& need) const;  // nullptr: nowhere
   void change(const TopologyPlan& plan, int sign);
   void choose_gpus(const state::CoreRange& range, std::uint32_t count, TopologyPlan& plan) const;
   void choose_cores(const Part& part, std::uint32_t units, const Need& need, TopologyPlan& plan,

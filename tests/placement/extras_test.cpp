@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 #include <map>
 #include <random>
+#include <span>
 
 #include "placement/engine.h"
 
@@ -43,12 +44,16 @@ struct Model {
     Resources capacity;
     std::int64_t cpu = 0, mem = 0;
     std::map<std::string, std::int64_t> counts;
-    std::vector<std::int32_t> gpus;  // what is left of each; whole ones have 1000
+    std::vector<std::int32_t> gpus = std::vector<std::int32_t>(4, 1000);  // what is left of each, offered or not
+    std::span<const std::int32_t> offered() const { return std::span(gpus).first(capacity.gpus); }
     std::uint32_t pods = 0, pods_max = 0;
     bool present = false;
   };
   std::vector<Node> nodes;
 
+  static std::int64_t whole_gpus(const Node& node) {
+    return std::count(node.offered().begin(), node.offered().end(), 1000);
+  }
   static bool holds(const Node& node, const Request& r, bool opened) {
     if (!node.present || (node.pods_max != 0 && node.pods >= node.pods_max)) return false;
     if (node.cpu < r.resources.cpu_milli || node.mem < static_cast<std::int64_t>(r.resources.mem_mib)) return false;
@@ -57,15 +62,15 @@ struct Model {
       if (has == node.counts.end() || has->second < static_cast<std::int64_t>(c.count)) return false;
     }
     if (r.gpu_share_milli != 0) {
-      return std::any_of(node.gpus.begin(), node.gpus.end(), [&](std::int32_t left) {
+      return std::any_of(node.offered().begin(), node.offered().end(), [&](std::int32_t left) {
         return left >= static_cast<std::int32_t>(r.gpu_share_milli) && (opened ? left < 1000 : left == 1000);
       });
     }
-    return std::count(node.gpus.begin(), node.gpus.end(), 1000) >= r.resources.gpus;
+    return whole_gpus(node) >= r.resources.gpus;
   }
   static std::int64_t key(const Node& node) {
     Amounts free{static_cast<std::int32_t>(node.cpu), static_cast<std::int32_t>(node.mem),
-                 static_cast<std::uint32_t>(std::count(node.gpus.begin(), node.gpus.end(), 1000))};
+                 static_cast<std::uint32_t>(whole_gpus(node))};
     return default_policy().key(free.left());
   }
   std::size_t best(const Request& r) const {
@@ -106,8 +111,7 @@ TEST(Extras, AreCountedAsAModelCountsThemOverRandomHistories) {
     std::vector<Live> live;
     const auto set_node = [&](std::uint32_t i) {
       Model::Node& node = model.nodes[i];
-      const Resources capacity{(4 + below(12)) * 1000, 4096 + below(8192),
-                               node.present ? node.capacity.gpus : below(4)};
+      const Resources capacity{(4 + below(12)) * 1000, 4096 + below(8192), below(5)};
       std::vector<Countable> counts;
       if (below(2) == 0) counts.push_back({"disk", 100 + below(900)});
       if (below(2) == 0) counts.push_back({"fpga", 1 + below(3)});
@@ -120,7 +124,6 @@ TEST(Extras, AreCountedAsAModelCountsThemOverRandomHistories) {
       node.cpu += static_cast<std::int64_t>(capacity.cpu_milli) - (node.present ? node.capacity.cpu_milli : 0);
       node.mem += static_cast<std::int64_t>(capacity.mem_mib) -
                   static_cast<std::int64_t>(node.present ? node.capacity.mem_mib : 0);
-      if (!node.present) node.gpus.assign(capacity.gpus, 1000);
       node.counts.clear();
       for (const Countable& c : counts) node.counts[c.name] = static_cast<std::int64_t>(c.count);
       for (const auto& [name, count] : taken) node.counts[name] -= count;
@@ -153,9 +156,10 @@ TEST(Extras, AreCountedAsAModelCountsThemOverRandomHistories) {
           ASSERT_EQ(best + 1, place.node.value) << "world " << world << " step " << step;
           if (request.gpu_share_milli != 0) {
             // Of the GPUs in shares the tightest; else the first whole one.
-            const auto& gpus = model.nodes[best].gpus;
+            const auto gpus = model.nodes[best].offered();
             const auto gpu = static_cast<std::size_t>(std::countr_zero(place.gpu_mask));
             ASSERT_EQ(std::popcount(place.gpu_mask), 1);
+            ASSERT_LT(gpu, gpus.size());
             for (const std::int32_t left : gpus) {
               if (left >= static_cast<std::int32_t>(request.gpu_share_milli)) {
                 ASSERT_LE(gpus[gpu], left);
@@ -193,6 +197,61 @@ TEST(Extras, AreCountedAsAModelCountsThemOverRandomHistories) {
     }
     ASSERT_EQ(engine.check_invariants(), "");
   }
+}
+
+TEST(Extras, AGpuIsGivenOnceThoughFewerAreOfferedForAWhile) {
+  Engine engine;
+  const auto offer = [&](std::uint32_t gpus) {
+    engine.set_node(NodeId{1}, {16'000, 16'384, gpus}, std::vector<std::string>{});
+    engine.set_connected(NodeId{1}, true);
+  };
+  const Request whole{{1000, 64, 1}};
+  std::vector<Placed> out;
+  offer(4);
+  ASSERT_EQ(engine.place(whole, 4, out), 4U);
+  offer(2);
+  EXPECT_EQ(engine.used(NodeId{1}).gpus, 4U);
+  engine.release(NodeId{1}, whole, 8);
+  EXPECT_EQ(engine.place(whole, 1, out), 0U);
+  offer(4);
+  ASSERT_EQ(engine.place(whole, 2, out), 1U);
+  EXPECT_EQ(out.back().gpu_mask, 8U);
+  EXPECT_EQ(engine.check_invariants(), "");
+}
+
+TEST(Extras, AGpuInSharesIsGivenNoMoreOfWhileItIsNotOffered) {
+  Engine engine;
+  const auto offer = [&](std::uint32_t gpus) {
+    engine.set_node(NodeId{1}, {16'000, 16'384, gpus}, std::vector<std::string>{});
+    engine.set_connected(NodeId{1}, true);
+  };
+  Request most{{1000, 64, 1}}, rest{{1000, 64, 1}};
+  most.gpu_share_milli = 600;
+  rest.gpu_share_milli = 400;
+  std::vector<Placed> out;
+  offer(2);
+  ASSERT_EQ(engine.place(most, 2, out), 2U);
+  offer(1);
+  ASSERT_EQ(engine.place(rest, 2, out), 1U);
+  EXPECT_EQ(out.back().gpu_mask, 1U);
+  EXPECT_FALSE(engine.fits_now(NodeId{1}, rest));
+  offer(2);
+  EXPECT_EQ(engine.place(Request{{1000, 64, 1}}, 1, out), 0U);
+  ASSERT_EQ(engine.place(rest, 2, out), 1U);
+  EXPECT_EQ(out.back().gpu_mask, 2U);
+  EXPECT_EQ(engine.check_invariants(), "");
+}
+
+TEST(Extras, PodsThatAreFoundRunningCountAgainstALimitOfPods) {
+  Engine engine;
+  engine.set_node(NodeId{1}, {{4000, 4096, 0}, Traits{"n1", {}, {}}, {}, 1});
+  engine.set_connected(NodeId{1}, true);
+  std::vector<Placed> out;
+  engine.claim(NodeId{1}, Resources{1000, 0, 0}, 0);
+  EXPECT_EQ(engine.check_invariants(), "");
+  EXPECT_EQ(engine.place(Request{{1000, 0, 0}}, 1, out), 0U);
+  engine.release(NodeId{1}, Resources{1000, 0, 0}, 0);
+  EXPECT_EQ(engine.place(Request{{1000, 0, 0}}, 1, out), 1U);
 }
 
 // Every whole cpu is one thread of one pod; parts that are insisted on are kept; nothing that fits is refused.
@@ -330,6 +389,66 @@ TEST(Cores, StayTakenWhenTheNodeIsSeenAnew) {
   engine.release(NodeId{1}, Request{{3000, 0, 0}}, 0, &first);
   ASSERT_EQ(engine.place(Request{{3000, 0, 0}}, 1, out), 1U);
   EXPECT_EQ(engine.pinning(out[2])->cpus, "0-2");
+}
+
+TEST(Cores, StayTakenWhileTheNodeGivesNoneOut) {
+  Engine engine;
+  const state::Topology topology = machine(1, 1, 4, 1);
+  const auto offer = [&](const state::Topology* known, std::uint32_t cpus) {
+    engine.set_node(NodeId{1}, {{cpus * 1000, 4096, 0}, Traits{"n1", {}, {}}, {}, 0, known});
+    engine.set_connected(NodeId{1}, true);
+  };
+  const Request one{{1000, 0, 0}};
+  std::vector<Placed> out;
+  offer(&topology, 4);
+  ASSERT_EQ(engine.place(one, 2, out), 2U);
+  const state::Pinning first = *engine.pinning(out[0]);
+  EXPECT_EQ(first.cpus, "0");
+  offer(nullptr, 4);
+  engine.release(NodeId{1}, one, 0, &first);
+  ASSERT_EQ(engine.place(one, 1, out), 1U);
+  EXPECT_EQ(engine.pinning(out[2]), nullptr);
+  engine.release(NodeId{1}, one, 0);
+  offer(&topology, 8);  // more than it has
+  offer(&topology, 4);
+  ASSERT_EQ(engine.place(Request{{3000, 0, 0}}, 1, out), 1U);
+  EXPECT_EQ(engine.pinning(out.back())->cpus, "0,2-3");
+}
+
+TEST(Cores, MemoryThatIsTakenBeyondWhatThereIsStaysTakenOnAnotherViewOfTheMachine) {
+  state::Topology topology = machine(1, 1, 4, 1);
+  NodeCores before(topology, 0);
+  const state::Pinning over{"0", {{0, 5000}}};
+  before.claim(over);
+  topology.memories[0].mem_mib = 8192;
+  NodeCores now(topology, 0);
+  now.take_over(before);
+  Request request{{1000, 3500, 0}};
+  request.cores = {state::CoreFit::Level::kNuma, true, 0};
+  EXPECT_FALSE(now.holds(request, 0));
+  EXPECT_TRUE(now.could_hold(request));
+  now.release(over);
+  request.resources.mem_mib = 8192;
+  EXPECT_TRUE(now.holds(request, 0));
+}
+
+TEST(Cores, AreCountedByThreadsWhereSomeHaveFewer) {
+  state::Topology topology = machine(1, 1, 6, 1);
+  topology.cores[0].push_back(6);
+  topology.cores[1].push_back(7);
+  Engine engine;
+  engine.set_node(NodeId{1}, {{8000, 4096, 0}, Traits{"n1", {}, {}}, {}, 0, &topology});
+  engine.set_connected(NodeId{1}, true);
+  std::vector<Placed> out;
+  ASSERT_EQ(engine.place(Request{{4000, 0, 0}}, 2, out), 2U);
+  std::vector<int> pods(8);
+  for (const Placed& placed : out) {
+    ASSERT_NE(engine.pinning(placed), nullptr);
+    std::vector<std::uint32_t> cpus;
+    ASSERT_TRUE(state::parse_cpus(engine.pinning(placed)->cpus, cpus));
+    for (const std::uint32_t cpu : cpus) ++pods[cpu];
+  }
+  EXPECT_EQ(pods, std::vector<int>(8, 1));
 }
 
 TEST(Cores, AreNotKeptOnANodeThatOffersMoreThanItHas) {

@@ -73,6 +73,34 @@ TEST(TopologyNode, WholeCoresAndSingleThreads) {
   EXPECT_EQ(last->threads, (Numbers{9}));
 }
 
+TEST(TopologyNode, CouldHoldWhatFitsWithNothingElseOnIt) {
+  TopologyNode node(machine(1, 2, 1, 4, 1, 1));
+  TopologyRequest half = cores(4, Level::kNuma, true);
+  half.mem_mib = 1000;
+  half.gpus = 1;
+  ASSERT_TRUE(node.place(half).ok() && node.place(half).ok());
+  EXPECT_FALSE(node.can_place(half));
+  EXPECT_TRUE(node.could_place(half));
+  for (const auto more : {&TopologyRequest::cores, &TopologyRequest::gpus}) {
+    TopologyRequest larger = half;
+    ++(larger.*more);
+    EXPECT_FALSE(node.could_place(larger));
+  }
+  ++half.mem_mib;
+  EXPECT_FALSE(node.could_place(half));
+}
+
+TEST(TopologyNode, HasNeverMoreMemoryThanItHas) {
+  TopologyNode node(machine(1, 1, 1, 4, 1));
+  TopologyRequest request = cores(1);
+  request.mem_mib = 600;
+  const auto plan = node.place(request);
+  ASSERT_TRUE(plan.ok());
+  node.release(*plan);
+  node.release(*plan);
+  EXPECT_EQ(node.free_mem_mib(0), 1000U);
+}
+
 TEST(TopologyNode, TheTightestPartThatHoldsItIsTaken) {
   TopologyNode node(machine(2, 2, 2, 4, 1));
   ASSERT_TRUE(node.place(cores(3, Level::kL3, true)).ok());
