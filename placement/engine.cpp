@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <bit>
-#include <limits>
 
 namespace berth::placement {
 
@@ -23,10 +22,6 @@ std::uint32_t gpu_of(std::uint64_t mask) { return static_cast<std::uint32_t>(std
 
 bool within(const Resources& wanted, const Resources& capacity) {
   return wanted.cpu_milli <= capacity.cpu_milli && wanted.mem_mib <= capacity.mem_mib && wanted.gpus <= capacity.gpus;
-}
-
-std::uint64_t times(std::uint64_t have, std::uint64_t want) {
-  return want == 0 ? std::numeric_limits<std::uint32_t>::max() : have / want;
 }
 
 // Features without labels: these are too many for kinds of their own, and asked for by conditions.
@@ -326,7 +321,7 @@ void Engine::take_equal(std::size_t slot, const Request& request, std::uint32_t 
 }
 
 std::uint32_t Engine::place(const Request& request, std::uint32_t count, std::vector<Placed>& out) {
-  if (policy_->rates_gpus || constraints_.concern(request)) return place_constrained(request, count, 0, nullptr, out);
+  if (policy_->rates_gpus || constraints_.concern(request)) return place_constrained(request, count, {}, nullptr, out);
   if (count >= kStreamFrom && policy_->stays_best) return place_many(request, count, count, out);
   std::uint32_t placed = 0;
   while (placed < count) {
@@ -431,18 +426,15 @@ bool Engine::fits_now(NodeId id, const Request& request) {
 
 Potential Engine::potential(const Request& request) {
   Potential potential;
-  const Resources& wanted = request.resources;
   for (std::size_t slot = 0; slot < offers_.size(); ++slot) {
     if (!could_hold(slot, request)) continue;
     const Resources& capacity = offers_[slot].capacity;
     ++potential.nodes;
-    const std::uint64_t gpus = request.gpu_share_milli == 0
-                                   ? times(capacity.gpus, wanted.gpus)
-                                   : capacity.gpus * (GpuSharing::kWhole / request.gpu_share_milli);
-    const std::uint64_t pods =
-        std::min({times(capacity.cpu_milli, wanted.cpu_milli), times(capacity.mem_mib, wanted.mem_mib), gpus,
-                  static_cast<std::uint64_t>(countables_.room(slot, request.counts, true))});
-    const std::uint64_t most = offers_[slot].pods_max == 0 ? pods : offers_[slot].pods_max;
+    Amounts all = amounts_of(capacity);
+    if (request.gpu_share_milli != 0) all.gpus *= GpuSharing::kWhole / request.gpu_share_milli;
+    const std::uint32_t pods =
+        std::min(room_in(all, amounts_on(slot, request)), countables_.room(slot, request.counts, true));
+    const std::uint32_t most = offers_[slot].pods_max == 0 ? pods : offers_[slot].pods_max;
     potential.pods += request.exclusive ? 1 : std::min(pods, most);
   }
   return potential;

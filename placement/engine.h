@@ -101,7 +101,7 @@ class Engine {
   bool place_gang(const state::Request& request, std::uint32_t count, const state::GangShape& shape,
                   std::vector<Placed>& out);
   // The same, clear of what is promised; what is placed beside it there is taken off `left`. Nodes of which nothing is
-  // promised come first.
+  // promised come first, for a gang where choose_gang() goes by their key.
   std::uint32_t place(const state::Request& request, std::uint32_t count, Promised& beside, std::vector<Placed>& out);
   bool place_gang(const state::Request& request, std::uint32_t count, const state::GangShape& shape, Promised& beside,
                   std::vector<Placed>& out);
@@ -131,10 +131,9 @@ class Engine {
   template <class Each>
   void each_candidate(const state::Request& request, Each&& each) {
     const MaskList hard = constraints_.concern(request) ? constraints_.prepare(request).hard : MaskList{};
-    const Amounts wanted = amounts_of(request.resources);
     for (std::size_t slot = 0; slot < offers_.size(); ++slot) {
       if (!candidate(slot, request, hard)) continue;
-      each(id_of(slot), free_[slot].amounts(), request.exclusive ? amounts_of(offers_[slot].capacity) : wanted);
+      each(id_of(slot), free_[slot].amounts(), amounts_on(slot, request));
     }
   }
   // The node as choose_gang() wants it.
@@ -188,12 +187,14 @@ class Engine {
   bool has(std::size_t slot, const std::vector<std::string>& wanted) const;
   bool could_hold(std::size_t slot, const state::Request& request);
   bool is_empty(std::size_t slot) const;
-  std::uint32_t place_constrained(const state::Request& request, std::uint32_t count, std::uint32_t per_node,
+  std::uint32_t place_constrained(const state::Request& request, std::uint32_t count, const state::GangShape& shape,
                                   Promised* beside, std::vector<Placed>& out);
   bool place_gang(const state::Request& request, std::uint32_t count, const state::GangShape& shape, Promised* beside,
                   std::vector<Placed>& out);
-  bool place_parts(const state::Request& request, std::uint32_t count, std::uint32_t per_node, Promised* beside,
+  bool place_parts(const state::Request& request, std::uint32_t count, const state::GangShape& shape, Promised* beside,
                    std::vector<Placed>& out);
+  void begin_gang(const state::GangShape& shape);
+  void count_on(std::size_t slot, std::uint32_t pods, const state::GangShape& shape);
   bool place_shaped(const state::Request& request, std::uint32_t count, const state::GangShape& shape, Promised* beside,
                     std::vector<Placed>& out);
   void put(std::size_t slot, const state::Request& request, std::uint32_t count, Promised* beside,
@@ -207,6 +208,8 @@ class Engine {
   // nullptr: the node gives no cores out. What is claimed of them stays claimed meanwhile.
   NodeCores* cores_of(std::size_t slot) const { return free_[slot].cores ? offers_[slot].cores.get() : nullptr; }
   bool cores_hold(std::size_t slot, const state::Request& request) const;
+  // What a pod takes of the node: all of it for an exclusive one, else also the cpu of hardware threads that stay idle.
+  Amounts amounts_on(std::size_t slot, const state::Request& request) const;
   std::uint32_t shares_room(std::size_t slot, std::uint32_t share_milli) const;
   std::uint32_t room_of(std::size_t slot, const state::Request& request, std::uint32_t most) const;
   void pods_changed(std::size_t slot);
@@ -245,8 +248,9 @@ class Engine {
   std::vector<state::Pinning> pinnings_;
   std::vector<std::uint32_t> by_name_;  // of each slot its place among the nodes by name; as of …
   std::uint64_t by_name_version_ = ~0ULL;
-  Mask usable_;                         // of a gang with so many pods on a node at most: those that may have another
+  Mask usable_;                         // of a gang with so many nodes, or pods on one: those that may have another
   std::vector<std::uint32_t> on_slot_;  // … of its pods
+  std::uint32_t gang_nodes_ = 0;        // … that have any
   // Dense by NodeId - 1.
   HugeVector<Free> free_;
   std::vector<Offer> offers_;

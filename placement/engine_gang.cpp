@@ -46,6 +46,15 @@ bool Engine::cores_hold(std::size_t slot, const Request& request) const {
          cores->holds(request, free_[slot].gpu_mask);
 }
 
+Amounts Engine::amounts_on(std::size_t slot, const Request& request) const {
+  if (request.exclusive) return amounts_of(offers_[slot].capacity);
+  Amounts amounts = amounts_of(request.resources);
+  if (request.cores.threads_per_core == 0) return amounts;
+  if (const NodeCores* cores = cores_of(slot))
+    amounts.cpu_milli = static_cast<std::int32_t>(cores->cpu_milli_of(request));
+  return amounts;
+}
+
 // ---- one pod after the other ----------------------------------------------------------------------------------------
 
 // In the nodes that meet most of the wishes, those that matter most first.
@@ -132,7 +141,7 @@ void Engine::put(std::size_t slot, const Request& request, std::uint32_t count, 
                  std::vector<Placed>& out) {
   if (beside != nullptr && !beside->others.test(slot)) {
     for (Promised::Part& part : beside->parts) {
-      if (part.node == id_of(slot)) part.left.take(amounts_of(request.resources), count);
+      if (part.node == id_of(slot)) part.left.take(amounts_on(slot, request), count);
     }
   }
   reindex(slot, [&] { take_equal(slot, request, count, out); });
@@ -143,8 +152,9 @@ void Engine::put(std::size_t slot, const Request& request, std::uint32_t count, 
 }
 
 // With a search for each pod: what one takes may close nodes to the next.
-std::uint32_t Engine::place_constrained(const Request& request, std::uint32_t count, std::uint32_t per_node,
+std::uint32_t Engine::place_constrained(const Request& request, std::uint32_t count, const GangShape& shape,
                                         Promised* beside, std::vector<Placed>& out) {
+  const bool limited = shape.per_node != 0 || shape.nodes_max != 0;
   Mask empty;
   if (request.exclusive) {
     for (std::size_t slot = 0; slot < offers_.size(); ++slot) {
@@ -157,11 +167,11 @@ std::uint32_t Engine::place_constrained(const Request& request, std::uint32_t co
     MaskList masks = sets.hard;
     if (!request.counts.empty()) masks.add(&countables_.with(request.counts));
     if (request.exclusive) masks.add(&empty);
-    if (per_node != 0) masks.add(&usable_);
+    if (limited) masks.add(&usable_);
     const MaskList allowed = masks;
     if (beside != nullptr) masks.add(&beside->others);
     std::size_t slot = find_for(request, sets, masks);
-    const bool one = per_node != 0 || sets.moving || request.exclusive || !policy_->stays_best ||
+    const bool one = shape.per_node != 0 || sets.moving || request.exclusive || !policy_->stays_best ||
                      request.gpu_share_milli != 0 || request.cores.any();
     std::uint32_t room = slot == kNoSlot ? 0 : one ? 1 : room_of(slot, request, count - placed);
     if (slot == kNoSlot && beside != nullptr && !request.exclusive) slot = find_beside(request, allowed, *beside, room);
@@ -169,7 +179,7 @@ std::uint32_t Engine::place_constrained(const Request& request, std::uint32_t co
     const std::uint32_t here = one ? 1 : std::min(room, count - placed);
     put(slot, request, here, beside, out);
     if (request.exclusive) empty.set(slot, false);
-    if (per_node != 0 && ++on_slot_[slot] >= per_node) usable_.set(slot, false);
+    if (limited) count_on(slot, here, shape);
     placed += here;
   }
   return placed;
@@ -183,7 +193,7 @@ std::size_t Engine::find_beside(const Request& request, const MaskList& masks, c
   for (const Promised::Part& part : promised.parts) {
     const std::size_t slot = slot_of(part.node);
     if (!free_[slot].indexed || !has(slot, request.features) || !masks.test(slot)) continue;
-    const std::uint32_t here = room_of(slot, request, room_in(part.left, amounts_of(request.resources)));
+    const std::uint32_t here = room_of(slot, request, room_in(part.left, amounts_on(slot, request)));
     const std::int64_t key = policy_->key(free_[slot].amounts().left());
     if (here == 0 || (best != kNoSlot && key >= least)) continue;
     best = slot;
@@ -194,7 +204,7 @@ std::size_t Engine::find_beside(const Request& request, const MaskList& masks, c
 }
 
 std::uint32_t Engine::place(const Request& request, std::uint32_t count, Promised& beside, std::vector<Placed>& out) {
-  return place_constrained(request, count, 0, &beside, out);
+  return place_constrained(request, count, {}, &beside, out);
 }
 
 // A pod with constraints has come to the node.
@@ -229,32 +239,46 @@ void Engine::undo(std::size_t before, const Request& request, std::vector<Placed
 bool Engine::place_gang(const Request& request, std::uint32_t count, const GangShape& shape, Promised* beside,
                         std::vector<Placed>& out) {
   const std::size_t before = out.size();
-  const std::uint32_t per_node = shape.per_node;
   const bool by_nodes =
       shape.nodes_min != 0 || shape.nodes_max != 0 || shape.contiguous || shape.compact || !switches_.empty();
   bool all = false;
   if (by_nodes && request.rules.empty() && constraints_.prepare(request).parts.empty()) {
     all = place_shaped(request, count, shape, beside, out);
-  } else if (beside != nullptr || constraints_.concern(request) || per_node > 1) {
-    usable_.clear();
-    if (per_node != 0) {
-      usable_.fill(offers_.size());
-      on_slot_.assign(offers_.size(), 0);
-    }
-    all = place_parts(request, count, per_node, beside, out);
+  } else if (beside != nullptr || constraints_.concern(request) || shape.per_node > 1) {
+    begin_gang(shape);
+    all = place_parts(request, count, shape, beside, out);
   } else {
-    all = (per_node == 1 ? place_many(request, count, 1, out) : place(request, count, out)) == count;
+    all = (shape.per_node == 1 ? place_many(request, count, 1, out) : place(request, count, out)) == count;
   }
   if (!all) undo(before, request, out);
   return all;
 }
 
+void Engine::begin_gang(const GangShape& shape) {
+  if (shape.per_node == 0 && shape.nodes_max == 0) return;
+  usable_.fill(offers_.size());
+  on_slot_.assign(offers_.size(), 0);
+  gang_nodes_ = 0;
+}
+
+// Pods of the gang went to the node: this may then have all that it may have of them, and the gang all its nodes.
+void Engine::count_on(std::size_t slot, std::uint32_t pods, const GangShape& shape) {
+  const bool first = on_slot_[slot] == 0;
+  on_slot_[slot] += pods;
+  if (shape.per_node != 0 && on_slot_[slot] >= shape.per_node) usable_.set(slot, false);
+  if (!first || ++gang_nodes_ != shape.nodes_max) return;
+  for (std::size_t other = 0; other < on_slot_.size(); ++other) {
+    if (on_slot_[other] == 0) usable_.set(other, false);
+  }
+}
+
 // A condition's [a*2&b*4]: so many of the pods on nodes of each. [a|b]: all on nodes of the same, the first that holds
 // them.
-bool Engine::place_parts(const Request& request, std::uint32_t count, std::uint32_t per_node, Promised* beside,
+bool Engine::place_parts(const Request& request, std::uint32_t count, const GangShape& shape, Promised* beside,
                          std::vector<Placed>& out) {
   const Constraints::Prepared& sets = constraints_.prepare(request);
-  if (sets.parts.empty()) return place_constrained(request, count, per_node, beside, out) == count;
+  if (sets.parts.empty()) return place_constrained(request, count, shape, beside, out) == count;
+  const auto promised = beside == nullptr ? std::vector<Promised::Part>{} : beside->parts;
   const auto parts = sets.parts;
   const bool counted = sets.counted;
   const std::size_t before = out.size();
@@ -262,16 +286,14 @@ bool Engine::place_parts(const Request& request, std::uint32_t count, std::uint3
   for (const auto& [text, pods] : parts) {
     part.where = text;
     const std::uint32_t wanted = counted ? pods : count;
-    if (place_constrained(part, wanted, per_node, beside, out) == wanted) {
+    if (place_constrained(part, wanted, shape, beside, out) == wanted) {
       if (!counted || out.size() - before == count) return out.size() - before == count;
       continue;
     }
     if (counted) return false;
-    if (per_node != 0) {
-      usable_.fill(offers_.size());
-      on_slot_.assign(offers_.size(), 0);
-    }
+    begin_gang(shape);
     undo(before, request, out);
+    if (beside != nullptr) beside->parts = promised;
   }
   return false;
 }
@@ -287,16 +309,23 @@ bool Engine::place_shaped(const Request& request, std::uint32_t count, const Gan
   if (beside != nullptr) {
     beside_room.assign(offers_.size(), most);
     for (const Promised::Part& part : beside->parts) {
-      beside_room[slot_of(part.node)] = std::min(most, room_in(part.left, amounts_of(request.resources)));
+      const std::size_t slot = slot_of(part.node);
+      beside_room[slot] = std::min(most, room_in(part.left, amounts_on(slot, request)));
     }
   }
   std::vector<GangNode> nodes;
   for (std::size_t slot = 0; slot < offers_.size(); ++slot) {
     if (!free_[slot].indexed || !has(slot, request.features) || !sets.hard.test(slot)) continue;
-    if (request.exclusive && !is_empty(slot)) continue;
+    const bool promised = beside != nullptr && !beside->others.test(slot);
+    if (request.exclusive && (promised || !is_empty(slot))) continue;
     const std::uint32_t limit = beside == nullptr ? most : beside_room[slot];
     const std::uint32_t room = room_of(slot, request, request.exclusive ? std::min(limit, 1U) : limit);
-    if (room != 0) nodes.push_back(gang_node(id_of(slot), room));
+    if (room == 0) continue;
+    // Before the policy's key: of what nothing is promised, then the wishes that it does not meet, as bits.
+    std::int64_t unmet = promised ? 1 : 0;
+    for (const Mask* wish : sets.soft) unmet = unmet * 2 + (wish->test(slot) ? 0 : 1);
+    nodes.push_back(gang_node(id_of(slot), room));
+    nodes.back().key += unmet << 32;
   }
   std::vector<GangPart> parts;
   if (!choose_gang(std::move(nodes), count, shape, switches_, parts)) return false;
