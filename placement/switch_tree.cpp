@@ -48,16 +48,18 @@ bool read_line(std::string_view text, Line& line, Error& error) {
       error = wrong(line.number, shown(word) + " is no KEY=VALUE; " + kAccepted);
       return false;
     }
-    if (key == "switchname" || key == "blockname") {
-      line.name = value;
-    } else if (key == "nodes") {
-      line.nodes = value;
-    } else if (key == "switches") {
-      line.switches = value;
-    } else if (key != "linkspeed" && key != "blocksizes") {
-      error = wrong(line.number, shown(word.substr(0, equals)) + " is not known; " + kAccepted);
+    if (key == "linkspeed" || key == "blocksizes") continue;
+    std::string* field = key == "switchname" || key == "blockname" ? &line.name
+                         : key == "nodes"                          ? &line.nodes
+                         : key == "switches"                       ? &line.switches
+                                                                   : nullptr;
+    if (field == nullptr || !field->empty()) {
+      error =
+          wrong(line.number, shown(word.substr(0, equals)) +
+                                 (field == nullptr ? std::string(" is not known; ") + kAccepted : " is there twice"));
       return false;
     }
+    *field = value;
   }
   return true;
 }
@@ -120,9 +122,7 @@ Result<SwitchTree> SwitchTree::parse(std::string_view text) {
     if (names > kSwitchesMax) return wrong(line.number, "more than 100000 switches below others");
     open.push_back({&line, std::move(*below)});
   }
-  std::size_t rounds = 0;
   for (bool more = true; more && !open.empty();) {
-    if (++rounds > kLevelsMax) return wrong(open[0].line->number, "more than 16 levels of switches");
     more = false;
     std::vector<Above> left;
     for (Above& at : open) {
@@ -143,6 +143,7 @@ Result<SwitchTree> SwitchTree::parse(std::string_view text) {
         Switch& self = tree.switches_[number];
         const Switch& its = tree.switches_[child];
         self.switches.push_back(child);
+        if (its.height + 1 > kLevelsMax) return wrong(line.number, "more than 16 levels of switches above each other");
         self.height = std::max(self.height, its.height + 1);
         self.leaves.insert(self.leaves.end(), its.leaves.begin(), its.leaves.end());
       }

@@ -161,6 +161,26 @@ TEST(SwitchTree, IsReadAsSlurmWritesIt) {
   EXPECT_EQ(tree_of("BlockName=b0 Nodes=a,b\nBlockSizes=2\n").nodes(), 2U);
 }
 
+// The levels count, not the order of the lines.
+TEST(SwitchTree, HasAtMostSixteenLevelsAboveItsLeaves) {
+  for (const bool upwards : {true, false}) {
+    const auto tower = [&](std::size_t levels) {
+      std::string text = "SwitchName=s0 Nodes=x\n";
+      for (std::size_t i = 1; i <= levels; ++i) {
+        const std::string line = "SwitchName=s" + std::to_string(i) + " Switches=s" + std::to_string(i - 1) + "\n";
+        text = upwards ? text + line : line + text;
+      }
+      return SwitchTree::parse(text);
+    };
+    const auto most = tower(SwitchTree::kLevelsMax);
+    ASSERT_TRUE(most.ok());
+    EXPECT_EQ(most->switches().back().height, SwitchTree::kLevelsMax);
+    const auto more = tower(SwitchTree::kLevelsMax + 1);
+    ASSERT_FALSE(more.ok());
+    EXPECT_NE(more.error().message.find("16 levels"), std::string::npos);
+  }
+}
+
 TEST(SwitchTree, RefusesWhatMakesNoSenseWithItsLine) {
   const auto refused = [](const std::string& text) {
     auto tree = SwitchTree::parse(text);
@@ -174,6 +194,8 @@ TEST(SwitchTree, RefusesWhatMakesNoSenseWithItsLine) {
   EXPECT_NE(refused("SwitchName=a Nodes=x\nSwitchName=a Nodes=y\n").find("twice"), std::string::npos);
   EXPECT_NE(refused("SwitchName=a Nodes=x\nSwitchName=b Switches=a\nSwitchName=c Switches=a\n").find("two others"),
             std::string::npos);
+  EXPECT_NE(refused("SwitchName=a Nodes=x Nodes=y\n").find("'Nodes' is there twice"), std::string::npos);
+  EXPECT_NE(refused("SwitchName=a BlockName=b Nodes=x\n").find("twice"), std::string::npos);
   EXPECT_NE(refused("hello\n").find("KEY=VALUE"), std::string::npos);
   EXPECT_NE(refused("Frob=1\n").find("not known"), std::string::npos);
 }
