@@ -205,10 +205,11 @@ class Below {
       // The last is the one with the least room that suffices; or where that does not do, the largest.
       std::size_t last = leaves.size() - 1;
       while (last > use - 1 && reached + rooms_[leaves[last]] < pods_) --last;
-      for (const std::size_t which : {last, use - 1}) {
+      for (std::size_t which = last;; which = use - 1) {
         Nodes all = nodes;
         all.insert(all.end(), by_leaf_[leaves[which]].begin(), by_leaf_[leaves[which]].end());
         if (choose_flat(std::move(all), pods_, shape_, out)) return true;
+        if (which == use - 1) break;
       }
     }
     return false;
