@@ -6,8 +6,7 @@
 //      room, then the first;
 //   2. on as few of its leaf switches as can be, the last of them the one with the least room that suffices;
 //   3. on the best nodes by wishes and the policy's key (ties by number); on those with the most room where the best
-//   would be more
-//      nodes than are allowed.
+//      would be more nodes than are allowed.
 // Nodes that follow each other: the shortest such row, of several the first.
 #pragma once
 
