@@ -245,9 +245,10 @@ void Engine::take(std::size_t slot, const Resources& resources, std::uint64_t gp
 void Engine::give(std::size_t slot, const Resources& resources, std::uint64_t gpu_mask) {
   free_[slot].cpu_milli += cpu_of(resources);
   free_[slot].mem_mib += mem_of(resources);
+  --free_[slot].pods;
+  if (gpu_mask == 0) return;
   free_[slot].gpus_claimed &= ~gpu_mask;
   free_[slot].gpu_mask = free_[slot].unclaimed_gpus();
-  --free_[slot].pods;
 }
 
 // With what is more than amounts: shares of GPUs, countables, cores.
