@@ -27,7 +27,8 @@ std::string Core::check_invariants() const { return impl_->check_invariants(); }
 Core::Impl::Impl(CoreOptions options, Cluster cluster, TimeUs now)
     : options_(std::move(options)),
       cluster_(std::move(cluster)),
-      dispatcher_(*options_.placement, *options_.queueing),
+      dispatcher_(*options_.placement, *options_.queueing, options_.shares),
+      tenants_(dispatcher_.tenants()),
       engine_(dispatcher_.engine()),
       now_(std::max(now, cluster_.applied_at())) {
   restore();
@@ -51,6 +52,9 @@ void Core::Impl::restore() {
     const bool gang = job.spec.kind == JobKind::kGang && !job.spec.request.licences.empty();
     if (!gang || licensed_gangs_.insert(job.id).second) dispatcher_.licences().take(job.spec.request.licences, 1);
   }
+  tenants_.configure(cluster_, now_);
+  find_usage();
+  count_tenants();
   learn_from_ended();
   for (const auto& [id, job] : cluster_.jobs()) {
     waiting_pods_ += job->counts.of(PodState::kPending);
@@ -90,6 +94,7 @@ Turn Core::Impl::step(std::span<Command> commands, TimeUs now) {
   }
   lose_overdue_nodes();
   wake_sleepers();
+  keep_shares();
   dispatcher_.pass(now_, kBindsPerTurn, *this);
   send_starts();
   forget_old_jobs();
@@ -111,6 +116,7 @@ void Core::Impl::emit(Event event) {
   // The core decides from the same cluster that it applies to: an event that does not apply is a defect of the core,
   // and going on would write a journal that cannot be read back. Nobody catches this.
   if (!applied.ok()) throw std::logic_error("the core decided what cannot be: " + applied.error().message);
+  count(event);
   events_.push_back(std::move(event));
 }
 
@@ -197,13 +203,15 @@ std::optional<TimeUs> Core::Impl::next_deadline() const {
   };
   if (!lost_deadlines_.empty()) at(lost_deadlines_.begin()->first);
   if (!sleepers_.empty()) at(sleepers_.begin()->first);
+  if (const auto shares = shares_deadline()) at(*shares);
   if (!cluster_.ended_jobs().empty()) at(cluster_.ended_jobs().begin()->first + options_.ended_kept_ms * 1000 + 1);
   return next;
 }
 
-std::string Core::Impl::check_invariants() const {
+std::string Core::Impl::check_invariants() {
   if (std::string wrong = state::check_invariants(cluster_); !wrong.empty()) return "cluster: " + wrong;
   if (std::string wrong = dispatcher_.check_invariants(); !wrong.empty()) return wrong;
+  if (std::string wrong = check_tenants(); !wrong.empty()) return wrong;
   std::map<NodeId, Resources> used;
   std::map<NodeId, std::uint64_t> shared;  // GPUs in shares: each counts once
   for (const auto& [id, pod] : cluster_.live_pods()) {

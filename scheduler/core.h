@@ -17,6 +17,7 @@
 #include "placement/policy.h"
 #include "placement/switch_tree.h"
 #include "scheduler/queue_policy.h"
+#include "scheduler/tenants.h"
 #include "state/cluster.h"
 #include "state/events.h"
 #include "state/requests.h"
@@ -97,6 +98,7 @@ struct CoreOptions {
   const placement::Policy* placement = &placement::default_policy();
   placement::SwitchTree switches = {};  // how nodes are connected; empty: unknown
   const QueuePolicy* queueing = &default_queue_policy();
+  FairShare shares = {};
   std::int64_t heartbeat_ms = 5'000;
   std::int64_t node_lost_after_ms = 30'000;  // from disconnection to loss
   std::uint32_t array_size_max = 10'000'000;

@@ -5,6 +5,7 @@
 
 #include <boost/unordered/unordered_flat_map.hpp>
 #include <map>
+#include <optional>
 #include <set>
 #include <string>
 #include <utility>
@@ -23,7 +24,7 @@ class Core::Impl : private Starter {
   Turn step(std::span<Command> commands, state::TimeUs now);
   std::optional<state::TimeUs> next_deadline() const;
   const state::Cluster& cluster() const { return cluster_; }
-  std::string check_invariants() const;
+  std::string check_invariants();
 
  private:
   // ---- core.cpp: the turn ----
@@ -42,10 +43,11 @@ class Core::Impl : private Starter {
   void on_request(ClientCommand& command, state::SubmitRequest& request);
   void on_request(ClientCommand& command, state::CancelRequest& request);
   void on_request(ClientCommand& command, state::WatchJobsRequest& request);
-  state::Status check_spec(const Caller& caller, state::JobSpec& spec, bool new_job = true);
+  // `owner`: whose job it is, or will be.
+  state::Status check_spec(const Caller& caller, const state::Owner& owner, state::JobSpec& spec, bool new_job = true);
   state::Status check_queue(const Caller& caller, state::JobSpec& spec) const;
   state::Status check_licences(const state::JobSpec& spec) const;
-  state::Status check_possible(const state::JobSpec& spec);
+  state::Status check_possible(const state::JobSpec& spec, const state::Owner& owner);
   const state::Job* find_job(const ClientCommand& command, state::JobId id);  // refuses if absent or another's
   void enqueue(const state::Job& job);
   std::int64_t priority_of(const state::Job& job) const;
@@ -53,10 +55,36 @@ class Core::Impl : private Starter {
   bool cancel_elements(const state::Job& job, const std::vector<state::ElementRange>& elements);
   void after_ends(const state::Job& job);
 
+  // ---- core_accounts.cpp: who is charged ----
+  void on_request(ClientCommand& command, state::AccountActionRequest& request);
+  void on_request(ClientCommand& command, state::MemberActionRequest& request);
+  void on_request(ClientCommand& command, state::QosActionRequest& request);
+  void on_request(ClientCommand& command, state::ListAccountsRequest& request);
+  void on_request(ClientCommand& command, state::PriorityRequest& request);
+  // The first active job of these; nullptr is any.
+  const state::Job* active_job_of(const std::string* account, const std::string* user, const std::string* qos) const;
+  state::Status check_account(const Caller& caller, const state::Owner& owner, state::JobSpec& spec) const;
+  state::Status check_limits(const state::Owner& owner, state::JobSpec& spec);
+  state::Status check_job_count(const state::Owner& owner, const state::JobSpec& spec,
+                                std::map<TenantId, std::int64_t>& more);
+  std::uint32_t most_nodes(const state::JobSpec& spec, const std::string& user);
+  TenantId tenant_of(const state::Job& job);
+  static JobSize size_of(const state::JobSpec& spec);
+  void count(const state::Event& event);  // that has been applied
+  void charge(const state::Job& job, std::uint32_t pods);
+  void count_tenants();
+  void find_usage();
+  void accounts_changed();
+  void keep_shares();
+  std::optional<state::TimeUs> shares_deadline() const;
+  state::PriorityRow priority_row_of(const state::Job& job);
+  std::optional<std::pair<state::WaitReason, std::string>> limited_by(const state::Job& job);
+  std::string check_tenants() const;
+
   // ---- core_waits.cpp: what keeps a job from the queue ----
   void on_request(ClientCommand& command, state::JobUpdateRequest& request);
   state::Status check_waits(const Caller& caller, state::JobSpec& spec);
-  bool eligible(const state::Job& job) const;
+  bool eligible(const state::Job& job);
   void follow(const state::Job& job);    // a job with dependencies or a time to begin came
   void unfollow(const state::Job& job);  // it no longer waits for any
   void decide_dependents(const state::Job& job);
@@ -66,7 +94,7 @@ class Core::Impl : private Starter {
   state::Dependency::State state_of(const state::Dependency& on, const state::Job& job,
                                     state::TimeUs& not_before) const;
   void wake_sleepers();
-  std::pair<state::WaitReason, std::string> kept_back_by(const state::Job& job) const;  // kNone: by nothing
+  std::pair<state::WaitReason, std::string> kept_back_by(const state::Job& job);  // kNone: by nothing
 
   // ---- core_steps.cpp: commands of running gangs ----
   struct StepNode {  // a node of a gang, and what the gang has of it
@@ -124,7 +152,7 @@ class Core::Impl : private Starter {
             const std::vector<placement::Placed>& places);
   void send_starts();
   std::uint32_t throttle_room(const state::Job& job) const;
-  ClassKey class_key_of(const state::JobSpec& spec) const;
+  ClassKey class_key_of(const state::JobSpec& spec, const std::string& user);
   static JobShape shape_of(const state::Job& job);
   static state::TimeUs end_of(const state::Job& job, const state::Pod& pod);
 
@@ -159,6 +187,7 @@ class Core::Impl : private Starter {
   CoreOptions options_;
   state::Cluster cluster_;
   Dispatcher dispatcher_;
+  Tenants& tenants_;
   placement::Engine& engine_;
   state::TimeUs now_ = 0;
 
@@ -189,6 +218,7 @@ class Core::Impl : private Starter {
   std::map<state::JobId, std::vector<ReplyTo>> watchers_;
   std::map<std::uint64_t, std::set<state::JobId>> watched_by_;  // session -> jobs
   std::uint64_t waiting_pods_ = 0;
+  state::TimeUs shares_at_ = 0, usage_at_ = 0;  // when they were last judged, and noted
   std::uint64_t log_tokens_ = 0;
   Latency start_latency_;
 };

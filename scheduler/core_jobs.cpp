@@ -22,7 +22,7 @@ bool is_name(std::string_view text, std::size_t max) {
 
 }  // namespace
 
-Status Core::Impl::check_spec(const Caller& caller, JobSpec& spec, bool new_job) {
+Status Core::Impl::check_spec(const Caller& caller, const Owner& owner, JobSpec& spec, bool new_job) {
   if (!is_name(spec.name, kMaxNameBytes)) {
     return invalid("name", "the name has control characters or more than " + std::to_string(kMaxNameBytes) + " bytes");
   }
@@ -60,6 +60,10 @@ Status Core::Impl::check_spec(const Caller& caller, JobSpec& spec, bool new_job)
   }
   if (spec.time_limit_ms < 0) return invalid("time", "the time limit must not be negative");
   if (spec.time_limit_ms == 0 && !spec.is_step()) spec.time_limit_ms = queue->second.time_default_ms;
+  if (new_job && !spec.is_step()) {
+    if (Status good = check_account(caller, owner, spec); !good) return good;
+    if (Status good = check_limits(owner, spec); !good) return good;
+  }
   if (const std::int64_t longest = spec.is_step() ? 0 : queue->second.time_limit_ms; longest != 0) {
     if (spec.time_limit_ms > longest) {
       return invalid("time", "the time limit of " + format_duration_ms(spec.time_limit_ms) + " is over queue '" +
@@ -77,7 +81,7 @@ Status Core::Impl::check_spec(const Caller& caller, JobSpec& spec, bool new_job)
   if (new_job) {
     if (Status good = check_queue(caller, spec); !good) return good;
   }
-  return new_job ? check_possible(spec) : Status(Unit{});
+  return new_job ? check_possible(spec, owner) : Status(Unit{});
 }
 
 // Who may use the queue, and for what.
@@ -127,9 +131,9 @@ Status Core::Impl::check_licences(const JobSpec& spec) const {
 }
 
 // A request that no node could ever hold is refused, unless there are no nodes yet to judge by.
-Status Core::Impl::check_possible(const JobSpec& spec) {
+Status Core::Impl::check_possible(const JobSpec& spec, const Owner& owner) {
   if (engine_.node_count() == 0) return Unit{};
-  WaitQueue::Class& in = dispatcher_.class_of(class_key_of(spec));
+  WaitQueue::Class& in = dispatcher_.class_of(class_key_of(spec, owner.user));
   const Request& request = in.request();
   if (in.potential_version != engine_.offers_version()) {
     const placement::Potential potential = engine_.potential(request);
@@ -173,10 +177,14 @@ void Core::Impl::on_request(ClientCommand& command, SubmitRequest& request) {
     for (std::size_t i = 0; i < request.jobs.size(); ++i) again.jobs.push_back(JobId{first->id.value + i});
     return reply(command.reply_to, std::move(again));
   }
+  const Owner owner{command.caller.uid, command.caller.gid, command.caller.user, command.caller.groups};
+  std::map<TenantId, std::int64_t> more;  // jobs of the request
   std::uint64_t pods = waiting_pods_;
   for (std::size_t i = 0; i < request.jobs.size(); ++i) {
     pods += request.jobs[i].elements.size();
-    if (Status good = check_spec(command.caller, request.jobs[i]); !good) {
+    Status good = check_spec(command.caller, owner, request.jobs[i]);
+    if (good) good = check_job_count(owner, request.jobs[i], more);
+    if (!good) {
       if (request.jobs.size() > 1) good.error().message += " (job " + std::to_string(i + 1) + " of the request)";
       return reply(command.reply_to, std::move(good.error()));
     }
@@ -189,7 +197,6 @@ void Core::Impl::on_request(ClientCommand& command, SubmitRequest& request) {
   }
   SubmitReply done;
   if (!request.dry_run) {
-    const Owner owner{command.caller.uid, command.caller.gid, command.caller.user, command.caller.groups};
     done.jobs.reserve(request.jobs.size());
     std::uint64_t key = request.submit_key;
     for (JobSpec& spec : request.jobs) {
@@ -217,7 +224,9 @@ void Core::Impl::on_request(ClientCommand& command, SubmitRequest& request) {
 
 std::int64_t Core::Impl::priority_of(const Job& job) const {
   const auto queue = cluster_.queues().find(job.spec.queue);
-  return job.spec.priority + (queue == cluster_.queues().end() ? 0 : queue->second.priority);
+  const auto qos = cluster_.qos().find(job.spec.qos);
+  return std::int64_t{job.spec.priority} + (queue == cluster_.queues().end() ? 0 : queue->second.priority) +
+         (qos == cluster_.qos().end() ? 0 : qos->second.priority);
 }
 
 std::uint32_t Core::Impl::throttle_room(const Job& job) const {
@@ -236,7 +245,9 @@ void Core::Impl::enqueue(const Job& job) {
     if (kept_back_by(job).first == WaitReason::kBeginTime) sleepers_.emplace(job.spec.begin_at, job.id);
     return dispatcher_.forget(job.id);
   }
-  if (!dispatcher_.waits(job.id)) dispatcher_.wait({job.id, class_key_of(job.spec), priority_of(job), shape_of(job)});
+  if (dispatcher_.waits(job.id)) return;
+  const TenantId tenant = tenant_of(job);
+  dispatcher_.wait({job.id, class_key_of(job.spec, job.owner.user), priority_of(job), shape_of(job), tenant});
 }
 
 const Job* Core::Impl::find_job(const ClientCommand& command, JobId id) {

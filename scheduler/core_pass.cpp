@@ -7,7 +7,7 @@ namespace berth::scheduler {
 
 using namespace state;
 
-ClassKey Core::Impl::class_key_of(const JobSpec& spec) const {
+ClassKey Core::Impl::class_key_of(const JobSpec& spec, const std::string& user) {
   ClassKey key;
   key.request = spec.request;
   key.limit_us = spec.time_limit_ms * 1000;
@@ -17,8 +17,9 @@ ClassKey Core::Impl::class_key_of(const JobSpec& spec) const {
   key.gang = spec.elements.size();
   key.shape = spec.gang;
   if (spec.distinct_nodes) key.shape.per_node = 1;
-  const std::uint32_t most = queue == cluster_.queues().end() ? 0 : queue->second.nodes_max;
-  if (most != 0 && most < key.gang) {
+  for (const std::uint32_t most :
+       {queue == cluster_.queues().end() ? 0 : queue->second.nodes_max, most_nodes(spec, user)}) {
+    if (most == 0 || most >= key.gang) continue;
     key.shape.nodes_max = key.shape.nodes_max == 0 ? most : std::min(most, key.shape.nodes_max);
   }
   return key;

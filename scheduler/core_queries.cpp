@@ -148,7 +148,8 @@ void Core::Impl::on_request(ClientCommand& command, ShowJobRequest& request) {
 TimeUs Core::Impl::expected_start(const Job& job) const {
   constexpr std::size_t kMost = 5'000;  // nodes, running pods and waiting jobs: a few milliseconds
   const std::size_t size = cluster_.nodes().size() + cluster_.live_pods().size() + dispatcher_.queue().size();
-  if (!dispatcher_.waits(job.id) || size > kMost) return 0;
+  const WaitQueue::Group* group = dispatcher_.queue().group_of(job.id);
+  if (group == nullptr || group->limited || size > kMost) return 0;
   WhatIf what_if(*options_.placement, *options_.queueing, now_);
   for (const auto& [id, node] : cluster_.nodes()) {
     const bool open = node.state == NodeState::kUp && session_of(id) != 0;
@@ -167,6 +168,7 @@ TimeUs Core::Impl::expected_start(const Job& job) const {
   }
   dispatcher_.queue().each([&](const WaitKey& key, const WaitQueue::Class& in) {
     const Job& other = *cluster_.job(key.job);
+    if (dispatcher_.queue().group_of(key.job)->limited) return;  // nobody knows until when
     what_if.add_waiting(key, in.key, in.key.gang != 0 ? in.key.gang : throttle_room(other));
   });
   return what_if.start_of(job.id).value_or(0);
@@ -187,7 +189,7 @@ Explanation Core::Impl::explain_waiting(const Job& job) {
     for (const std::string& text : shape_texts(job.spec.gang)) asks += ", " + text;
   }
   out.lines.push_back(asks);
-  const placement::Refusal refusal = engine_.explain(class_key_of(job.spec).request);
+  const placement::Refusal refusal = engine_.explain(class_key_of(job.spec, job.owner.user).request);
   for (const auto& count : refusal.counts) {
     out.lines.push_back(plural(count.nodes, "node", "nodes") + " ruled out by " + count.constraint);
   }

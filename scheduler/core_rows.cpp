@@ -144,6 +144,7 @@ JobRow Core::Impl::row_of(const Job& job, ClassReasons& class_reasons) {
   row.gid = job.owner.gid;
   row.pods = job.spec.elements.size();
   row.account = job.spec.account;
+  row.qos = job.spec.qos;
   row.comment = job.spec.comment;
   add_nodes(job, row);
   row.throttle = job.spec.throttle;

@@ -75,10 +75,11 @@ bool starts_jobs(Queue::State state) { return state == Queue::State::kUp || stat
 
 }  // namespace
 
-bool Core::Impl::eligible(const Job& job) const {
+bool Core::Impl::eligible(const Job& job) {
   const JobSpec& spec = job.spec;
   const auto queue = cluster_.queues().find(spec.queue);
   if (queue != cluster_.queues().end() && !starts_jobs(queue->second.state)) return false;
+  if (tenants_.active() && tenants_.over_job(tenant_of(job), size_of(spec))) return false;
   return spec.hold == Hold::kNone && spec.begin_at <= now_ &&
          (spec.depends.empty() || together(spec) == Dependency::State::kMet);
 }
@@ -207,7 +208,7 @@ void Core::Impl::wake_sleepers() {
   }
 }
 
-std::pair<WaitReason, std::string> Core::Impl::kept_back_by(const Job& job) const {
+std::pair<WaitReason, std::string> Core::Impl::kept_back_by(const Job& job) {
   const JobSpec& spec = job.spec;
   if (spec.hold == Hold::kAdmin) return {WaitReason::kHeldAdmin, "held by an administrator"};
   if (spec.hold == Hold::kUser) return {WaitReason::kHeldUser, "held; berth release " + std::to_string(job.id.value)};
@@ -227,6 +228,7 @@ std::pair<WaitReason, std::string> Core::Impl::kept_back_by(const Job& job) cons
   if (queue != cluster_.queues().end() && !starts_jobs(queue->second.state)) {
     return {WaitReason::kQueueDown, "queue " + spec.queue + " is " + std::string(name_of(queue->second.state))};
   }
+  if (auto limited = limited_by(job)) return std::move(*limited);
   if (spec.begin_at > now_) return {WaitReason::kBeginTime, "begins at " + format_time(spec.begin_at)};
   return {WaitReason::kNone, ""};
 }
@@ -269,7 +271,29 @@ void Core::Impl::on_request(ClientCommand& command, JobUpdateRequest& request) {
   Caller as = command.caller;
   as.admin = as.admin || no_higher;  // who keeps or lowers what was raised for him needs nobody's leave
   spec.depends.clear();              // not changed, and what they name may be gone
-  if (Status good = check_spec(as, spec, false); !good) return reply(command.reply_to, std::move(good.error()));
+  if (Status good = check_spec(as, job->owner, spec, false); !good)
+    return reply(command.reply_to, std::move(good.error()));
+  if (request.account || request.qos) {
+    if (job->counts.live() != 0) {
+      return refused(ErrorCode::kConflict, "account", "some of " + name + " runs already, and is charged for");
+    }
+    if (request.account) spec.account = *request.account;
+    if (request.qos) spec.qos = *request.qos;
+    if (Status good = check_account(command.caller, job->owner, spec); !good) {
+      return reply(command.reply_to, std::move(good.error()));
+    }
+    if (Status good = check_limits(job->owner, spec); !good) return reply(command.reply_to, std::move(good.error()));
+    if (spec.account != job->spec.account) changed.account = spec.account;
+    if (spec.qos != job->spec.qos) changed.qos = spec.qos;
+    if (spec.time_limit_ms != job->spec.time_limit_ms) changed.time_limit_ms = spec.time_limit_ms;
+    std::map<TenantId, std::int64_t> more;
+    const bool moves = changed.account || changed.qos;
+    if (Status good = moves ? check_job_count(job->owner, spec, more) : Status(Unit{}); !good) {
+      return reply(command.reply_to, std::move(good.error()));
+    }
+  } else if (request.time_limit_ms) {
+    if (Status good = check_limits(job->owner, spec); !good) return reply(command.reply_to, std::move(good.error()));
+  }
   changed.priority = request.priority;
   changed.begin_at = request.begin_at;
   if (request.time_limit_ms) changed.time_limit_ms = spec.time_limit_ms;  // none may mean the queue's
@@ -281,9 +305,12 @@ void Core::Impl::on_request(ClientCommand& command, JobUpdateRequest& request) {
     if (!singletons_.empty()) note_ended(*job);  // of that name
     changed.name = request.name;
   }
-  emit(std::move(changed));
-  if (request.name && !singletons_.empty()) note_active(*job);
   dispatcher_.forget(job->id);
+  const bool charged = tenants_.active();
+  if (charged) tenants_.add_jobs(tenant_of(*job), -std::int64_t{job->counts.active()});
+  emit(std::move(changed));
+  if (charged) tenants_.add_jobs(tenant_of(*job), job->counts.active());
+  if (request.name && !singletons_.empty()) note_active(*job);
   enqueue(*job);
   reply(command.reply_to, Ok{});
 }

@@ -17,8 +17,8 @@ constexpr TimeUs kKeepPerNodeUs = 2;
 
 }  // namespace
 
-Dispatcher::Dispatcher(const placement::Policy& placement, const QueuePolicy& policy)
-    : engine_(placement), policy_(&policy) {}
+Dispatcher::Dispatcher(const placement::Policy& placement, const QueuePolicy& policy, FairShare shares)
+    : engine_(placement), policy_(&policy), tenants_(shares) {}
 
 void Dispatcher::nodes_changed() {
   ++nodes_version_;
@@ -49,7 +49,18 @@ void Dispatcher::ended(NodeId node, const state::Request& request, std::uint64_t
 void Dispatcher::wait(Job job) {
   if (queue_.contains(job.id)) return;
   const WaitKey key{-job.priority, rank(*policy_, job.shape, predictor_), job.id};
-  queue_.add(queue_.class_of(std::move(job.key)), key);
+  queue_.add(queue_.class_of(std::move(job.key)), key, job.tenant);
+}
+
+void Dispatcher::judge_shares(TimeUs now) {
+  tenants_.refresh(now, [this](TenantId tenant, TimeUs head_start) { queue_.set_head_start(tenant, head_start); });
+}
+
+// How many runs its limits allow the group's tenant to begin.
+std::uint32_t Dispatcher::allowed(const WaitQueue::Group& group, std::uint32_t wanted) const {
+  if (group.tenant == 0) return wanted;
+  const ClassKey& key = group.in->key;
+  return tenants_.room(group.tenant, Charge::of(key.request, std::max(key.gang, 1U), 1), wanted);
 }
 
 void Dispatcher::wait(const WaitKey& key, const ClassKey& in) {
@@ -62,6 +73,12 @@ void Dispatcher::wait(const WaitKey& key, const ClassKey& in) {
 // free; those that only a promise kept back, when that is out of date.
 void Dispatcher::unblock_for_room() {
   if (std::exchange(retry_blocked_, false)) queue_.unblock_all();
+  if (std::exchange(tenants_seen_, tenants_.version()) != tenants_.version()) {
+    for (std::size_t i = queue_.limited().size(); i-- > 0;) {  // the order of the others stays when one goes
+      WaitQueue::Group* group = queue_.limited()[i];
+      if (allowed(*group, 1) != 0) queue_.unlimit(*group);
+    }
+  }
   const bool moved = std::exchange(moves_seen_, moves_) != moves_;
   for (std::size_t i = queue_.blocked().size(); i-- > 0;) {
     WaitQueue::Class* in = queue_.blocked()[i];
@@ -113,7 +130,7 @@ void Dispatcher::block(WaitQueue::Class& in, bool beside, const Starter& starter
 }
 
 bool Dispatcher::overdue(const WaitQueue::Class& in, const Starter& starter) {
-  return !in.jobs.empty() && starter.overdue(in.jobs.begin()->job);
+  return !in.empty() && starter.overdue(in.head().job);
 }
 
 std::optional<WaitQueue::Head> Dispatcher::next() const {
@@ -143,7 +160,7 @@ const Plan* Dispatcher::plan_for(const WaitQueue::Head& first) {
 // Overdue jobs that come before `upto` keep the nodes that could hold them from all that come after.
 void Dispatcher::apply_holds(const WaitKey& upto) {
   for (auto it = overdue_.begin(); it != overdue_.end();) {
-    if (!(*(*it)->jobs.begin() < upto)) {
+    if ((*it)->empty() || !((*it)->head() < upto)) {
       ++it;
       continue;
     }
@@ -177,6 +194,11 @@ void Dispatcher::pass(TimeUs now, std::uint32_t budget, Starter& starter) {
       unfinished_ = true;
       break;
     }
+    const std::uint32_t may = allowed(*head->group(), budget);
+    if (may == 0) {
+      queue_.limit(*head->group());
+      continue;
+    }
     placement::Promised* beside = nullptr;
     const auto first = queue_.first_blocked();
     if (!first || head->key < first->key) {
@@ -189,7 +211,7 @@ void Dispatcher::pass(TimeUs now, std::uint32_t budget, Starter& starter) {
         beside = &made_.plan.promised;
       }
     }
-    if (!place_from(*head, beside, budget, starter)) block(*head->in, beside != nullptr, starter);
+    if (!place_from(*head, beside, may, budget, starter)) block(*head->in, beside != nullptr, starter);
   }
   if (holds_applied_) engine_.drop_holds();
   holds_applied_ = false;
@@ -202,8 +224,8 @@ void Dispatcher::pass(TimeUs now, std::uint32_t budget, Starter& starter) {
 }
 
 // Places what it can of the first job; false if its class found no room.
-bool Dispatcher::place_from(const WaitQueue::Head& head, placement::Promised* beside, std::uint32_t& budget,
-                            Starter& starter) {
+bool Dispatcher::place_from(const WaitQueue::Head& head, placement::Promised* beside, std::uint32_t allowed,
+                            std::uint32_t& budget, Starter& starter) {
   const ClassKey& key = head.in->key;
   places_.clear();
   engine_.drop_pinnings();
@@ -218,7 +240,7 @@ bool Dispatcher::place_from(const WaitQueue::Head& head, placement::Promised* be
     placed = all ? wanted : 0;
     if (all) licences_.take(licences, 1);
   } else {
-    wanted = std::min({starter.startable(head.key.job), budget, licensed});
+    wanted = std::min({starter.startable(head.key.job), budget, licensed, allowed});
     placed = beside != nullptr ? engine_.place(key.request, wanted, *beside, places_)
                                : engine_.place(key.request, wanted, places_);
   }

@@ -17,6 +17,7 @@
 #include "scheduler/forecast.h"
 #include "scheduler/licences.h"
 #include "scheduler/queue_policy.h"
+#include "scheduler/tenants.h"
 #include "scheduler/wait_queue.h"
 
 namespace berth::scheduler {
@@ -35,7 +36,7 @@ class Starter {
 
 class Dispatcher {
  public:
-  Dispatcher(const placement::Policy& placement, const QueuePolicy& policy);
+  Dispatcher(const placement::Policy& placement, const QueuePolicy& policy, FairShare shares = {});
 
   placement::Engine& engine() { return engine_; }
   const placement::Engine& engine() const { return engine_; }
@@ -54,12 +55,18 @@ class Dispatcher {
   Licences& licences() { return licences_; }
   const Licences& licences() const { return licences_; }
 
+  // Who is charged. Whoever makes a pod run or end adds and removes what it takes here.
+  Tenants& tenants() { return tenants_; }
+  const Tenants& tenants() const { return tenants_; }
+  void judge_shares(state::TimeUs now);  // puts each tenant's jobs where its share says
+
   // ---- jobs ----
   struct Job {
     state::JobId id;
     ClassKey key;
     std::int64_t priority = 0;
     JobShape shape;
+    TenantId tenant = 0;
   };
   WaitQueue::Class& class_of(ClassKey key) { return queue_.class_of(std::move(key)); }
   bool waits(state::JobId job) const { return queue_.contains(job); }
@@ -89,7 +96,9 @@ class Dispatcher {
   void unblock_for_room();
   bool unblock_beside();
   bool promise_is_stale() const;
-  bool place_from(const WaitQueue::Head& head, placement::Promised* beside, std::uint32_t& budget, Starter& starter);
+  bool place_from(const WaitQueue::Head& head, placement::Promised* beside, std::uint32_t allowed,
+                  std::uint32_t& budget, Starter& starter);
+  std::uint32_t allowed(const WaitQueue::Group& group, std::uint32_t wanted) const;
   const Plan* plan_for(const WaitQueue::Head& first);
   void apply_holds(const WaitKey& upto);
   void block(WaitQueue::Class& in, bool beside, const Starter& starter);
@@ -101,6 +110,8 @@ class Dispatcher {
   WaitQueue queue_;
   Forecast forecast_;
   Licences licences_;
+  Tenants tenants_;
+  std::uint64_t tenants_seen_ = 0;  // Tenants::version() at the last pass
   Predictor predictor_;
   state::TimeUs now_ = 0;
 

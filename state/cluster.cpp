@@ -149,6 +149,54 @@ Status Cluster::on(const LicenceRemoved& event, TimeUs) {
   return licences_.erase(event.name) == 1 ? Status(Unit{}) : Status(mismatch("a removed licence does not exist"));
 }
 
+Status Cluster::on(const AccountSet& event, TimeUs) {
+  if (!event.account.parent.empty() && !accounts_.contains(event.account.parent)) {
+    return mismatch("an account's parent does not exist");
+  }
+  accounts_[event.account.name] = event.account;
+  return Unit{};
+}
+
+Status Cluster::on(const AccountRemoved& event, TimeUs) {
+  for (const auto& [name, account] : accounts_) {
+    if (account.parent == event.name) return mismatch("a removed account has others below it");
+  }
+  const auto member = members_.lower_bound({event.name, ""});
+  if (member != members_.end() && member->first.first == event.name) return mismatch("a removed account has members");
+  return accounts_.erase(event.name) == 1 ? Status(Unit{}) : Status(mismatch("a removed account does not exist"));
+}
+
+Status Cluster::on(const MemberSet& event, TimeUs) {
+  if (!accounts_.contains(event.member.account)) return mismatch("a member's account does not exist");
+  if (event.member.is_default) {
+    for (auto& [key, member] : members_) {
+      if (key.second == event.member.user) member.is_default = false;
+    }
+  }
+  members_[{event.member.account, event.member.user}] = event.member;
+  return Unit{};
+}
+
+Status Cluster::on(const MemberRemoved& event, TimeUs) {
+  usage_.erase({event.account, event.user});
+  return members_.erase({event.account, event.user}) == 1 ? Status(Unit{})
+                                                          : Status(mismatch("a removed member does not exist"));
+}
+
+Status Cluster::on(const QosSet& event, TimeUs) {
+  qos_[event.qos.name] = event.qos;
+  return Unit{};
+}
+
+Status Cluster::on(const QosRemoved& event, TimeUs) {
+  return qos_.erase(event.name) == 1 ? Status(Unit{}) : Status(mismatch("a removed quality does not exist"));
+}
+
+Status Cluster::on(const UsageNoted& event, TimeUs at) {
+  for (const UsageNoted::Of& of : event.usage) usage_[{of.account, of.user}] = {of.cpu_seconds, at};
+  return Unit{};
+}
+
 Status Cluster::on(const TokenAdded& event, TimeUs) {
   tokens_[event.token.id] = event.token;
   return Unit{};

@@ -90,6 +90,11 @@ class Cluster {
   const std::map<std::string, Token, std::less<>>& tokens() const { return tokens_; }
 
   const std::map<std::string, Licence, std::less<>>& licences() const { return licences_; }
+  using MemberKey = std::pair<std::string, std::string>;  // account, user
+  const std::map<std::string, Account, std::less<>>& accounts() const { return accounts_; }
+  const std::map<MemberKey, Member>& members() const { return members_; }
+  const std::map<std::string, Qos, std::less<>>& qos() const { return qos_; }
+  const std::map<MemberKey, Usage>& usage() const { return usage_; }
 
   // A hash over everything that matters, in a fixed order: equal clusters have equal hashes.
   std::uint64_t hash() const;
@@ -118,6 +123,13 @@ class Cluster {
   Status on(const QueueRemoved& event, TimeUs at);
   Status on(const LicenceSet& event, TimeUs at);
   Status on(const LicenceRemoved& event, TimeUs at);
+  Status on(const AccountSet& event, TimeUs at);
+  Status on(const AccountRemoved& event, TimeUs at);
+  Status on(const MemberSet& event, TimeUs at);
+  Status on(const MemberRemoved& event, TimeUs at);
+  Status on(const QosSet& event, TimeUs at);
+  Status on(const QosRemoved& event, TimeUs at);
+  Status on(const UsageNoted& event, TimeUs at);
   Status on(const TokenAdded& event, TimeUs at);
   Status on(const TokenRemoved& event, TimeUs at);
 
@@ -136,6 +148,10 @@ class Cluster {
   std::map<std::string, Queue, std::less<>> queues_;
   std::map<std::string, Token, std::less<>> tokens_;
   std::map<std::string, Licence, std::less<>> licences_;
+  std::map<std::string, Account, std::less<>> accounts_;
+  std::map<MemberKey, Member> members_;
+  std::map<std::string, Qos, std::less<>> qos_;
+  std::map<MemberKey, Usage> usage_;
   boost::unordered_flat_map<PodId, Pinning, PodIdHash> pinnings_;  // of live pods
 };
 

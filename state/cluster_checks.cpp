@@ -85,6 +85,18 @@ std::string check_invariants(const Cluster& cluster) {
   }
   if (ended != cluster.ended_jobs().size() || ended_pods != cluster.ended_pods())
     return "the count of ended pods is wrong";
+  for (const auto& [name, account] : cluster.accounts()) {
+    const Account* above = &account;
+    for (std::size_t depth = 0; !above->parent.empty(); ++depth) {
+      const auto parent = cluster.accounts().find(above->parent);
+      if (parent == cluster.accounts().end()) return "account " + name + " is below one that is not there";
+      if (depth > cluster.accounts().size()) return "account " + name + " is above itself";
+      above = &parent->second;
+    }
+  }
+  for (const auto& [key, member] : cluster.members()) {
+    if (!cluster.accounts().contains(key.first)) return "a member of account " + key.first + ", which is not there";
+  }
   return cluster.queues().contains("default") ? "" : "the queue 'default' is missing";
 }
 

@@ -211,6 +211,8 @@ Status Cluster::on(const JobChanged& event, TimeUs) {
   if (event.time_limit_ms) spec.time_limit_ms = *event.time_limit_ms;
   if (event.name) spec.name = *event.name;
   if (event.comment) spec.comment = *event.comment;
+  if (event.account) spec.account = *event.account;
+  if (event.qos) spec.qos = *event.qos;
   return Unit{};
 }
 

@@ -91,6 +91,8 @@ Encoded encode(Builder& b, const JobChanged& e) {
   // A name or comment that becomes empty is a string, one that stays is none.
   const auto name = e.name ? b.CreateString(*e.name) : 0;
   const auto comment = e.comment ? b.CreateString(*e.comment) : 0;
+  const auto account = e.account ? b.CreateString(*e.account) : 0;
+  const auto qos = e.qos ? b.CreateString(*e.qos) : 0;
   std::vector<journal::DependencyDecided> list;
   for (const auto& d : e.decided) list.emplace_back(d.number, static_cast<std::uint8_t>(d.state));
   const auto decided = list.empty() ? 0 : b.CreateVectorOfStructs(list);
@@ -98,7 +100,7 @@ Encoded encode(Builder& b, const JobChanged& e) {
   if (e.hold) hold = static_cast<std::uint8_t>(*e.hold);
   return {journal::Event::JobChanged,
           journal::CreateJobChanged(b, e.job.value, hold, optional(e.begin_at), optional(e.priority),
-                                    optional(e.time_limit_ms), name, comment, decided)
+                                    optional(e.time_limit_ms), name, comment, decided, account, qos)
               .Union()};
 }
 Encoded encode(Builder& b, const NodeJoined& e) {
@@ -121,6 +123,30 @@ Encoded encode(Builder& b, const LicenceSet& e) {
 }
 Encoded encode(Builder& b, const LicenceRemoved& e) {
   return {journal::Event::LicenceRemoved, journal::CreateLicenceRemoved(b, text(b, e.name)).Union()};
+}
+Encoded encode(Builder& b, const AccountSet& e) {
+  return {journal::Event::AccountSet, journal::CreateAccountSet(b, convert::account(b, e.account)).Union()};
+}
+Encoded encode(Builder& b, const AccountRemoved& e) {
+  return {journal::Event::AccountRemoved, journal::CreateAccountRemoved(b, text(b, e.name)).Union()};
+}
+Encoded encode(Builder& b, const MemberSet& e) {
+  return {journal::Event::MemberSet, journal::CreateMemberSet(b, convert::member(b, e.member)).Union()};
+}
+Encoded encode(Builder& b, const MemberRemoved& e) {
+  const auto account = text(b, e.account);
+  return {journal::Event::MemberRemoved, journal::CreateMemberRemoved(b, account, text(b, e.user)).Union()};
+}
+Encoded encode(Builder& b, const QosSet& e) {
+  return {journal::Event::QosSet, journal::CreateQosSet(b, convert::qos(b, e.qos)).Union()};
+}
+Encoded encode(Builder& b, const QosRemoved& e) {
+  return {journal::Event::QosRemoved, journal::CreateQosRemoved(b, text(b, e.name)).Union()};
+}
+Encoded encode(Builder& b, const UsageNoted& e) {
+  std::vector<fb::Offset<journal::Usage>> list;
+  for (const auto& of : e.usage) list.push_back(convert::usage(b, of.account, of.user, {of.cpu_seconds, 0}));
+  return {journal::Event::UsageNoted, journal::CreateUsageNoted(b, b.CreateVector(list)).Union()};
 }
 Encoded encode(Builder& b, const TokenAdded& e) {
   return {journal::Event::TokenAdded, convert::token(b, e.token).Union()};
@@ -210,6 +236,8 @@ bool decode(const journal::JobChanged& t, JobChanged& e) {
   e.time_limit_ms = to_optional(t.time_limit_ms());
   if (t.name() != nullptr) e.name = text(t.name());
   if (t.comment() != nullptr) e.comment = text(t.comment());
+  if (t.account() != nullptr) e.account = text(t.account());
+  if (t.qos() != nullptr) e.qos = text(t.qos());
   return each(t.decided(), [&](const journal::DependencyDecided& d) {
     e.decided.push_back({d.number(), static_cast<Dependency::State>(d.state())});
     return d.state() <= static_cast<std::uint8_t>(Dependency::State::kFailed);
@@ -242,6 +270,28 @@ bool decode(const journal::LicenceSet& t, LicenceSet& e) {
 bool decode(const journal::LicenceRemoved& t, LicenceRemoved& e) {
   e.name = text(t.name());
   return true;
+}
+bool decode(const journal::AccountSet& t, AccountSet& e) { return convert::to_account(t.account(), e.account); }
+bool decode(const journal::AccountRemoved& t, AccountRemoved& e) {
+  e.name = text(t.name());
+  return true;
+}
+bool decode(const journal::MemberSet& t, MemberSet& e) { return convert::to_member(t.member(), e.member); }
+bool decode(const journal::MemberRemoved& t, MemberRemoved& e) {
+  e.account = text(t.account());
+  e.user = text(t.user());
+  return true;
+}
+bool decode(const journal::QosSet& t, QosSet& e) { return convert::to_qos(t.qos(), e.qos); }
+bool decode(const journal::QosRemoved& t, QosRemoved& e) {
+  e.name = text(t.name());
+  return true;
+}
+bool decode(const journal::UsageNoted& t, UsageNoted& e) {
+  return each(t.usage(), [&](const journal::Usage& u) {
+    e.usage.push_back({text(u.account()), text(u.user()), u.cpu_seconds()});
+    return convert::is_usage(u);
+  });
 }
 bool decode(const journal::TokenAdded& t, TokenAdded& e) { return convert::to_token(t, e.token); }
 bool decode(const journal::TokenRemoved& t, TokenRemoved& e) {
@@ -295,6 +345,20 @@ bool decode_event(const journal::EventBox& box, std::vector<Event>& out) {
       return decode_into<TokenRemoved>(box.event_as_TokenRemoved(), out);
     case E::LicenceSet:
       return decode_into<LicenceSet>(box.event_as_LicenceSet(), out);
+    case E::AccountSet:
+      return decode_into<AccountSet>(box.event_as_AccountSet(), out);
+    case E::AccountRemoved:
+      return decode_into<AccountRemoved>(box.event_as_AccountRemoved(), out);
+    case E::MemberSet:
+      return decode_into<MemberSet>(box.event_as_MemberSet(), out);
+    case E::MemberRemoved:
+      return decode_into<MemberRemoved>(box.event_as_MemberRemoved(), out);
+    case E::QosSet:
+      return decode_into<QosSet>(box.event_as_QosSet(), out);
+    case E::QosRemoved:
+      return decode_into<QosRemoved>(box.event_as_QosRemoved(), out);
+    case E::UsageNoted:
+      return decode_into<UsageNoted>(box.event_as_UsageNoted(), out);
     case E::LicenceRemoved:
       return decode_into<LicenceRemoved>(box.event_as_LicenceRemoved(), out);
     case E::NONE:

@@ -96,7 +96,7 @@ struct JobChanged {
   std::optional<TimeUs> begin_at;
   std::optional<std::int32_t> priority;
   std::optional<std::int64_t> time_limit_ms;
-  std::optional<std::string> name, comment;
+  std::optional<std::string> name, comment, account, qos;
   struct Decided {
     std::uint32_t number = 0;  // in JobSpec::depends
     Dependency::State state = Dependency::State::kOpen;
@@ -129,6 +129,32 @@ struct LicenceSet {
 struct LicenceRemoved {
   std::string name;
 };
+struct AccountSet {
+  Account account;
+};
+struct AccountRemoved {
+  std::string name;
+};
+struct MemberSet {
+  Member member;
+};
+struct MemberRemoved {
+  std::string account, user;
+};
+struct QosSet {
+  Qos qos;
+};
+struct QosRemoved {
+  std::string name;
+};
+// What was used until now, as the one who counts it says.
+struct UsageNoted {
+  struct Of {
+    std::string account, user;  // account "": who has none
+    double cpu_seconds = 0;
+  };
+  std::vector<Of> usage;
+};
 struct TokenAdded {
   Token token;
 };
@@ -138,7 +164,8 @@ struct TokenRemoved {
 
 using Event = std::variant<JobSubmitted, ElementsCancelled, PodsBound, PodsStarted, PodsStopping, PodsEnded,
                            PodsAdopted, JobsForgotten, NodeJoined, NodeStateChanged, NodeRemoved, QueueSet,
-                           QueueRemoved, TokenAdded, TokenRemoved, JobChanged, LicenceSet, LicenceRemoved>;
+                           QueueRemoved, TokenAdded, TokenRemoved, JobChanged, LicenceSet, LicenceRemoved, AccountSet,
+                           AccountRemoved, MemberSet, MemberRemoved, QosSet, QosRemoved, UsageNoted>;
 
 // What one turn of the core decided: one record of the journal, durable or not as a whole.
 struct Batch {

@@ -227,11 +227,12 @@ fb::Offset<spec::JobSpec> job_spec(fb::FlatBufferBuilder& b, const JobSpec& job)
   }
   const auto account = text(b, job.account);
   const auto comment = text(b, job.comment);
+  const auto qos = text(b, job.qos);
   const auto launch = b.CreateVector(reinterpret_cast<const std::uint8_t*>(job.launch.data()), job.launch.size());
   return spec::CreateJobSpec(b, name, queue, static_cast<std::uint8_t>(job.kind), elements, job.throttle,
                              job.distinct_nodes, request, job.priority, job.time_limit_ms, job.requeues_max, launch,
                              static_cast<std::uint8_t>(job.hold), job.begin_at, depends, job.any_dependency, account,
-                             comment, gang, job.lead_only, step, job.keep_going);
+                             comment, gang, job.lead_only, step, job.keep_going, qos);
 }
 
 bool to_job_spec(const spec::JobSpec* table, JobSpec& out) {
@@ -266,6 +267,7 @@ bool to_job_spec(const spec::JobSpec* table, JobSpec& out) {
   out.any_dependency = table->any_dependency();
   out.account = text(table->account());
   out.comment = text(table->comment());
+  out.qos = text(table->qos());
   out.lead_only = table->lead_only();
   out.keep_going = table->keep_going();
   if (const auto* step = table->step(); step != nullptr) {

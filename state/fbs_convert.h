@@ -30,6 +30,13 @@ Owner to_owner(const spec::Owner* table);  // null gives nobody (65534), never r
 flatbuffers::Offset<spec::JobSpec> job_spec(flatbuffers::FlatBufferBuilder& b, const JobSpec& job);
 bool to_job_spec(const spec::JobSpec* table, JobSpec& out);
 
+flatbuffers::Offset<spec::Account> account(flatbuffers::FlatBufferBuilder& b, const Account& account);
+bool to_account(const spec::Account* table, Account& out);
+flatbuffers::Offset<spec::Member> member(flatbuffers::FlatBufferBuilder& b, const Member& member);
+bool to_member(const spec::Member* table, Member& out);
+flatbuffers::Offset<spec::Qos> qos(flatbuffers::FlatBufferBuilder& b, const Qos& qos);
+bool to_qos(const spec::Qos* table, Qos& out);
+
 using Countables = flatbuffers::Vector<flatbuffers::Offset<spec::Countable>>;
 flatbuffers::Offset<Countables> countables(flatbuffers::FlatBufferBuilder& b, const std::vector<Countable>& list);
 std::vector<Countable> to_countables(const Countables* list);

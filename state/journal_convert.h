@@ -1,6 +1,8 @@
 // Between records and the tables of schema/journal.fbs, shared by the event codec and the snapshot codec.
 #pragma once
 
+#include <cmath>
+
 #include "state/events.h"
 #include "state/fbs_convert.h"
 #include "state/schema/journal_generated.h"
@@ -33,6 +35,13 @@ flatbuffers::Offset<journal::NodeInfo> node_info(flatbuffers::FlatBufferBuilder&
 bool to_node_info(const journal::NodeInfo* table, NodeInfo& out);
 flatbuffers::Offset<journal::QueueSet> queue(flatbuffers::FlatBufferBuilder& b, const Queue& queue);
 bool to_queue(const journal::QueueSet& table, Queue& out);
+inline flatbuffers::Offset<journal::Usage> usage(flatbuffers::FlatBufferBuilder& b, const std::string& account,
+                                                 const std::string& user, const Usage& usage) {
+  const auto of = text(b, account);
+  return journal::CreateUsage(b, of, text(b, user), usage.cpu_seconds, usage.at);
+}
+// Neither negative nor beyond all numbers.
+inline bool is_usage(const journal::Usage& u) { return u.cpu_seconds() >= 0 && std::isfinite(u.cpu_seconds()); }
 flatbuffers::Offset<journal::TokenAdded> token(flatbuffers::FlatBufferBuilder& b, const Token& token);
 bool to_token(const journal::TokenAdded& table, Token& out);
 

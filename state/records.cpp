@@ -37,10 +37,25 @@ std::string_view name_of(Dependency::Kind kind) {
 }
 
 std::string_view name_of(WaitReason reason) {
-  constexpr std::array<std::string_view, kWaitReasons> kNames = {
-      "None",        "Priority",      "Resources",         "Dependency",        "DependencyNeverSatisfied",
-      "JobHeldUser", "JobHeldAdmin",  "BeginTime",         "JobArrayTaskLimit", "Cleaning",
-      "Licenses",    "PartitionDown", "PartitionNodeLimit"};
+  constexpr std::array<std::string_view, kWaitReasons> kNames = {"None",
+                                                                 "Priority",
+                                                                 "Resources",
+                                                                 "Dependency",
+                                                                 "DependencyNeverSatisfied",
+                                                                 "JobHeldUser",
+                                                                 "JobHeldAdmin",
+                                                                 "BeginTime",
+                                                                 "JobArrayTaskLimit",
+                                                                 "Cleaning",
+                                                                 "Licenses",
+                                                                 "PartitionDown",
+                                                                 "PartitionNodeLimit",
+                                                                 "AssociationJobLimit",
+                                                                 "AssociationResourceLimit",
+                                                                 "AssociationTimeLimit",
+                                                                 "QOSJobLimit",
+                                                                 "QOSResourceLimit",
+                                                                 "QOSTimeLimit"};
   return kNames[static_cast<std::size_t>(reason)];
 }
 

@@ -8,6 +8,7 @@
 #include <string_view>
 #include <vector>
 
+#include "state/accounts.h"
 #include "state/ids.h"
 #include "state/index_set.h"
 #include "state/resources.h"
@@ -113,8 +114,15 @@ enum class WaitReason : std::uint8_t {
   kLicences = 10,
   kQueueDown = 11,
   kQueueLimit = 12,  // its queue allows no such job as the queue is now
+  // The limits of its account, of its user in that, or of an account above it; then those of its quality of service.
+  kAccountJobs = 13,
+  kAccountResources = 14,
+  kAccountTime = 15,
+  kQosJobs = 16,
+  kQosResources = 17,
+  kQosTime = 18,
 };
-inline constexpr std::size_t kWaitReasons = 13;
+inline constexpr std::size_t kWaitReasons = 19;
 std::string_view name_of(WaitReason reason);  // "Resources", "Dependency", …
 
 // What a user submits. What may change of it later is JobChange (state/events.h).
@@ -136,8 +144,10 @@ struct JobSpec {
   Hold hold = Hold::kNone;
   TimeUs begin_at = 0;  // not to start before; 0 is at once
   std::vector<Dependency> depends;
-  bool any_dependency = false;   // one of them is enough
-  std::string account, comment;  // for people and reports
+  bool any_dependency = false;  // one of them is enough
+  std::string account;          // charged for it; "" is none
+  std::string qos;              // "" is none
+  std::string comment;          // for people and reports
   // Gang: only the pod of rank 0 is run. The others keep their places for steps, and end with it.
   bool lead_only = false;
   bool keep_going = false;  // gang: a pod that fails takes no others down; lost nodes still do

@@ -2,6 +2,7 @@
 // and scheduler/ (which answers). Nothing here knows about frames or sockets.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -67,7 +68,7 @@ struct JobUpdateRequest {
   std::optional<TimeUs> begin_at;
   std::optional<std::int32_t> priority;
   std::optional<std::int64_t> time_limit_ms;
-  std::optional<std::string> name, comment;
+  std::optional<std::string> name, comment, account, qos;
 };
 struct NodeActionRequest {
   enum class Action : std::uint8_t { kDrain = 0, kResume = 1, kRemove = 2 };
@@ -85,6 +86,24 @@ struct LicenceActionRequest {
   Licence licence;
 };
 struct ListLicencesRequest {};
+struct AccountActionRequest {
+  bool remove = false;
+  Account account;
+};
+struct MemberActionRequest {
+  bool remove = false;
+  Member member;
+};
+struct QosActionRequest {
+  bool remove = false;
+  Qos qos;
+};
+struct ListAccountsRequest {};  // with members and qualities of service
+struct PriorityRequest {        // why waiting jobs stand where they do
+  std::vector<JobId> jobs;      // empty: all, as far as the caller may see them
+  JobId after;
+  std::uint32_t limit = 1000;
+};
 struct TokenCreateRequest {
   TokenRole role = TokenRole::kNode;
   std::string user;
@@ -111,7 +130,8 @@ using ClientRequest =
     std::variant<SubmitRequest, CancelRequest, ListJobsRequest, ListPodsRequest, ListNodesRequest, ShowJobRequest,
                  ExplainRequest, WatchJobsRequest, NodeActionRequest, QueueActionRequest, ListQueuesRequest,
                  TokenCreateRequest, TokenListRequest, TokenRevokeRequest, ServerInfoRequest, ReadLogRequest,
-                 JobUpdateRequest, LicenceActionRequest, ListLicencesRequest>;
+                 JobUpdateRequest, LicenceActionRequest, ListLicencesRequest, AccountActionRequest, MemberActionRequest,
+                 QosActionRequest, ListAccountsRequest, PriorityRequest>;
 
 // ---- server -> client -----------------------------------------------------------------------------------------------
 struct Ok {};
@@ -132,7 +152,7 @@ struct JobRow {
   std::int64_t time_limit_ms = 0;
   TimeUs begin_at = 0;
   std::uint32_t uid = 0, gid = 0, pods = 0;
-  std::string account, comment;
+  std::string account, comment, qos;
   // Where its pods are, or where the first of those that ended was: at most kRowNodesMax names, in order.
   std::vector<std::string> nodes;
   std::int16_t exit_code = -1;  // of the pod that the summary is about, once all have ended
@@ -207,6 +227,45 @@ struct LicenceRow {
 struct LicencePage {
   std::vector<LicenceRow> licences;
 };
+using Taken = std::array<std::int64_t, kSharedLimits>;  // by Limit, of what is shared
+struct ShareRow {                                       // an account, or a user in one
+  Account account;
+  std::string user;  // "": the account itself, with what is below it
+  bool is_default = false;
+  std::uint32_t shares = 1;
+  Limits limits;
+  double cpu_seconds = 0;  // used, the less the longer ago
+  double share = 0;        // of all shares of its siblings, with its own
+  double used = 0;         // of what these used, likewise
+  double level = -1;       // share / used; -1 is beyond all numbers
+  double factor = 0;       // of a user: 1 for whom all others come after, towards 0
+  Taken taken{};
+};
+struct QosRow {
+  Qos qos;
+  Taken taken{};
+};
+struct AccountPage {
+  std::vector<ShareRow> rows;  // each account, then its members, then the accounts below it
+  std::vector<QosRow> qos;
+  std::int64_t head_start_ms = 0;  // what a factor of 1 is worth; 0: shares decide nothing
+  std::int64_t half_life_ms = 0;   // of what was used
+};
+// Jobs run by priority = own + queue + qos; among equals who stands for longest: since it was submitted, and the
+// head start of its user, less the delay of its size.
+struct PriorityRow {
+  JobId job;
+  std::string user, account, queue, qos;
+  std::int32_t own = 0, of_queue = 0, of_qos = 0;
+  TimeUs submitted_at = 0;
+  std::int64_t waited_ms = 0, head_start_ms = 0, delay_ms = 0;
+  double factor = 0;
+  bool waits = false;  // in the queue; otherwise something keeps it from there
+};
+struct PriorityPage {
+  std::vector<PriorityRow> rows;
+  JobId next;
+};
 struct TokenPage {
   std::vector<Token> tokens;  // without secret_hash
 };
@@ -228,8 +287,9 @@ struct LogChunk {
   bool ended = false;  // the pod has ended and offset + bytes is the end of the file
 };
 
-using ServerReply = std::variant<Ok, Error, SubmitReply, JobPage, PodPage, NodePage, JobDetail, Explanation,
-                                 JobProgress, QueuePage, TokenPage, TokenCreated, ServerInfo, LogChunk, LicencePage>;
+using ServerReply =
+    std::variant<Ok, Error, SubmitReply, JobPage, PodPage, NodePage, JobDetail, Explanation, JobProgress, QueuePage,
+                 TokenPage, TokenCreated, ServerInfo, LogChunk, LicencePage, AccountPage, PriorityPage>;
 
 // ---- agent -> server ------------------------------------------------------------------------------------------------
 struct AgentPod {  // a pod the agent knows of

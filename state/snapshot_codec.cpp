@@ -160,9 +160,22 @@ class SnapshotCodec::Writer {
     for (const auto& [id, token] : cluster_.tokens_) tokens.push_back(convert::token(b_, token));
     const auto token_list = b_.CreateVector(tokens);
     const auto licence_list = licences();
+    const auto accounts = list<berth::spec::Account>(cluster_.accounts_, convert::account);
+    const auto members = list<berth::spec::Member>(cluster_.members_, convert::member);
+    const auto qos = list<berth::spec::Qos>(cluster_.qos_, convert::qos);
+    std::vector<fb::Offset<journal::Usage>> usage;
+    for (const auto& [key, used] : cluster_.usage_) usage.push_back(convert::usage(b_, key.first, key.second, used));
+    const auto usage_list = usage.empty() ? 0 : b_.CreateVector(usage);
     return flush(journal::CreateSnapshot(b_, cluster_.applied_index_, cluster_.applied_at_, cluster_.last_job_id_.value,
                                          cluster_.last_node_id_.value, 0, 0, node_list, queue_list, token_list, 0,
-                                         licence_list));
+                                         licence_list, accounts, members, qos, usage_list));
+  }
+
+  template <class Table, class Map, class Convert>
+  fb::Offset<fb::Vector<fb::Offset<Table>>> list(const Map& map, Convert&& convert) {
+    std::vector<fb::Offset<Table>> list;
+    for (const auto& [key, value] : map) list.push_back(convert(b_, value));
+    return list.empty() ? fb::Offset<fb::Vector<fb::Offset<Table>>>() : b_.CreateVector(list);
   }
 
   fb::Offset<fb::Vector<fb::Offset<journal::LicenceSet>>> licences() {
@@ -290,6 +303,29 @@ bool SnapshotCodec::read_part(std::span<const std::byte> part, Cluster& cluster,
     cluster.licences_[licence.name] = licence;
     return true;
   });
+  const bool accounts = convert::each(table->accounts(), [&](const berth::spec::Account& entry) {
+    Account account;
+    if (!convert::to_account(&entry, account)) return false;
+    cluster.accounts_[account.name] = account;
+    return true;
+  });
+  const bool members = convert::each(table->members(), [&](const berth::spec::Member& entry) {
+    Member member;
+    if (!convert::to_member(&entry, member)) return false;
+    cluster.members_[{member.account, member.user}] = member;
+    return true;
+  });
+  const bool qos = convert::each(table->qos(), [&](const berth::spec::Qos& entry) {
+    Qos made;
+    if (!convert::to_qos(&entry, made)) return false;
+    cluster.qos_[made.name] = made;
+    return true;
+  });
+  const bool usage = convert::each(table->usage(), [&](const journal::Usage& entry) {
+    cluster.usage_[{convert::text(entry.account()), convert::text(entry.user())}] = {entry.cpu_seconds(), entry.at()};
+    return convert::is_usage(entry);
+  });
+  if (!accounts || !members || !qos || !usage) return bad("an account");
   const bool tokens = convert::each(table->tokens(), [&](const journal::TokenAdded& entry) {
     Token token;
     if (!convert::to_token(entry, token)) return false;

@@ -155,6 +155,18 @@ state::ReadLogRequest read_log(const fbs::ReadLogRequest& table);
 state::JobSpec job_spec(Reader& in, const spec::JobSpec* table);
 state::Owner owner(Reader& in, const spec::Owner* table);
 
+// ---- codec_accounts.cpp: what accounts, their members and qualities of service are asked and told
+Encoded put(Builder& b, const state::AccountActionRequest& r);
+Encoded put(Builder& b, const state::MemberActionRequest& r);
+Encoded put(Builder& b, const state::QosActionRequest& r);
+Encoded put(Builder& b, const state::ListAccountsRequest& r);
+Encoded put(Builder& b, const state::PriorityRequest& r);
+Encoded put(Builder& b, const state::AccountPage& r);
+Encoded put(Builder& b, const state::PriorityPage& r);
+// False if the table is none of these.
+bool get_account_request(Reader& in, fbs::Body type, const void* table, state::ClientRequest& out);
+bool get_account_reply(Reader& in, fbs::Body type, const void* table, state::ServerReply& out);
+
 // ---- one file for each direction
 // ---------------------------------------------------------------------------------------- The decoders are given a
 // table of the kind that `type` names, and return false if it is not one of theirs.

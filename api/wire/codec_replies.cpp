@@ -25,6 +25,7 @@ fb::Offset<fbs::JobRow> job_row(Builder& b, const state::JobRow& r) {
   const auto account = text(b, r.account);
   const auto comment = text(b, r.comment);
   const auto nodes = texts(b, r.nodes);
+  const auto qos = text(b, r.qos);
   const auto waiting = text(b, r.waiting);
   const fbs::JobCounts by_state = counts(r.counts);
   const fbs::Resources request = resources(r.resources);
@@ -32,7 +33,7 @@ fb::Offset<fbs::JobRow> job_row(Builder& b, const state::JobRow& r) {
                            static_cast<std::uint8_t>(r.summary), &by_state, &request, r.priority, r.submitted_at,
                            r.started_at, r.ended_at, reason, static_cast<std::uint8_t>(r.wait_reason), r.time_limit_ms,
                            r.begin_at, r.uid, r.gid, r.pods, account, comment, nodes, r.exit_code, r.signal, waiting,
-                           r.throttle, r.step_of.value, r.step);
+                           r.throttle, r.step_of.value, r.step, qos);
 }
 
 fb::Offset<fbs::PodRow> pod_row(Builder& b, const state::PodRow& r) {
@@ -155,6 +156,7 @@ state::JobRow job_row(Reader& in, const fbs::JobRow& t) {
   out.throttle = t.throttle();
   out.step_of = state::JobId{t.step_of()};
   out.step = t.step();
+  out.qos = in.text(t.qos());
   return out;
 }
 
@@ -262,7 +264,7 @@ bool page(Reader& in, fbs::Body type, const void* table, state::ServerReply& out
                                                    [&in](const fbs::Token* row) { return token(in, *row); })};
       return true;
     default:
-      return false;
+      return get_account_reply(in, type, table, out);
   }
 }
 

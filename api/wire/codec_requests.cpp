@@ -68,9 +68,11 @@ Encoded put(Builder& b, const state::JobUpdateRequest& r) {
   // A name or comment that is to be empty is a string; one that stays is none.
   const auto name = r.name ? b.CreateString(*r.name) : 0;
   const auto comment = r.comment ? b.CreateString(*r.comment) : 0;
-  return {fbs::Body::JobUpdateRequest,
-          fbs::CreateJobUpdateRequest(b, r.job.value, r.held, r.begin_at, r.priority, r.time_limit_ms, name, comment)
-              .Union()};
+  const auto account = r.account ? b.CreateString(*r.account) : 0;
+  const auto qos = r.qos ? b.CreateString(*r.qos) : 0;
+  return {fbs::Body::JobUpdateRequest, fbs::CreateJobUpdateRequest(b, r.job.value, r.held, r.begin_at, r.priority,
+                                                                   r.time_limit_ms, name, comment, account, qos)
+                                           .Union()};
 }
 
 Encoded put(Builder& b, const state::QueueActionRequest& r) {
@@ -156,9 +158,12 @@ state::NodeActionRequest get(Reader& in, const fbs::NodeActionRequest& t) {
 }
 
 state::JobUpdateRequest get(Reader& in, const fbs::JobUpdateRequest& t) {
-  state::JobUpdateRequest out{state::JobId{t.job()}, t.held(), t.begin_at(), t.priority(), t.time_limit_ms(), {}, {}};
+  state::JobUpdateRequest out{
+      state::JobId{t.job()}, t.held(), t.begin_at(), t.priority(), t.time_limit_ms(), {}, {}, {}, {}};
   if (t.name() != nullptr) out.name = in.text(t.name());
   if (t.comment() != nullptr) out.comment = in.text(t.comment());
+  if (t.account() != nullptr) out.account = in.text(t.account());
+  if (t.qos() != nullptr) out.qos = in.text(t.qos());
   return out;
 }
 
@@ -225,9 +230,11 @@ state::ClientRequest get(Reader& in, fbs::Body type, const void* table, bool& kn
       return state::ServerInfoRequest{};
     case fbs::Body::ReadLogRequest:
       return read_log(as<fbs::ReadLogRequest>(table));
-    default:
-      known = false;
-      return state::ServerInfoRequest{};
+    default: {
+      state::ClientRequest out;
+      known = get_account_request(in, type, table, out);
+      return out;
+    }
   }
 }
 

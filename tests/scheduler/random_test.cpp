@@ -16,6 +16,33 @@ class RandomLife : public testing::TestWithParam<unsigned> {
   std::mt19937 random{GetParam()};
   std::uint32_t below(std::uint32_t n) { return std::uniform_int_distribution<std::uint32_t>(0, n - 1)(random); }
 
+  // Accounts whose limits come and go, for every second seed.
+  void change_accounts(Harness& h) {
+    const auto any_limits = [&] {
+      Limits limits;
+      for (std::size_t i = 0; i < kSharedLimits; ++i) {
+        if (below(3) != 0) continue;
+        const std::array<std::int64_t, kSharedLimits> most = {40, 2 + below(6), 500 * (4 + below(12)),
+                                                              256 * (2 + below(8)), 1 + below(2)};
+        limits.most[i] = most[i];
+      }
+      if (below(4) == 0) limits.most[static_cast<std::size_t>(Limit::kJobCpus)] = 2000;
+      limits.wait = below(2) == 0;
+      return limits;
+    };
+    (void)h.ask(AccountActionRequest{false, {"top", "", 1, "", any_limits()}});
+    (void)h.ask(AccountActionRequest{false, {"below", "top", 1 + below(3), "", any_limits()}});
+    for (const std::uint32_t uid : {1000U, 1001U}) {
+      (void)h.ask(MemberActionRequest{
+          false, {uid == 1000 ? "top" : "below", "user" + std::to_string(uid), 1, false, any_limits()}});
+    }
+    Qos qos;
+    qos.name = "q";
+    qos.limits = any_limits();
+    qos.user_limits = any_limits();
+    (void)h.ask(QosActionRequest{false, qos});
+  }
+
   JobSpec any_spec() {
     const std::uint32_t kind = below(4);
     JobSpec spec = kind == 0   ? array(1 + below(30), below(2) * below(6))
@@ -24,6 +51,7 @@ class RandomLife : public testing::TestWithParam<unsigned> {
     spec.request.resources = {250 * (1 + below(8)), 64ULL * (1 + below(8)), below(8) == 0 ? 1U : 0U};
     spec.requeues_max = below(3);
     spec.priority = -static_cast<std::int32_t>(below(3));
+    if (GetParam() % 2 == 0 && below(3) == 0) spec.qos = "q";
     return spec;
   }
 };
@@ -46,8 +74,10 @@ TEST_P(RandomLife, LosesNothingAndRunsNothingTwice) {
     away[i] = h.agent_at(connected[i]);
     connected.erase(i);
   };
+  if (GetParam() % 2 == 0) change_accounts(h);
   for (int step = 0; step < 400 && !HasFatalFailure(); ++step) {
     const std::uint32_t what = below(100);
+    if (GetParam() % 2 == 0 && below(40) == 0) change_accounts(h);
     if (what < 15) {
       auto reply = h.ask(SubmitRequest{{any_spec()}, 0, false}, Harness::user(1000 + below(2)));
       if (auto* done = std::get_if<SubmitReply>(&reply)) jobs.push_back(done->jobs.at(0));
@@ -87,7 +117,20 @@ TEST_P(RandomLife, LosesNothingAndRunsNothingTwice) {
       h.restart();
     }
   }
-  // Let everything come back and run to its end.
+  // Let everything come back and run to its end, without limits: some may never let a job run.
+  for (const char* name : {"top", "below"}) {
+    if (GetParam() % 2 == 0)
+      (void)h.ask(AccountActionRequest{false, {name, name == std::string("top") ? "" : "top", 1, "", {}}});
+  }
+  for (const std::uint32_t uid : {1000U, 1001U}) {
+    if (GetParam() % 2 == 0) {
+      (void)h.ask(
+          MemberActionRequest{false, {uid == 1000 ? "top" : "below", "user" + std::to_string(uid), 1, false, {}}});
+    }
+  }
+  Qos open;
+  open.name = "q";
+  if (GetParam() % 2 == 0) (void)h.ask(QosActionRequest{false, open});
   for (auto& [i, agent] : away) connected[i] = h.rejoin(agent, capacity).session;
   const auto busy = [&] { return std::any_of(jobs.begin(), jobs.end(), [&](JobId id) { return h.job(id).active(); }); };
   for (int round = 0; round < 2000 && busy() && !HasFatalFailure(); ++round) {

@@ -250,7 +250,63 @@ inline bool RandomBatches::node(const Cluster& cluster, Event& event) {
 }
 
 inline bool RandomBatches::admin(const Cluster& cluster, Event& event) {
-  switch (below(6)) {
+  switch (below(10)) {
+    case 6: {
+      Account account;
+      account.name = "a" + std::to_string(below(5));
+      // Below one that was there before it: never below itself.
+      if (chance(50) && !cluster.accounts().contains(account.name) && !cluster.accounts().empty()) {
+        account.parent = cluster.accounts().begin()->first;
+      }
+      account.shares = below(9);
+      account.description = word(9);
+      account.limits.most[below(kLimits)] = below(99);
+      account.limits.wait = chance(50);
+      event = AccountSet{std::move(account)};
+      return true;
+    }
+    case 7: {
+      if (cluster.accounts().empty()) return false;
+      Member member{cluster.accounts().begin()->first, word(3), below(5), chance(30), {}};
+      member.limits.most[below(kLimits)] = below(99);
+      event = MemberSet{std::move(member)};
+      return true;
+    }
+    case 8: {
+      Qos qos;
+      qos.name = "qos" + std::to_string(below(4));
+      qos.priority = static_cast<std::int32_t>(below(10)) - 5;
+      qos.usage_milli = below(2000);
+      qos.user_limits.most[below(kLimits)] = below(99);
+      for (std::uint32_t i = below(3); i != 0; --i) qos.users.push_back(word(4));
+      event = QosSet{std::move(qos)};
+      return true;
+    }
+    case 9: {
+      if (chance(40)) {
+        UsageNoted noted;
+        for (std::uint32_t i = below(4); i != 0; --i) noted.usage.push_back({word(3), word(3), below(1'000'000) / 7.0});
+        event = std::move(noted);
+        return true;
+      }
+      if (chance(30) && !cluster.members().empty()) {
+        event = MemberRemoved{cluster.members().begin()->first.first, cluster.members().begin()->first.second};
+        return true;
+      }
+      if (chance(30) && !cluster.qos().empty()) {
+        event = QosRemoved{cluster.qos().begin()->first};
+        return true;
+      }
+      for (const auto& [name, account] : cluster.accounts()) {
+        const bool parent = std::any_of(cluster.accounts().begin(), cluster.accounts().end(),
+                                        [&](const auto& other) { return other.second.parent == name; });
+        const auto member = cluster.members().lower_bound({name, ""});
+        if (parent || (member != cluster.members().end() && member->first.first == name)) continue;
+        event = AccountRemoved{name};
+        return true;
+      }
+      return false;
+    }
     case 0: {
       Queue queue{
           "q" + std::to_string(below(5)), static_cast<std::int32_t>(below(100)), below(1000), {}, "", 0, 0, {}, {}};
