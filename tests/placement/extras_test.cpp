@@ -432,6 +432,22 @@ TEST(Cores, MemoryThatIsTakenBeyondWhatThereIsStaysTakenOnAnotherViewOfTheMachin
   EXPECT_TRUE(now.holds(request, 0));
 }
 
+TEST(Cores, ThatAreLackingAreNamedAlsoToWhoLeavesThreadsIdle) {
+  Engine engine;
+  const state::Topology topology = machine(1, 1, 2, 2);
+  engine.set_node(NodeId{1}, {{4000, 4096, 0}, Traits{"n1", {}, {}}, {}, 0, &topology});
+  engine.set_connected(NodeId{1}, true);
+  std::vector<Placed> out;
+  ASSERT_EQ(engine.place(Request{{1000, 0, 0}}, 1, out), 1U);
+  Request request{{2000, 0, 0}};
+  request.cores.threads_per_core = 1;
+  EXPECT_EQ(engine.place(request, 1, out), 0U);
+  const Refusal refusal = engine.explain(request);
+  EXPECT_EQ(refusal.nodes_fit, 0U);
+  ASSERT_EQ(refusal.counts.size(), 1U);
+  EXPECT_EQ(refusal.counts[0].constraint, "free cores");
+}
+
 TEST(Cores, AreCountedByThreadsWhereSomeHaveFewer) {
   state::Topology topology = machine(1, 1, 6, 1);
   topology.cores[0].push_back(6);
