@@ -53,9 +53,9 @@ std::string over_text(const Tenants::Over& over) {
   std::string text = over.whose + " may have at most " + amount_text(over.limit, over.most);
   const std::string wanted = amount_text(over.limit, over.wanted);
   if (static_cast<std::size_t>(over.limit) >= kSharedLimits) return text + " for one job, and this one wants " + wanted;
-  if (over.wanted > over.most) return text + " at once, and this job wants " + wanted;
   if (over.limit == Limit::kJobs) text += " that wait or run";
   if (over.limit == Limit::kRunning) text += " that run";
+  if (over.wanted > over.most) return text + " at once, and this has " + wanted;
   return text + " at once: " + amount_text(over.limit, over.taken) + (over.taken == 1 ? " is" : " are") +
          " there, and this needs " + wanted;
 }

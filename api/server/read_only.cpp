@@ -20,7 +20,8 @@ bool only_reads(const ClientRequest& request) {
       []<class T>(const T&) {
         // Not WatchJobs: what it pushes must wait for the disk as the changes do that it tells of.
         return is_one_of<T, ListJobsRequest, ListPodsRequest, ListNodesRequest, ShowJobRequest, ExplainRequest,
-                         ListQueuesRequest, TokenListRequest, ServerInfoRequest, ReadLogRequest>;
+                         ListQueuesRequest, ListLicencesRequest, ListAccountsRequest, PriorityRequest, TokenListRequest,
+                         ServerInfoRequest, ReadLogRequest>;
       },
       request);
 }
@@ -46,17 +47,20 @@ std::optional<Error> refuse_unless_durable(const ClientRequest& request, JobId l
 }
 
 void hide_undurable(ServerReply& reply, JobId last_durable) {
-  auto* page = std::get_if<JobPage>(&reply);
-  if (page == nullptr) return;
-  std::erase_if(page->rows, [&](const JobRow& row) { return row.id > last_durable; });
-  if (page->next >= last_durable) page->next = {};  // behind it there are only such
+  if (auto* page = std::get_if<JobPage>(&reply)) {
+    std::erase_if(page->rows, [&](const JobRow& row) { return row.id > last_durable; });
+    if (page->next >= last_durable) page->next = {};  // behind it there are only such
+  } else if (auto* places = std::get_if<PriorityPage>(&reply)) {
+    std::erase_if(places->rows, [&](const PriorityRow& row) { return row.job > last_durable; });
+    if (places->next >= last_durable) places->next = {};
+  }
 }
 
 bool answers_a_read(const ServerReply& reply) {
   return std::visit(
       []<class T>(const T&) {
-        return is_one_of<T, JobPage, PodPage, NodePage, JobDetail, Explanation, QueuePage, TokenPage, ServerInfo,
-                         LogChunk>;
+        return is_one_of<T, JobPage, PodPage, NodePage, JobDetail, Explanation, QueuePage, LicencePage, AccountPage,
+                         PriorityPage, TokenPage, ServerInfo, LogChunk>;
       },
       reply);
 }

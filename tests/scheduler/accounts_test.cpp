@@ -140,7 +140,7 @@ TEST(Limits, AGangCountsAsOneJobAndAsAllItsCpus) {
   }
   EXPECT_EQ(h.job(second).counts.live(), 2U);
   EXPECT_EQ(h.ask_refused(SubmitRequest{{gang(7)}, 0, false}, Harness::user(7)).message,
-            "user user7 in account physics may have at most 6 cpus at once, and this job wants 7 cpus");
+            "user user7 in account physics may have at most 6 cpus at once, and this has 7 cpus");
 }
 
 TEST(Limits, OfOneJobRefuseItOrMakeItWait) {

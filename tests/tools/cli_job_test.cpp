@@ -54,6 +54,7 @@ const std::vector<FieldCase> kFieldCases = {
       "2030-01-31T"}},
     {"hold", {"true", "false"}, {}},
     {"account", {"physics"}, {""}},
+    {"qos", {"long"}, {""}},
     {"comment", {"a note"}, {""}},
     {"grace", {"0", "0s", "300ms", "24h"}, {"", "25h", "-1", "never"}},
     {"array",

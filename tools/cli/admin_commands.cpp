@@ -215,6 +215,7 @@ void add_admin_commands(CLI::App& app, Context& context) {
   add_nodes_command(app, context);
   add_node_commands(app, context);
   add_queue_and_licence_commands(app, context);
+  add_charging_commands(app, context);
   add_token_commands(app, context);
   add_login_command(app, context);
   add_status_command(app, context);

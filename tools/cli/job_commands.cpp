@@ -153,6 +153,7 @@ void add_job_commands(CLI::App& app, Context& context) {
   add_hold_commands(app, context);
   add_update_command(app, context);
   add_explain_command(app, context);
+  add_priority_command(app, context);
 }
 
 }  // namespace berth::tools

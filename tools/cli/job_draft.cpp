@@ -134,6 +134,7 @@ Result<JobSpec> build_job(const JobDraft& draft, const Surroundings& surrounding
   spec.depends = draft.depends;
   spec.any_dependency = draft.any_dependency;
   spec.account = draft.account;
+  spec.qos = draft.qos;
   spec.comment = draft.comment;
   Launch launch;
   launch.driver = draft.image.empty() ? Driver::kProcess : Driver::kOci;

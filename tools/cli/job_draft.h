@@ -31,7 +31,7 @@ struct JobDraft {
   state::TimeUs begin_at = 0;
   std::vector<state::Dependency> depends;
   bool any_dependency = false;
-  std::string account, comment;
+  std::string account, qos, comment;
   std::string script;                  // run instead of argv[0]
   std::vector<std::string> variables;  // NAME=VALUE, or NAME: as the submitter has it; later ones win
   bool clear_environment = false;

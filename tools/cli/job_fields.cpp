@@ -264,8 +264,11 @@ std::vector<JobField> make_fields() {
          d.held = v == "true";
          return Status(Unit{});
        }},
-      {"account", "--account", "NAME", kText, kQueueing, "whom it is for, in listings and reports", "a text",
+      {"account", "--account", "NAME", kText, kQueueing,
+       "who is charged (see 'berth account ls'); by default the user's default account", "a text",
        [](JobDraft& d, std::string_view v, std::string_view f) { return set_text(d.account, v, f, "account"); }},
+      {"qos", "--qos", "NAME", kText, kQueueing, "its quality of service (see 'berth qos ls')", "a text",
+       [](JobDraft& d, std::string_view v, std::string_view f) { return set_text(d.qos, v, f, "qos"); }},
       {"comment", "--comment", "TEXT", kText, kQueueing, "a note, shown by 'berth show'", "a text",
        [](JobDraft& d, std::string_view v, std::string_view f) { return set_text(d.comment, v, f, "comment"); }},
       {"array", "-a,--array", "INDEXES", kText, kShape,

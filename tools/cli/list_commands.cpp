@@ -232,6 +232,7 @@ void show_text(const JobDetail& detail, const Launch* launch, Output& out) {
   line("requeues", detail.spec.requeues_max == 0 ? "none" : "up to " + std::to_string(detail.spec.requeues_max));
   line("after", depends_text(detail.spec));
   line("account", row.account);
+  line("qos", row.qos);
   line("comment", row.comment);
   line("nodes", join(row.nodes, ","));
   line("submitted", format_time(row.submitted_at));

@@ -12,6 +12,8 @@ void add_explain_command(CLI::App& app, Context& context);
 void add_nodes_command(CLI::App& app, Context& context);
 
 void add_queue_and_licence_commands(CLI::App& app, Context& context);
+void add_charging_commands(CLI::App& app, Context& context);  // accounts, users, qualities of service
+void add_priority_command(CLI::App& app, Context& context);
 
 // Asks for something that is answered with Ok.
 int act(const Context& context, state::ClientRequest request);

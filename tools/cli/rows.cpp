@@ -278,7 +278,7 @@ void write_fields(JsonWriter& json, const JobRow& row) {
       .time("started_at_us", row.started_at)
       .time("ended_at_us", row.ended_at);
   json.field("reason", row.reason).field("wait_reason", name_of(row.wait_reason));
-  json.field("account", row.account).field("comment", row.comment).strings("nodes", row.nodes);
+  json.field("account", row.account).field("qos", row.qos).field("comment", row.comment).strings("nodes", row.nodes);
 }
 
 void write_fields(JsonWriter& json, const PodOfJob& pod) {

@@ -40,12 +40,16 @@ const std::vector<Column<state::NodeRow>>& columns_for(const state::NodeRow*);
 const std::vector<Column<state::Queue>>& columns_for(const state::Queue*);
 const std::vector<Column<state::LicenceRow>>& columns_for(const state::LicenceRow*);
 const std::vector<Column<state::Token>>& columns_for(const state::Token*);
+const std::vector<Column<state::QosRow>>& columns_for(const state::QosRow*);
+const std::vector<Column<state::PriorityRow>>& columns_for(const state::PriorityRow*);
 void write_fields(JsonWriter& json, const state::JobRow& row);
 void write_fields(JsonWriter& json, const PodOfJob& row);
 void write_fields(JsonWriter& json, const state::NodeRow& row);
 void write_fields(JsonWriter& json, const state::Queue& row);
 void write_fields(JsonWriter& json, const state::LicenceRow& row);
 void write_fields(JsonWriter& json, const state::Token& row);
+void write_fields(JsonWriter& json, const state::QosRow& row);
+void write_fields(JsonWriter& json, const state::PriorityRow& row);
 
 // A listing of rows of one kind, written as they come.
 template <class Row>

@@ -63,7 +63,7 @@ void add_hold_commands(CLI::App& app, Context& context) {
 void add_update_command(CLI::App& app, Context& context) {
   struct Options {
     std::vector<std::string> jobs;
-    std::string time, begin, name, comment;
+    std::string time, begin, name, comment, account, qos;
     std::int32_t priority = 0;
   };
   auto options = std::make_shared<Options>();
@@ -82,8 +82,12 @@ void add_update_command(CLI::App& app, Context& context) {
       command->add_option("--begin", options->begin, "not before: +1h, 18:30, tomorrow, or now")->type_name("TIME");
   auto* name = command->add_option("-n,--name", options->name, "the job's name")->type_name("NAME");
   auto* comment = command->add_option("--comment", options->comment, "the job's note")->type_name("TEXT");
+  auto* account = command->add_option("--account", options->account, "who is charged")->type_name("NAME");
+  auto* qos = command->add_option("--qos", options->qos, "its quality of service; normal for none")->type_name("NAME");
   on_run(command, context, [=, &context] {
     JobUpdateRequest request;
+    if (account->count() != 0) request.account = options->account;
+    if (qos->count() != 0) request.qos = options->qos;
     if (priority->count() != 0) request.priority = options->priority;
     if (time->count() != 0) {
       auto limit = parse_duration_ms(options->time, "--time");
@@ -97,7 +101,9 @@ void add_update_command(CLI::App& app, Context& context) {
     }
     if (name->count() != 0) request.name = options->name;
     if (comment->count() != 0) request.comment = options->comment;
-    if (priority->count() + time->count() + begin->count() + name->count() + comment->count() == 0) {
+    const std::size_t given = priority->count() + time->count() + begin->count() + name->count() + comment->count() +
+                              account->count() + qos->count();
+    if (given == 0) {
       return report({ErrorCode::kInvalid, "", "nothing to change is named; see berth update --help", 0}, true);
     }
     return update(context, options->jobs, std::move(request));

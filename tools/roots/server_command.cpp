@@ -39,7 +39,8 @@ constexpr const char* kExamples =
     "  berth server --advertise head.example.org:7117   what the join line should name";
 
 struct Options {
-  std::string config, data, socket, listen, advertise, lost_after, heartbeat, placement, scheduling, switches;
+  std::string config, data, socket, listen, advertise, lost_after, heartbeat, placement, scheduling, switches,
+      fair_share;
   bool verbose = false;
 };
 
@@ -76,6 +77,9 @@ state::Status gather(const Options& options, ServerConfig& config) {
     auto policy = scheduler::parse_queue_policy(options.scheduling, "--scheduling");
     if (!policy) return policy.error();
     server.core.queueing = *policy;
+  }
+  if (!options.fair_share.empty()) {
+    if (auto set = set_fair_share(options.fair_share, "--fair-share", server.core.shares); !set) return set;
   }
   if (!options.switches.empty()) {
     auto tree = read_switches(options.switches, "--switches");
@@ -177,6 +181,11 @@ void add_server_command(CLI::App& app, Context& context) {
       ->add_option("--scheduling", options->scheduling,
                    "who of the waiting is next: default, easy, easy-sjbf or fcfs (see docs/queue.md)")
       ->type_name("POLICY");
+  command
+      ->add_option("--fair-share", options->fair_share,
+                   "how far who used the least of his share stands before who used the most; none for no difference "
+                   "(default: 7d, once there are accounts)")
+      ->type_name("TIME");
   command->add_flag("-v,--verbose", options->verbose, "log more");
   on_run(command, context, [options] { return run(*options); });
 }

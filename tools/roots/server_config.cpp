@@ -212,6 +212,15 @@ Setter text_key(const char* key, std::string& (*where)(ServerConfig&)) {
   return [=](const YAML::Node& node, ServerConfig& config) { return text_of(node, key, where(config)); };
 }
 
+Setter share_key(const char* key, Status (*set)(const std::string&, const std::string&, scheduler::FairShare&)) {
+  return [=](const YAML::Node& node, ServerConfig& config) -> Outcome {
+    std::string text;
+    if (Outcome wrong = text_of(node, key, text)) return wrong;
+    if (Status good = set(text, key, config.server.core.shares); !good) return fault(node, key, good.error().message);
+    return {};
+  };
+}
+
 Setter duration_key(const char* key, std::int64_t scheduler::CoreOptions::*member) {
   return
       [=](const YAML::Node& node, ServerConfig& config) { return duration_of(node, key, config.server.core.*member); };
@@ -258,6 +267,11 @@ const Setters& setters() {
       {"requests_per_second",
        number_key<std::uint32_t>("requests_per_second", 10'000'000,
                                  [](ServerConfig& c) -> std::uint32_t& { return c.server.requests_per_second_max; })},
+      {"fair_share", share_key("fair_share", set_fair_share)},
+      {"fair_share_half_life", share_key("fair_share_half_life", set_half_life)},
+      {"fair_share_cpus_per_gpu",
+       number_key<std::uint32_t>("fair_share_cpus_per_gpu", 10'000,
+                                 [](ServerConfig& c) -> std::uint32_t& { return c.server.core.shares.cpus_per_gpu; })},
       {"admins", set_admins},
       {"queues", set_queues},
       {"licences", set_licences},
@@ -283,6 +297,24 @@ Result<placement::SwitchTree> read_switches(const std::string& path, const std::
   auto tree = placement::SwitchTree::parse(text.str());
   if (!tree) return state::invalid(field, path + ": " + tree.error().message);
   return tree;
+}
+
+Status set_fair_share(const std::string& text, const std::string& field, scheduler::FairShare& shares) {
+  shares.head_start = 0;
+  if (text == "none") return Unit{};
+  const auto ms = state::parse_duration_ms(text, field);
+  if (!ms) return ms.error();
+  shares.head_start = *ms * 1000;
+  return Unit{};
+}
+
+Status set_half_life(const std::string& text, const std::string& field, scheduler::FairShare& shares) {
+  shares.half_life = 0;
+  if (text == "none") return Unit{};
+  const auto ms = state::parse_duration_ms(text, field);
+  if (!ms) return ms.error();
+  shares.half_life = *ms * 1000;
+  return Unit{};
 }
 
 Status check_heartbeat(std::int64_t ms, const std::string& field) {

@@ -21,6 +21,10 @@ struct ServerConfig {
 state::Result<const placement::Policy*> parse_placement(const std::string& name, const std::string& field);
 // How nodes are connected, from a file in the form of Slurm's topology.conf.
 state::Result<placement::SwitchTree> read_switches(const std::string& path, const std::string& field);
+// What a share of the cluster is worth, and how soon use is forgotten: a time, or "none". Sets the option of that name
+// (fair_share, fair_share_half_life).
+state::Status set_fair_share(const std::string& text, const std::string& field, scheduler::FairShare& shares);
+state::Status set_half_life(const std::string& text, const std::string& field, scheduler::FairShare& shares);
 // An agent says so often that it is there. Too seldom or too often is refused.
 state::Status check_heartbeat(std::int64_t ms, const std::string& field);
 
