@@ -1,6 +1,7 @@
 #include "tools/slurm/job_options.h"
 
 #include <algorithm>
+#include <cstdlib>
 #include <fmt/format.h>
 #include <map>
 #include <sys/stat.h>
@@ -327,7 +328,7 @@ void add_variables(const Given& given, const MadeJob& made, std::vector<std::str
   set("SLURM_CLUSTER_NAME", "berth");
   set("SLURM_JOB_NAME", made.spec.name);
   set("SLURM_JOB_PARTITION", made.spec.queue);
-  set("SLURM_JOB_QOS", "normal");
+  set("SLURM_JOB_QOS", made.spec.qos.empty() ? "normal" : made.spec.qos);
   set("SLURM_EXPORT_ENV", given.text("export", "ALL"));
   if (!made.spec.account.empty()) set("SLURM_JOB_ACCOUNT", made.spec.account);
   if (!several) {
@@ -368,6 +369,7 @@ void add_variables(const Given& given, const MadeJob& made, std::vector<std::str
 Status set_queueing(const Given& given, JobSpec& spec) {
   spec.queue = given.text("partition", "default");
   spec.account = given.text("account");
+  spec.qos = given.text("qos");
   spec.comment = given.text("comment");
   spec.hold = given.has("hold") ? Hold::kUser : Hold::kNone;
   if (given.has("time")) {
@@ -417,6 +419,14 @@ Status set_array(const Given& given, JobSpec& spec) {
 }
 
 }  // namespace
+
+void fill_from_environment(Given& given, const std::string& prefix) {
+  for (const auto& [variable, option] : {std::pair{"ACCOUNT", "account"}, std::pair{"PARTITION", "partition"},
+                                         std::pair{"QOS", "qos"}, std::pair{"TIMELIMIT", "time"}}) {
+    const char* value = std::getenv((prefix + variable).c_str());
+    if (value != nullptr && !given.has(option)) given.set(option, value);
+  }
+}
 
 Status set_step(const Given& given, std::uint32_t nodes, std::uint32_t tasks, JobSpec& spec) {
   TaskShape shape;

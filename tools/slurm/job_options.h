@@ -37,6 +37,8 @@ enum class JobUse : std::uint8_t {
 state::Result<MadeJob> make_job(const Given& given, const std::string& name, JobUse use);
 // The tasks of a step of a job: what of the options says how many and where. `nodes` and `tasks` are the job's own.
 state::Status set_step(const Given& given, std::uint32_t nodes, std::uint32_t tasks, state::JobSpec& spec);
+// What variables like SLURM_QOS say where the command line does not: of srun and salloc.
+void fill_from_environment(Given& given, const std::string& prefix);
 void set_variable(std::vector<std::string>& environment, const std::string& name, const std::string& value);
 std::vector<std::string> exported(const Given& given, const std::vector<std::string>& mine);
 // "Slurm's %A, %N and the rest as Berth's own; `none` as /dev/null."

@@ -1,6 +1,7 @@
 #include "tools/slurm/jobs.h"
 
 #include <algorithm>
+#include <map>
 
 #include "state/units.h"
 #include "tools/cli/text.h"
@@ -42,6 +43,10 @@ std::string Record::reason() const {
       return "None";
   }
 }
+
+std::string Record::qos() const { return job.qos.empty() ? "normal" : job.qos; }
+
+std::int64_t Record::priority() const { return place.value_or(Place::kSite + Place::kPoint * job.priority); }
 
 std::string Record::node_list() const { return hostlist(nodes); }
 
@@ -198,6 +203,62 @@ Result<std::vector<Queue>> fetch_queues(ServerLink& link) {
   return page->queues;
 }
 
+Result<std::vector<PriorityRow>> fetch_priorities(ServerLink& link, const std::vector<JobId>& jobs) {
+  std::vector<PriorityRow> rows;
+  PriorityRequest request;
+  request.limit = 10'000;
+  if (jobs.empty()) {
+    while (true) {
+      auto page = link.call_for<PriorityPage>(request);
+      if (!page) return page.error();
+      std::move(page->rows.begin(), page->rows.end(), std::back_inserter(rows));
+      if (page->next == JobId{}) return rows;
+      request.after = page->next;
+    }
+  }
+  // One by one: a job that is not known is just absent.
+  for (const JobId job : jobs) {
+    request.jobs = {job};
+    auto page = link.call_for<PriorityPage>(request);
+    if (!page && page.error().code == ErrorCode::kNotFound) continue;
+    if (!page) return page.error();
+    std::move(page->rows.begin(), page->rows.end(), std::back_inserter(rows));
+  }
+  return rows;
+}
+
+Place::Place(const PriorityRow& row)
+    : age(row.waited_ms / 1000),
+      fair_share(row.head_start_ms / 1000),
+      size(-row.delay_ms / 1000),
+      queue(kPoint * row.of_queue),
+      qos(kPoint * row.of_qos),
+      own(kPoint * row.own) {}
+
+Status add_places(ServerLink& link, std::vector<Record>& records) {
+  constexpr std::size_t kOneByOne = 16;
+  std::vector<JobId> jobs;
+  for (const Record& record : records) {
+    if (record.waits() && (jobs.empty() || jobs.back() != record.job.id)) jobs.push_back(record.job.id);
+  }
+  if (jobs.empty()) return Unit{};
+  auto rows = fetch_priorities(link, jobs.size() > kOneByOne ? std::vector<JobId>{} : jobs);
+  if (!rows) return rows.error();
+  std::map<JobId, std::int64_t> places;
+  for (const PriorityRow& row : *rows) {
+    if (row.waits) places[row.job] = Place(row).sum();
+  }
+  for (Record& record : records) {
+    if (!record.waits()) continue;
+    if (const auto place = places.find(record.job.id); place != places.end()) {
+      record.place = place->second;
+    } else if (record.job.wait_reason == WaitReason::kHeldUser || record.job.wait_reason == WaitReason::kHeldAdmin) {
+      record.place = 0;  // as Slurm's held jobs
+    }
+  }
+  return Unit{};
+}
+
 void want_only(Want& want, const std::vector<JobWord>& words) {
   for (const JobWord& word : words) {
     want.filter.jobs.push_back(word.job);
@@ -270,8 +331,17 @@ std::string slurm_error(const Error& error) {
     case ErrorCode::kNotFound:
       if (error.field == "job") return "Invalid job id specified";
       if (error.field == "queue") return "Invalid partition name specified";
+      if (error.field == "qos") return "Invalid qos specification";
+      if (error.field == "account") return "Invalid account or account/partition combination specified";
       break;
     case ErrorCode::kDenied:
+      if (error.field == "qos" || error.field == "account") {
+        if (error.message.find(" may have at most ") != std::string::npos) {
+          return "Job violates accounting/QOS policy (job submit limit, user's size and/or time limits)";
+        }
+        return error.field == "qos" ? "Invalid qos specification"
+                                    : "Invalid account or account/partition combination specified";
+      }
       return "Access/permission denied";
     case ErrorCode::kUnavailable:
       return "Socket timed out on send/recv operation";

@@ -23,13 +23,16 @@ struct Record {
   std::uint32_t mem_peak_mib = 0;
   std::uint32_t restarts = 0;  // after lost nodes; of an element, or where it was asked for
   std::string message;
-  state::TimeUs expected_start = 0;  // 0: not asked for, or not known
+  state::TimeUs expected_start = 0;   // 0: not asked for, or not known
+  std::optional<std::int64_t> place;  // its priority as sprio has it; none: not asked for
 
   bool array() const { return job.kind == state::JobKind::kArray; }
   bool waits() const { return state == state::PodState::kPending; }
   std::string id() const;         // "12", "12_4", "12_[5-9%2]"
   std::string exit_text() const;  // "code:signal"
   std::string reason() const;     // "Resources", "NonZeroExitCode", "None"
+  std::string qos() const;        // "normal" for a job without
+  std::int64_t priority() const;  // its place, or what its own priority makes of it
   std::string node_list() const;
   std::uint32_t cpus() const;  // of all its pods
   std::uint32_t node_count() const;
@@ -63,6 +66,20 @@ state::Result<std::vector<JobWord>> parse_job_words(const std::vector<std::strin
 
 // The step of that number; none: it has no such step that the server knows.
 state::Result<state::JobId> find_step(ServerLink& link, state::JobId job, const std::string& step);
+
+// Why jobs that wait stand where they do: these jobs, as far as they are known, or all.
+state::Result<std::vector<state::PriorityRow>> fetch_priorities(ServerLink& link,
+                                                                const std::vector<state::JobId>& jobs);
+// Gives the records of jobs that stand in the queue their places.
+state::Status add_places(ServerLink& link, std::vector<Record>& records);
+// A job's place as one number: the sum of these, each in seconds of waiting. A point of priority is more than any wait.
+struct Place {
+  static constexpr std::int64_t kPoint = 1'000'000'000;
+  static constexpr std::int64_t kSite = kPoint;  // of every job, so that the usual ones are above 0
+  explicit Place(const state::PriorityRow& row);
+  std::int64_t age, fair_share, size, queue, qos, own;
+  std::int64_t sum() const { return kSite + age + fair_share + size + queue + qos + own; }
+};
 
 // What Slurm's commands say of an error of the server's.
 std::string slurm_error(const state::Error& error);

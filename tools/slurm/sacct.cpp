@@ -107,9 +107,8 @@ const std::vector<F>& fields() {
            return !row.step ? std::string() : row.name == "batch" ? "1" : std::to_string(row.record->job.pods);
          }},
         {"partition", 0, "Partition", job_only([](const Record& r) { return r.job.queue; })},
-        {"priority", 0, "Priority",
-         job_only([](const Record& r) { return std::to_string(1'000'000 + r.job.priority); })},
-        {"qos", 0, "QOS", job_only([](const Record&) { return std::string("normal"); })},
+        {"priority", 0, "Priority", job_only([](const Record& r) { return std::to_string(r.priority()); })},
+        {"qos", 0, "QOS", job_only([](const Record& r) { return r.qos(); })},
         {"reason", 0, "Reason", job_only([](const Record& r) { return r.reason(); })},
         {"reqcpus", 0, "ReqCPUS", of_record(cpus)},
         {"reqmem", 0, "ReqMem", job_only(memory)},
@@ -272,7 +271,10 @@ int sacct(const Context& context, const Words& words) {
     const JobRow& job = record.job;
     const TimeUs end = record.ended_at != 0 ? record.ended_at : now_us;
     if (end < from || (to != 0 && job.submitted_at > to)) continue;
-    if (!in("name", job.name) || !in("partition", job.queue) || !in("accounts", job.account)) continue;
+    if (!in("name", job.name) || !in("partition", job.queue) || !in("accounts", job.account) ||
+        !in("qos", record.qos())) {
+      continue;
+    }
     if (!(in("user", job.user) || in("user", std::to_string(job.uid)))) continue;
     if (!(in("uid", job.user) || in("uid", std::to_string(job.uid)))) continue;
     if (mine && job.uid != geteuid()) continue;

@@ -156,6 +156,7 @@ int salloc(const Context& context, const Words& words) {
   Given& given = *parsed;
   if (const auto code = answer_about_itself(table, given)) return *code;
   if (given.has("verbose")) tell_ignored(table, given);
+  fill_from_environment(given, "SALLOC_");
   const bool quiet = given.has("quiet");
   auto made = make_job(
       given,

@@ -58,7 +58,8 @@ int scancel(const Context& context, const Words& words) {
     if (states->empty()) return 0;  // no job is ever in such a state
   }
   const bool filtered = given.has("user") || given.has("me") || given.has("name") || given.has("jobname") ||
-                        given.has("partition") || given.has("account") || given.has("nodelist") || states;
+                        given.has("partition") || given.has("account") || given.has("qos") || given.has("nodelist") ||
+                        states;
   if (given.words.empty() && !filtered) return fail("scancel", "No job identification provided");
 
   auto jobs = parse_job_words(given.words);
@@ -103,6 +104,7 @@ int scancel(const Context& context, const Words& words) {
                         (name.empty() || name == job.name) &&
                         (!given.has("partition") || given.text("partition") == job.queue) &&
                         (!given.has("account") || given.text("account") == job.account) &&
+                        (!given.has("qos") || given.text("qos") == record.qos()) &&
                         (nodes.empty() || std::any_of(record.nodes.begin(), record.nodes.end(), [&](const auto& node) {
                            return std::find(nodes.begin(), nodes.end(), node) != nodes.end();
                          }));

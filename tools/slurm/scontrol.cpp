@@ -85,8 +85,8 @@ std::string job_text(const Record& r, const JobDetail& detail, const Style& styl
   }
   out.line(head + " JobName=" + job.name);
   out.line(fmt::format("UserId={}({}) GroupId={} MCS_label=N/A", job.user, job.uid, group_name(job.gid)));
-  out.line(fmt::format("Priority={} Nice={} Account={} QOS=normal", std::int64_t{job.priority} + 1'000'000,
-                       -job.priority, shown(job.account)));
+  out.line(
+      fmt::format("Priority={} Nice={} Account={} QOS={}", r.priority(), -job.priority, shown(job.account), r.qos()));
   const std::string depends = depends_text(spec);
   out.line(fmt::format("JobState={} Reason={} Dependency={}", state_name(r.state).name, r.reason(), shown(depends)));
   out.line(fmt::format("Requeue={} Restarts={} BatchFlag={} Reboot=0 ExitCode={}", spec.requeues_max != 0 ? 1 : 0,
@@ -148,6 +148,7 @@ int show_jobs(ServerLink& link, const Words& words, const Style& style, Output& 
     out.write("No jobs in the system\n");
     return 0;
   }
+  if (Status good = add_places(link, *records); !good) return fail("slurm_load_jobs", slurm_error(good.error()));
   std::map<JobId, JobDetail> details;
   for (Record& record : *records) {
     auto known = details.find(record.job.id);
@@ -378,8 +379,8 @@ int change(ServerLink& link, const Words& words, const JobUpdateRequest& request
   return code;
 }
 
-// update JobId=12 TimeLimit=… Priority=… Nice=… StartTime=… JobName=… Comment=…; update NodeName=n1 State=drain
-// Reason=…
+// update JobId=12 TimeLimit=… Priority=… Nice=… StartTime=… JobName=… Comment=… Account=… QOS=…; update NodeName=n1
+// State=drain Reason=…
 int update(ServerLink& link, const Words& words) {
   std::map<std::string, std::string> fields;
   for (const std::string& word : words) {
@@ -429,6 +430,10 @@ int update(ServerLink& link, const Words& words) {
       request.name = value;
     } else if (name == "comment") {
       request.comment = value;
+    } else if (name == "account") {
+      request.account = value;
+    } else if (name == "qos") {
+      request.qos = value;
     } else {
       return fail("scontrol", "Update of this parameter is not supported by Berth: " + name);
     }

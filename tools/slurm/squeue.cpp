@@ -68,7 +68,7 @@ const std::vector<F>& fields() {
       return r.job.resources.gpus == 0 ? std::string("N/A") : "gres:gpu:" + std::to_string(r.job.resources.gpus);
     };
     const auto user = [](const Record& r) { return user_name(r.job.uid, r.job.user); };
-    const auto priority = [](const Record& r) { return std::to_string(std::int64_t{r.job.priority} + 1'000'000); };
+    const auto priority = [](const Record& r) { return std::to_string(r.priority()); };
     const auto first_node = [](const Record& r) { return r.nodes.empty() ? std::string("n/a") : r.nodes.front(); };
     return std::vector<F>{
         {"account", 'a', "ACCOUNT", account},
@@ -95,9 +95,9 @@ const std::vector<F>& fields() {
         {"nodelist", 'N', "NODELIST", nodes},
         {"partition", 'P', "PARTITION", [](const Record& r) { return r.job.queue; }},
         {"priority", 'p', "PRIORITY",
-         [](const Record& r) { return fmt::format("{:.14f}", (r.job.priority + 1'000'000) / 4294967295.0); }},
+         [](const Record& r) { return fmt::format("{:.14f}", static_cast<double>(r.priority()) / 4294967295.0); }},
         {"prioritylong", 'Q', "PRIORITY", priority},
-        {"qos", 'q', "QOS", constant("normal")},
+        {"qos", 'q', "QOS", [](const Record& r) { return r.qos(); }},
         {"reason", 'r', "REASON", [](const Record& r) { return r.reason(); }},
         {"reasonlist", 'R', "NODELIST(REASON)", nodes_or_reason},
         {"starttime", 'S', "START_TIME",
@@ -149,7 +149,7 @@ std::string sort_key(const Record& r, char letter) {
       return fmt::format("{:03}", static_cast<int>(r.state));
     case 'p':
     case 'Q':
-      return fmt::format("{:012}", r.job.priority + 1'000'000);
+      return fmt::format("{:020}", r.priority() + (std::int64_t{1} << 60));
     case 'S':
       return fmt::format("{:020}", r.waits() ? std::max(r.job.begin_at, r.expected_start) : r.started_at);
     case 'V':
@@ -188,7 +188,8 @@ void sort_records(std::vector<Record>& records, const std::string& keys) {
 
 struct Filters {
   Want want;
-  std::string users, names, queues, accounts;
+  std::string users, names, queues, accounts, qos;
+  bool places = false;  // priorities as sprio has them
   std::vector<std::string> nodes;
 };
 
@@ -200,6 +201,7 @@ bool kept(const Filters& filters, const Record& r) {
   if (!filters.names.empty() && !one_of(filters.names, r.job.name)) return false;
   if (!filters.queues.empty() && !one_of(filters.queues, r.job.queue)) return false;
   if (!filters.accounts.empty() && !one_of(filters.accounts, r.job.account)) return false;
+  if (!filters.qos.empty() && !one_of(filters.qos, r.qos())) return false;
   return filters.nodes.empty() || std::any_of(r.nodes.begin(), r.nodes.end(), [&](const std::string& node) {
            return std::find(filters.nodes.begin(), filters.nodes.end(), node) != filters.nodes.end();
          });
@@ -224,6 +226,9 @@ int print(ServerLink& link, const Filters& filters, const std::vector<Column<Rec
       auto why = link.call_for<Explanation>(ExplainRequest{(*records)[i].job.id, std::nullopt});
       if (why) (*records)[i].expected_start = why->expected_start;
     }
+  }
+  if (filters.places) {
+    if (Status good = add_places(link, *records); !good) return fail("slurm_load_jobs", slurm_error(good.error()));
   }
   sort_records(*records, sort);
   if (given.has("long") && !given.has("noheader")) {
@@ -281,7 +286,7 @@ int squeue(const Context& context, const Words& words) {
        {std::pair{"SQUEUE_FORMAT", "format"}, std::pair{"SQUEUE_FORMAT2", "Format"},
         std::pair{"SQUEUE_STATES", "states"}, std::pair{"SQUEUE_USERS", "user"},
         std::pair{"SQUEUE_PARTITION", "partition"}, std::pair{"SQUEUE_SORT", "sort"}, std::pair{"SQUEUE_NAMES", "name"},
-        std::pair{"SQUEUE_ACCOUNT", "account"}, std::pair{"SQUEUE_ARRAY", "array"}}) {
+        std::pair{"SQUEUE_ACCOUNT", "account"}, std::pair{"SQUEUE_QOS", "qos"}, std::pair{"SQUEUE_ARRAY", "array"}}) {
     const bool other = (std::string_view(option) == "format" && given.has("Format")) ||
                        (std::string_view(option) == "Format" && given.has("format"));
     if (const char* value = environment(variable); value != nullptr && !given.has(option) && !other) {
@@ -297,7 +302,7 @@ int squeue(const Context& context, const Words& words) {
   filters.names = given.text("name");
   filters.queues = given.text("partition");
   filters.accounts = given.text("account");
-  if (given.has("qos") && !one_of(given.text("qos"), "normal")) filters.names = "\x01";  // no job has another
+  filters.qos = given.text("qos");
   if (given.has("nodelist")) {
     auto nodes = expand_hostlist(given.text("nodelist"));
     if (!nodes) return fail("squeue", "Invalid node name " + given.text("nodelist"));
@@ -342,6 +347,11 @@ int squeue(const Context& context, const Words& words) {
     const std::string format = given.text("format", given.has("start") ? kStart : given.has("long") ? kLong : kDefault);
     columns = parse_letters<Record>(format, fields());
   }
+  // What sprio tells of is asked for where it is shown or sorted by; the usual order does with jobs' own priorities.
+  filters.places = given.text("sort").find_first_of("pQ") != std::string::npos ||
+                   std::any_of(columns.begin(), columns.end(), [](const Column<Record>& column) {
+                     return column.field != nullptr && (column.field->letter == 'p' || column.field->letter == 'Q');
+                   });
   ServerLink link(context);
   Output out;
   const std::string sort = given.text("sort", given.has("start") ? "S" : "P,t,-p");

@@ -300,7 +300,8 @@ int run_inside(const Given& given) {
     for (const char* name :
          {"account",     "begin",         "comment",       "constraint", "dependency", "exclude",  "exclusive",
           "gpus",        "gpus-per-node", "gpus-per-task", "gres",       "hold",       "job-name", "mem",
-          "mem-per-cpu", "mem-per-gpu",   "nice",          "nodelist",   "partition",  "prefer",   "priority"}) {
+          "mem-per-cpu", "mem-per-gpu",   "nice",          "nodelist",   "partition",  "prefer",   "priority",
+          "qos"}) {
       if (given.has(name)) fmt::print(stderr, "srun: --{} has no effect inside of a job, which has it all\n", name);
     }
   }
@@ -511,7 +512,10 @@ int srun(const Context& context, const Words& words) {
       return run_step(context, given, JobId{static_cast<std::uint64_t>(*named)});
     }
   }
-  if (id == nullptr) return run_outside(context, given);
+  if (id == nullptr) {
+    fill_from_environment(given, "SLURM_");
+    return run_outside(context, given);
+  }
   const bool several = number_of("SLURM_JOB_NUM_NODES").value_or(1) > 1;
   if (in_pod && !several) return run_inside(given);
   const auto job = parse_integer(id, "SLURM_JOB_ID", 1, std::int64_t{1} << 62);

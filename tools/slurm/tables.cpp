@@ -11,7 +11,6 @@ using enum Takes;
 using enum Support;
 
 constexpr const char* kOneCluster = "there is one cluster";
-constexpr const char* kNoQos = "there are no qualities of service";
 constexpr const char* kNoMail = "no mail is sent";
 constexpr const char* kNoBinding = "tasks run on all cores that their job has on the node";
 constexpr const char* kNoProfile = "nothing is profiled";
@@ -87,7 +86,7 @@ std::vector<Option> job_options() {
       {"priority", 0, kValue, kHonoured, "the priority, from -1000 to 1000"},
       {"profile", 0, kValue, kIgnored, kNoProfile},
       {"propagate", 0, kMaybe, kIgnored, "limits are the node's"},
-      {"qos", 'q', kValue, kIgnored, kNoQos},
+      {"qos", 'q', kValue, kHonoured, "the quality of service"},
       {"quiet", 'Q', kNothing, kHonoured, "say less"},
       {"reboot", 0, kNothing, kRefused, "nodes are not booted"},
       {"reservation", 0, kValue, kRefused, kNoReservations},
@@ -265,7 +264,7 @@ CommandTable scancel_table() {
                           {"me", 0, kNothing, kHonoured, "of you"},
                           {"nodelist", 'w', kValue, kHonoured, "on these nodes"},
                           {"partition", 'p', kValue, kHonoured, "of this queue"},
-                          {"qos", 'q', kValue, kRefused, kNoQos},
+                          {"qos", 'q', kValue, kHonoured, "of this quality of service"},
                           {"quiet", 'Q', kNothing, kHonoured, "say less"},
                           {"reservation", 'R', kValue, kRefused, kNoReservations},
                           {"signal", 's', kValue, kHonoured, "TERM or KILL, which cancel; others are refused"},
@@ -343,6 +342,7 @@ CommandTable sacct_table() {
                           {"parsable", 'p', kNothing, kHonoured, "| behind each column"},
                           {"parsable2", 'P', kNothing, kHonoured, "| between columns"},
                           {"partition", 'r', kValue, kHonoured, "of these queues"},
+                          {"qos", 'q', kValue, kHonoured, "of these qualities of service"},
                           {"starttime", 'S', kValue, kHonoured, "from then on; today by default"},
                           {"state", 's', kValue, kHonoured, "in these states"},
                           {"truncate", 'T', kNothing, kIgnored, "times are shown whole"},
@@ -353,11 +353,47 @@ CommandTable sacct_table() {
                       }});
 }
 
+CommandTable sprio_table() {
+  return with_common({"sprio",
+                      "",
+                      true,
+                      {
+                          {"format", 'o', kValue, kHonoured, "%[.][width]letter …"},
+                          {"jobs", 'j', kValue, kHonoured, "these jobs"},
+                          {"long", 'l', kNothing, kHonoured, "more columns"},
+                          {"noheader", 'h', kNothing, kHonoured, "no titles"},
+                          {"norm", 'n', kNothing, kHonoured, "without the weights"},
+                          {"partition", 'p', kValue, kHonoured, "of these queues"},
+                          {"sort", 'S', kValue, kHonoured, "by these letters, - reverses"},
+                          {"user", 'u', kValue, kHonoured, "of these users"},
+                          {"weights", 'w', kNothing, kHonoured, "the weights alone"},
+                      }});
+}
+
+CommandTable sshare_table() {
+  return with_common({"sshare",
+                      "",
+                      true,
+                      {
+                          {"accounts", 'A', kValue, kHonoured, "these accounts"},
+                          {"all", 'a', kNothing, kHonoured, "of all users, not only yours"},
+                          {"format", 'o', kValue, kHonoured, "these columns: name[%[-]width]"},
+                          {"long", 'l', kNothing, kHonoured, "more columns"},
+                          {"noheader", 'n', kNothing, kHonoured, "no titles"},
+                          {"parsable", 'p', kNothing, kHonoured, "| behind each column"},
+                          {"parsable2", 'P', kNothing, kHonoured, "| between columns"},
+                          {"partition", 'm', kNothing, kHonoured, "with a column for the queue, which is empty"},
+                          {"users", 'u', kValue, kHonoured, "of these users"},
+                          {"Users", 'U', kNothing, kHonoured, "users, without their accounts"},
+                      }});
+}
+
 }  // namespace
 
 const std::vector<const CommandTable*>& all_tables() {
   static const std::vector<CommandTable> tables{sbatch_table(),  srun_table(),  salloc_table(),   squeue_table(),
-                                                scancel_table(), sinfo_table(), scontrol_table(), sacct_table()};
+                                                scancel_table(), sinfo_table(), scontrol_table(), sacct_table(),
+                                                sprio_table(),   sshare_table()};
   static const std::vector<const CommandTable*> pointers = [] {
     std::vector<const CommandTable*> out;
     for (const CommandTable& table : tables) out.push_back(&table);
