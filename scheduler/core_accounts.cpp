@@ -265,6 +265,10 @@ Status Core::Impl::check_account(const Caller& caller, const Owner& owner, JobSp
                0};
 }
 
+Error Core::Impl::denied_by(const Tenants::Over& over) {
+  return {ErrorCode::kDenied, over.of_qos ? "qos" : "account", over_text(over), 0};
+}
+
 // Against the limits of one job; one that asks for no time gets what is allowed.
 Status Core::Impl::check_limits(const Owner& owner, JobSpec& spec) {
   if (!tenants_.active()) return Unit{};
@@ -275,20 +279,26 @@ Status Core::Impl::check_limits(const Owner& owner, JobSpec& spec) {
     spec.time_limit_ms = of_queue == 0 ? most : std::min(most, of_queue);
   }
   if (const auto over = tenants_.over_job(tenant, size_of(spec)); over && !over->wait) {
-    return Error{ErrorCode::kDenied, over->of_qos ? "qos" : "account", over_text(*over), 0};
+    return denied_by(*over);
   }
   return Unit{};
 }
 
-// Also against how many jobs there may be, `more` beside those that are there.
-Status Core::Impl::check_job_count(const Owner& owner, const JobSpec& spec, std::map<TenantId, std::int64_t>& more) {
-  if (!tenants_.active() || spec.is_step()) return Unit{};
-  const TenantId tenant = tenants_.of(spec.account, owner.user, spec.qos);
-  std::int64_t& jobs = more[tenant];
-  jobs += spec.elements.size();
-  const auto over = tenants_.over_jobs(tenant, jobs);
-  if (!over) return Unit{};
-  return Error{ErrorCode::kDenied, over->of_qos ? "qos" : "account", over_text(*over), 0};
+Status Core::Impl::JobCount::add(const Owner& owner, const JobSpec& spec) {
+  if (!core_.tenants_.active() || spec.is_step()) return Unit{};
+  const TenantId tenant = core_.tenants_.of(spec.account, owner.user, spec.qos);
+  const std::int64_t jobs = spec.elements.size();
+  if (const auto over = core_.tenants_.over_jobs(tenant, jobs)) {
+    return denied_by(*over);
+  }
+  core_.tenants_.add_jobs(tenant, jobs);
+  counted_.emplace_back(tenant, jobs);
+  return Unit{};
+}
+
+void Core::Impl::JobCount::undo() {
+  for (const auto& [tenant, jobs] : counted_) core_.tenants_.add_jobs(tenant, -jobs);
+  counted_.clear();
 }
 
 // The most nodes that its limits allow the job; 0: any.

@@ -60,6 +60,7 @@ void Core::Impl::requeue_all_waiting() {
   for (const auto& [id, job] : cluster_.jobs()) {
     if (!job->pending.empty()) enqueue(*job);
   }
+  if (tenants_.active()) dispatcher_.judge_shares(now_);
 }
 
 void Core::Impl::on_request(ClientCommand& command, QueueActionRequest& request) {

@@ -117,13 +117,12 @@ void Core::Impl::reconcile(NodeId node, std::uint64_t session, const AgentHello&
       continue;
     }
     const Job& job = *cluster_.job(id.job);
-    const bool place = job.spec.lead_only && id.element != 0;  // that no agent ever hears of
-    if (place && !pod.stopping) continue;
+    if (is_place(pod.ref)) continue;
     PodEnd end;
     end.ref = pod.ref;
     end.outcome.exit_code = -1;
     end.outcome.started_at = pod.started_at;
-    if (pod.state == PodState::kRunning && !place) {
+    if (pod.state == PodState::kRunning) {
       // It ran there, and the agent knows nothing of it: to send it again might run it twice.
       end.outcome.state = PodState::kNodeLost;
       end.message = "node " + hello.info.name + " no longer knows this pod";
@@ -167,7 +166,7 @@ bool Core::Impl::reconcile_unknown(NodeId node, const AgentPod& pod, std::vector
 // one of its pods alone is of no use.
 bool Core::Impl::adoptable(const Job& job, const AgentPod& pod) const {
   const std::uint32_t element = pod.ref.pod.element;
-  return job.spec.kind != JobKind::kGang &&
+  return job.spec.kind != JobKind::kGang && !job.spec.is_step() &&
          std::popcount(pod.gpu_mask) == static_cast<int>(job.spec.request.resources.gpus) && pod.started_at != 0 &&
          element < job.spec.elements.size() && job.pending.contains(element) &&
          Cluster::next_attempt(job, element) == pod.ref.attempt + 1;
@@ -194,6 +193,7 @@ void Core::Impl::handle(AgentReported& command) {
   // a pod that has ended in the same report needs no event of its own for its start.
   boost::unordered_flat_set<PodId, PodIdHash> told;
   for (PodEnd& end : command.status.ends) {
+    if (hold_end(end)) continue;
     forget.pods.push_back(end.ref);
     const Pod* pod = cluster_.pod(end.ref.pod);
     if (pod == nullptr || pod->ref != end.ref || pod->node != node) continue;  // told before, or given up
@@ -279,21 +279,15 @@ void Core::Impl::end_pods(std::vector<PodEnd> ends) {
       jobs.push_back(job.id);
       if (!job.spec.is_step()) learn(job, end.outcome);  // one element tells of all that end with it
     }
-    const bool requeue = end.requeue;
     ended.ends.push_back(std::move(end));
     if (job.spec.lead_only && pod.ref.pod.element == 0) {
-      // Nobody else would tell of the end of its places.
       flush();
-      for (PodEnd& place : ends_of_places(job, requeue)) {
-        const Pod& kept = *cluster_.pod(place.ref.pod);
-        dispatcher_.ended(kept.node, job.spec.request, kept.gpu_mask, end_of(job, kept),
-                          cluster_.pinning(place.ref.pod));
-        if (requeue) ++waiting_pods_;
-        ended.ends.push_back(std::move(place));
-      }
+      end_steps(job);
+      settle_places(job);
     }
     if (!takes_others) continue;
     flush();
+    if (!job.spec.is_step()) end_steps(job);
     std::vector<PodStop> stops;
     for (std::uint32_t e = 0; e < job.spec.elements.size(); ++e) {
       const Pod* member = cluster_.pod({job.id, e});

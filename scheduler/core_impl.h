@@ -64,9 +64,22 @@ class Core::Impl : private Starter {
   // The first active job of these; nullptr is any.
   const state::Job* active_job_of(const std::string* account, const std::string* user, const std::string* qos) const;
   state::Status check_account(const Caller& caller, const state::Owner& owner, state::JobSpec& spec) const;
+  static state::Error denied_by(const Tenants::Over& over);
   state::Status check_limits(const state::Owner& owner, state::JobSpec& spec);
-  state::Status check_job_count(const state::Owner& owner, const state::JobSpec& spec,
-                                std::map<TenantId, std::int64_t>& more);
+  // Counts jobs that are about to come against the limits of how many there may be, until undo() or its own end.
+  class JobCount {
+   public:
+    explicit JobCount(Impl& core) : core_(core) {}
+    JobCount(const JobCount&) = delete;
+    JobCount& operator=(const JobCount&) = delete;
+    ~JobCount() { undo(); }
+    state::Status add(const state::Owner& owner, const state::JobSpec& spec);
+    void undo();
+
+   private:
+    Impl& core_;
+    std::vector<std::pair<TenantId, std::int64_t>> counted_;
+  };
   std::uint32_t most_nodes(const state::JobSpec& spec, const std::string& user);
   TenantId tenant_of(const state::Job& job);
   static JobSize size_of(const state::JobSpec& spec);
@@ -108,13 +121,15 @@ class Core::Impl : private Starter {
   std::vector<StepNode> step_nodes(const state::Job& job) const;
   std::vector<state::NodeId> lay_out(const state::JobSpec& spec, std::vector<StepNode> nodes, bool empty) const;
   state::Status check_step(const Caller& caller, state::JobSpec& spec) const;
+  state::Status check_step_count(state::JobId job, std::size_t more) const;
   void note_step(const state::Job& job);
-  std::uint32_t next_step(state::JobId job) const;
   void start_steps(state::JobId of);
   void bind_step(const state::Job& step, const std::vector<StepNode>& nodes, const std::vector<state::NodeId>& places);
   void after_step(const state::Job& step);
   void end_steps(const state::Job& job);
-  std::vector<state::PodEnd> ends_of_places(const state::Job& job, bool requeue) const;
+  bool is_place(const state::PodRef& ref) const;  // of a gang whose lead alone is run: no agent hears of it
+  bool hold_end(const state::PodEnd& end);
+  void settle_places(const state::Job& job);
 
   // ---- core_agents.cpp ----
   struct NodeRuntime {
@@ -210,10 +225,13 @@ class Core::Impl : private Starter {
   std::map<std::pair<std::uint32_t, std::string>, Namesakes> singletons_;  // by user and name, where there are some
   std::set<std::pair<state::TimeUs, state::JobId>> sleepers_;  // JobSpec::begin_at of who could otherwise start
   struct Steps {
-    std::uint32_t next = 0;         // number
-    std::set<state::JobId> active;  // in their order
+    std::set<state::JobId> waiting, running;  // in their order
+    bool empty() const { return waiting.empty() && running.empty(); }
   };
-  std::map<state::JobId, Steps> steps_;    // by job
+  std::map<state::JobId, Steps> steps_;  // by job
+  // Ends of first pods that a node has told, put off until the last step in their job's places has ended. Not
+  // journaled: the node, which has not been told to forget them, will repeat them.
+  std::map<state::JobId, state::PodEnd> held_ends_;
   std::set<state::JobId> licensed_gangs_;  // gangs with pods that live, and licences for them
   std::map<state::JobId, std::vector<ReplyTo>> watchers_;
   std::map<std::uint64_t, std::set<state::JobId>> watched_by_;  // session -> jobs

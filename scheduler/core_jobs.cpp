@@ -75,7 +75,7 @@ Status Core::Impl::check_spec(const Caller& caller, const Owner& owner, JobSpec&
     return invalid("command", "the command and its environment must take from 1 byte to 1 MiB");
   }
   if (Status good = check_waits(caller, spec); !good) return good;
-  if (Status good = check_licences(spec); !good) return good;
+  if (Status good = new_job ? check_licences(spec) : Status(Unit{}); !good) return good;
   if (spec.lead_only && spec.kind != JobKind::kGang) return invalid("gang", "only a gang keeps places for steps");
   if (spec.is_step()) return check_step(caller, spec);
   if (new_job) {
@@ -178,12 +178,17 @@ void Core::Impl::on_request(ClientCommand& command, SubmitRequest& request) {
     return reply(command.reply_to, std::move(again));
   }
   const Owner owner{command.caller.uid, command.caller.gid, command.caller.user, command.caller.groups};
-  std::map<TenantId, std::int64_t> more;  // jobs of the request
+  JobCount counted(*this);  // of the jobs of the request
+  std::map<JobId, std::size_t> steps;
   std::uint64_t pods = waiting_pods_;
   for (std::size_t i = 0; i < request.jobs.size(); ++i) {
     pods += request.jobs[i].elements.size();
     Status good = check_spec(command.caller, owner, request.jobs[i]);
-    if (good) good = check_job_count(owner, request.jobs[i], more);
+    if (good) good = counted.add(owner, request.jobs[i]);
+    if (good && request.jobs[i].is_step()) {
+      const JobId of = request.jobs[i].step_of;
+      good = check_step_count(of, ++steps[of]);
+    }
     if (!good) {
       if (request.jobs.size() > 1) good.error().message += " (job " + std::to_string(i + 1) + " of the request)";
       return reply(command.reply_to, std::move(good.error()));
@@ -195,14 +200,16 @@ void Core::Impl::on_request(ClientCommand& command, SubmitRequest& request) {
                       std::to_string(options_.waiting_pods_max),
                   1000);
   }
+  counted.undo();  // what is emitted counts itself
   SubmitReply done;
   if (!request.dry_run) {
     done.jobs.reserve(request.jobs.size());
     std::uint64_t key = request.submit_key;
+    std::set<JobId> with_steps;
     for (JobSpec& spec : request.jobs) {
       const JobId id{cluster_.last_job_id().value + 1};
       name_own_pods(spec, id);
-      if (spec.is_step()) spec.step.number = next_step(spec.step_of);
+      if (spec.is_step()) spec.step.number = cluster_.job(spec.step_of)->next_step;
       emit(JobSubmitted{id, owner, std::move(spec), key});
       if (key != 0) ++key;
       const Job& job = *cluster_.job(id);
@@ -210,7 +217,7 @@ void Core::Impl::on_request(ClientCommand& command, SubmitRequest& request) {
       if (job.spec.is_step()) {
         note_step(job);
         done.jobs.push_back(id);
-        start_steps(job.spec.step_of);
+        with_steps.insert(job.spec.step_of);
         continue;
       }
       if (!singletons_.empty()) note_active(job);
@@ -218,6 +225,7 @@ void Core::Impl::on_request(ClientCommand& command, SubmitRequest& request) {
       enqueue(job);
       done.jobs.push_back(id);
     }
+    for (const JobId of : with_steps) start_steps(of);
   }
   reply(command.reply_to, std::move(done));
 }
@@ -344,7 +352,9 @@ bool Core::Impl::cancel_elements(const Job& job, const std::vector<ElementRange>
 void Core::Impl::stop_pods(std::vector<PodStop> stops) {
   if (stops.empty()) return;
   std::map<NodeId, StopPods> by_node;
-  for (const PodStop& stop : stops) by_node[cluster_.pod(stop.ref.pod)->node].stops.push_back(stop);
+  for (const PodStop& stop : stops) {
+    if (!is_place(stop.ref)) by_node[cluster_.pod(stop.ref.pod)->node].stops.push_back(stop);
+  }
   emit(PodsStopping{std::move(stops)});
   for (auto& [node, body] : by_node) {
     if (const std::uint64_t session = session_of(node); session != 0)
@@ -357,6 +367,7 @@ void Core::Impl::after_ends(const Job& job) {
   if (job.counts.of(PodState::kPending) == 0) unfollow(job);
   if (job.spec.is_step()) {
     after_step(job);
+    if (!dependents_.empty()) decide_dependents(job);
     if (watchers_.contains(job.id)) changed_.insert(job.id);
     return;
   }

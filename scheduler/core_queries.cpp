@@ -302,6 +302,8 @@ void Core::Impl::on_request(ClientCommand& command, ReadLogRequest& request) {
   read.job_name = job->spec.name;
   read.user = job->owner.user;
   read.launch = job->spec.launch;
+  read.step_of = job->spec.step_of;
+  read.step = job->spec.step.number;
   effects_.push_back(ForwardLog{command.reply_to, session, std::move(read)});
 }
 

@@ -11,6 +11,9 @@ using namespace state;
 
 namespace {
 
+constexpr std::size_t kActiveStepsMax = 10'000;  // of a job
+constexpr std::size_t kOvertakenMax = 64;        // steps that find no room, until later ones are not tried
+
 PodState ended_as(const Job& job, std::uint32_t element) {
   const PodOutcome* outcome = job.outcomes.find(element);
   return outcome == nullptr ? PodState::kCancelled : outcome->state;
@@ -45,9 +48,9 @@ std::vector<Core::Impl::StepNode> Core::Impl::step_nodes(const Job& job) const {
   }
   const auto steps = steps_.find(job.id);
   if (steps == steps_.end()) return nodes;
-  for (const JobId id : steps->second.active) {
+  for (const JobId id : steps->second.running) {
     const Job& step = *cluster_.job(id);
-    if (step.spec.step.overlap || step.counts.live() == 0) continue;
+    if (step.spec.step.overlap) continue;
     for (std::uint32_t e = 0; e < step.spec.elements.size(); ++e) {
       const Pod* pod = cluster_.pod({id, e});
       const auto at = pod == nullptr ? numbers.end() : numbers.find(pod->node);
@@ -70,9 +73,10 @@ std::vector<NodeId> Core::Impl::lay_out(const JobSpec& spec, std::vector<StepNod
     });
   }
   nodes.erase(nodes.begin(), nodes.begin() + std::min<std::ptrdiff_t>(spec.step.relative, std::ssize(nodes)));
-  const std::uint32_t wanted = spec.gang.nodes_min != 0
-                                   ? spec.gang.nodes_min
-                                   : std::min<std::uint32_t>(tasks, static_cast<std::uint32_t>(nodes.size()));
+  std::uint32_t wanted = spec.gang.nodes_min != 0
+                             ? spec.gang.nodes_min
+                             : std::min<std::uint32_t>(tasks, static_cast<std::uint32_t>(nodes.size()));
+  if (spec.gang.nodes_max != 0) wanted = std::min(wanted, spec.gang.nodes_max);
   const std::int64_t each = std::max(spec.request.resources.cpu_milli, 1U);
   std::vector<std::uint32_t> room;
   for (auto node = nodes.begin(); node != nodes.end();) {
@@ -129,9 +133,27 @@ Status Core::Impl::check_step(const Caller& caller, JobSpec& spec) const {
     return invalid("job", name + " is no gang, and only the pods of a gang have places for steps");
   }
   if (job->counts.of(PodState::kRunning) != job->spec.elements.size()) {
-    return Error{ErrorCode::kConflict, "job", name + " does not run" + (job->active() ? " yet" : " any more"), 0};
+    // A step of the job's own may be faster than the word that the job runs.
+    return job->active() && job->counts.of(PodState::kPending) == 0
+               ? Error{ErrorCode::kUnavailable, "job", name + " does not run yet", 100}
+               : Error{ErrorCode::kConflict, "job", name + " does not run" + (job->active() ? " yet" : " any more"), 0};
   }
+  if (held_ends_.contains(job->id)) return Error{ErrorCode::kConflict, "job", name + " is ending", 0};
   if (spec.kind == JobKind::kArray) return invalid("array", "a step is no array");
+  if (spec.lead_only) return invalid("gang", "a step keeps no places for others");
+  const Request& wants = spec.request;
+  const char* foreign = !wants.licences.empty()      ? "licences"
+                        : !wants.counts.empty()      ? "countable resources"
+                        : wants.gpu_share_milli != 0 ? "shares of GPUs"
+                        : !wants.rules.empty()       ? "rules about other pods"
+                        : wants.exclusive            ? "nodes for itself"
+                        : spec.gang.contiguous || spec.gang.compact || spec.gang.switches != 0 ? "a shape of nodes"
+                                                                                               : nullptr;
+  if (foreign != nullptr)
+    return invalid("step", std::string("a step has what its job has, and asks for no ") + foreign);
+  spec.requeues_max = 0;
+  spec.account = job->spec.account;
+  spec.qos = job->spec.qos;
   if (!spec.depends.empty() || spec.hold != Hold::kNone || spec.begin_at != 0) {
     return invalid("after", "a step waits for nothing but its turn");
   }
@@ -141,29 +163,48 @@ Status Core::Impl::check_step(const Caller& caller, JobSpec& spec) const {
   return Unit{};
 }
 
-void Core::Impl::note_step(const Job& job) {
-  Steps& steps = steps_[job.spec.step_of];
-  steps.next = std::max(steps.next, job.spec.step.number + 1);
-  if (job.active()) steps.active.insert(job.id);
+// `more`: that come with it.
+Status Core::Impl::check_step_count(JobId job, std::size_t more) const {
+  const auto steps = steps_.find(job);
+  const std::size_t active = steps == steps_.end() ? 0 : steps->second.waiting.size() + steps->second.running.size();
+  if (active + more <= kActiveStepsMax) return Unit{};
+  return Error{ErrorCode::kUnavailable, "job",
+               "job " + std::to_string(job.value) + " may have at most " + std::to_string(kActiveStepsMax) +
+                   " steps that wait or run",
+               1000};
 }
 
-std::uint32_t Core::Impl::next_step(JobId job) const {
-  const auto steps = steps_.find(job);
-  return steps == steps_.end() ? 0 : steps->second.next;
+void Core::Impl::note_step(const Job& job) {
+  if (!job.active()) return;
+  Steps& steps = steps_[job.spec.step_of];
+  (job.counts.live() == 0 ? steps.waiting : steps.running).insert(job.id);
 }
 
 // Starts what can of the steps that wait, in their order.
 void Core::Impl::start_steps(JobId of) {
   const Job* job = cluster_.job(of);
   const auto steps = steps_.find(of);
-  if (job == nullptr || steps == steps_.end()) return;
-  const std::vector<JobId> active(steps->second.active.begin(), steps->second.active.end());
-  for (const JobId id : active) {
+  if (job == nullptr || steps == steps_.end() || steps->second.waiting.empty()) return;
+  std::vector<StepNode> nodes = step_nodes(*job);
+  std::size_t overtaken = 0;
+  const std::vector<JobId> waiting(steps->second.waiting.begin(), steps->second.waiting.end());
+  for (const JobId id : waiting) {
     const Job& step = *cluster_.job(id);
-    if (step.pending.size() != step.spec.elements.size()) continue;
-    const std::vector<StepNode> nodes = step_nodes(*job);
+    const bool full = std::none_of(nodes.begin(), nodes.end(), [](const StepNode& n) { return n.free_milli > 0; });
+    if (!step.spec.step.overlap && (full || overtaken >= kOvertakenMax)) continue;
     const std::vector<NodeId> places = lay_out(step.spec, nodes, false);
-    if (!places.empty()) bind_step(step, nodes, places);
+    if (places.empty()) {
+      ++overtaken;
+      continue;
+    }
+    steps->second.waiting.erase(id);
+    steps->second.running.insert(id);
+    bind_step(step, nodes, places);
+    if (step.spec.step.overlap) continue;
+    for (const NodeId place : places) {
+      const auto at = std::find_if(nodes.begin(), nodes.end(), [&](const StepNode& n) { return n.node == place; });
+      at->free_milli = step.spec.step.whole ? 0 : at->free_milli - step.spec.request.resources.cpu_milli;
+    }
   }
 }
 
@@ -196,23 +237,31 @@ void Core::Impl::bind_step(const Job& step, const std::vector<StepNode>& nodes, 
 void Core::Impl::after_step(const Job& step) {
   const auto steps = steps_.find(step.spec.step_of);
   if (steps == steps_.end()) return;
-  if (!step.active()) steps->second.active.erase(step.id);
-  const Job* job = cluster_.job(step.spec.step_of);
-  if (job != nullptr && job->active()) return start_steps(step.spec.step_of);
-  if (steps->second.active.empty()) steps_.erase(steps);
+  if (step.counts.live() == 0) steps->second.running.erase(step.id);
+  if (!step.active()) steps->second.waiting.erase(step.id);
+  const JobId of = step.spec.step_of;
+  if (steps->second.empty()) steps_.erase(steps);
+  const Job* job = cluster_.job(of);
+  if (job == nullptr || !job->active()) return;
+  if (job->counts.of(PodState::kRunning) == job->spec.elements.size()) start_steps(of);
+  settle_places(*job);
 }
 
 // The job has ended, or is being stopped: so are its steps.
 void Core::Impl::end_steps(const Job& job) {
   const auto steps = steps_.find(job.id);
   if (steps == steps_.end()) return;
-  const std::vector<JobId> active(steps->second.active.begin(), steps->second.active.end());
+  std::vector<JobId> active(steps->second.waiting.begin(), steps->second.waiting.end());
+  active.insert(active.end(), steps->second.running.begin(), steps->second.running.end());
   for (const JobId id : active) {
     const Job& step = *cluster_.job(id);
     if (step.active()) cancel_elements(step, {{0, step.spec.elements.size()}});
   }
-  const auto left = steps_.find(job.id);
-  if (left != steps_.end() && !job.active() && left->second.active.empty()) steps_.erase(left);
+}
+
+bool Core::Impl::is_place(const PodRef& ref) const {
+  const Job* job = cluster_.job(ref.pod.job);
+  return job != nullptr && job->spec.lead_only && ref.pod.element != 0;
 }
 
 // The places of such a gang are taken from when its first pod runs.
@@ -230,9 +279,34 @@ void Core::Impl::start_places(PodsStarted& started) const {
   }
 }
 
-// The places of a gang of which only the first pod is run end with that one, as it ended.
-std::vector<PodEnd> Core::Impl::ends_of_places(const Job& job, bool requeue) const {
-  std::vector<PodEnd> ends;
+// The places of a gang of which only the first pod is run end with that one, as it ended: but not before the last step
+// on any of them has. Its own place neither: true if that end is to wait.
+bool Core::Impl::hold_end(const PodEnd& end) {
+  const Pod* pod = cluster_.pod(end.ref.pod);
+  if (pod == nullptr || pod->ref != end.ref || end.ref.pod.element != 0) return false;
+  const Job& job = *cluster_.job(end.ref.pod.job);
+  const auto steps = steps_.find(job.id);
+  if (!job.spec.lead_only || steps == steps_.end() || steps->second.running.empty()) return false;
+  if (held_ends_.emplace(job.id, end).second) end_steps(job);
+  return true;
+}
+
+void Core::Impl::settle_places(const Job& job) {
+  if (!job.spec.lead_only || job.counts.live() == 0) return;
+  if (const auto steps = steps_.find(job.id); steps != steps_.end() && !steps->second.running.empty()) return;
+  if (auto held = held_ends_.extract(job.id); !held.empty()) {
+    const PodEnd& end = held.mapped();
+    const Pod* pod = cluster_.pod(end.ref.pod);
+    if (pod != nullptr && pod->ref == end.ref) {
+      if (const std::uint64_t session = session_of(pod->node); session != 0) {
+        effects_.push_back(ToAgent{session, ForgetPods{{end.ref}}});
+      }
+      return end_pods({end});  // which comes back here
+    }
+  }
+  if (cluster_.pod({job.id, 0}) != nullptr) return;
+  const bool requeue = job.pending.contains(0);
+  PodsEnded ended;
   for (std::uint32_t rank = 1; rank < job.spec.elements.size(); ++rank) {
     const Pod* pod = cluster_.pod({job.id, rank});
     if (pod == nullptr) continue;
@@ -245,9 +319,12 @@ std::vector<PodEnd> Core::Impl::ends_of_places(const Job& job, bool requeue) con
     end.outcome.started_at = pod->started_at;
     end.outcome.ended_at = now_;
     end.requeue = requeue;
-    ends.push_back(std::move(end));
+    dispatcher_.ended(pod->node, job.spec.request, pod->gpu_mask, end_of(job, *pod), cluster_.pinning(pod->ref.pod));
+    if (requeue) ++waiting_pods_;
+    ended.ends.push_back(std::move(end));
   }
-  return ends;
+  emit(std::move(ended));
+  after_ends(job);
 }
 
 }  // namespace berth::scheduler

@@ -132,7 +132,8 @@ void Core::Impl::follow(const Job& job) {
     names->second.waiting.insert(job.id);
     if (made) {
       for (const auto& [id, other] : cluster_.jobs()) {
-        if (other->active() && namesakes_of(*other) == names->first) names->second.active.insert(id);
+        if (other->active() && !other->spec.is_step() && namesakes_of(*other) == names->first)
+          names->second.active.insert(id);
       }
     }
   }
@@ -244,6 +245,9 @@ void Core::Impl::on_request(ClientCommand& command, JobUpdateRequest& request) {
     return refused(ErrorCode::kConflict, "job",
                    job->active() ? name + " runs; only what waits can be changed" : name + " has already ended");
   }
+  if (job->spec.is_step() && (request.held || request.account || request.qos)) {
+    return refused(ErrorCode::kConflict, "job", name + " is a step: it is held and charged with its job alone");
+  }
   const bool admin = command.caller.admin;
   JobChanged changed;
   changed.job = job->id;
@@ -286,10 +290,14 @@ void Core::Impl::on_request(ClientCommand& command, JobUpdateRequest& request) {
     if (spec.account != job->spec.account) changed.account = spec.account;
     if (spec.qos != job->spec.qos) changed.qos = spec.qos;
     if (spec.time_limit_ms != job->spec.time_limit_ms) changed.time_limit_ms = spec.time_limit_ms;
-    std::map<TenantId, std::int64_t> more;
-    const bool moves = changed.account || changed.qos;
-    if (Status good = moves ? check_job_count(job->owner, spec, more) : Status(Unit{}); !good) {
-      return reply(command.reply_to, std::move(good.error()));
+    if (Status good = check_queue(command.caller, spec); !good) return reply(command.reply_to, std::move(good.error()));
+    if (changed.account || changed.qos) {  // against what there is without it
+      const std::int64_t jobs = job->counts.active();
+      const TenantId from = tenant_of(*job);
+      tenants_.add_jobs(from, -jobs);
+      const auto over = tenants_.over_jobs(tenants_.of(spec.account, job->owner.user, spec.qos), jobs);
+      tenants_.add_jobs(from, jobs);
+      if (over) return reply(command.reply_to, denied_by(*over));
     }
   } else if (request.time_limit_ms) {
     if (Status good = check_limits(job->owner, spec); !good) return reply(command.reply_to, std::move(good.error()));
@@ -306,7 +314,7 @@ void Core::Impl::on_request(ClientCommand& command, JobUpdateRequest& request) {
     changed.name = request.name;
   }
   dispatcher_.forget(job->id);
-  const bool charged = tenants_.active();
+  const bool charged = tenants_.active() && !job->spec.is_step();
   if (charged) tenants_.add_jobs(tenant_of(*job), -std::int64_t{job->counts.active()});
   emit(std::move(changed));
   if (charged) tenants_.add_jobs(tenant_of(*job), job->counts.active());

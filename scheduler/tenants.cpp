@@ -47,6 +47,8 @@ void Tenants::configure(const Cluster& cluster, TimeUs now) {
   for (const auto& [key, used] : cluster.usage()) {
     if (!usage_.contains(key)) usage_[key] = {used.cpu_seconds, 0, used.at, used.at, false};
   }
+  tenants_.assign(1, {});
+  ids_.clear();
   books_.clear();
   accounts_.assign(1, {});
   members_.clear();
@@ -82,8 +84,6 @@ void Tenants::configure(const Cluster& cluster, TimeUs now) {
     qos_[name] = qos;
     qos_books_[name] = add_book(qos.limits, "quality " + name, true);
   }
-  // Who was there is still: ids stay.
-  for (auto& [text, id] : ids_) chain(tenants_[id], text.substr(0, text.find('\n')));
 }
 
 std::uint32_t Tenants::member_of(const std::string& account, const std::string& user) {
@@ -105,9 +105,7 @@ std::uint32_t Tenants::member_of(const std::string& account, const std::string& 
 }
 
 void Tenants::chain(Tenant& tenant, const std::string& account) {
-  tenant.books.clear();
-  // A name that is no account (there were none when the job came) counts as having none.
-  tenant.member = member_of(account_ids_.contains(account) ? account : "", tenant.user);
+  tenant.member = member_of(account, tenant.user);
   tenant.books.push_back(members_[tenant.member].book);
   for (std::uint32_t at = members_[tenant.member].parent; at != 0; at = accounts_[at].parent) {
     tenant.books.push_back(accounts_[at].book);
@@ -125,6 +123,12 @@ void Tenants::chain(Tenant& tenant, const std::string& account) {
 
 TenantId Tenants::of(const std::string& account, const std::string& user, const std::string& qos) {
   if (!active_) return 0;
+  // A name that is no account (there were none when the job came) counts as having none.
+  const std::string none;
+  return make(account_ids_.contains(account) ? account : none, user, qos);
+}
+
+TenantId Tenants::make(const std::string& account, const std::string& user, const std::string& qos) {
   std::string key;
   key.reserve(account.size() + user.size() + qos.size() + 2);
   key.append(account).append(1, '\n').append(user).append(1, '\n').append(qos);

@@ -45,8 +45,8 @@ class Tenants {
  public:
   explicit Tenants(FairShare options = {}) : options_(options) {}
 
-  // Reads the accounts, members and qualities as they are now. All counts are 0 then: the caller counts anew. What was
-  // used stays.
+  // Reads the accounts, members and qualities as they are now. There are no tenants and all counts are 0 then: the
+  // caller counts anew. What was used stays.
   void configure(const state::Cluster& cluster, state::TimeUs now);
   // There are accounts or qualities, or shares were asked for: otherwise everybody is tenant 0.
   bool active() const { return active_; }
@@ -132,6 +132,7 @@ class Tenants {
   std::uint32_t add_book(const state::Limits& limits, std::string whose, bool of_qos);
   std::uint32_t member_of(const std::string& account, const std::string& user);
   void chain(Tenant& tenant, const std::string& account);
+  TenantId make(const std::string& account, const std::string& user, const std::string& qos);
   void settle(Used& used, state::TimeUs now) const;
   double decay(state::TimeUs dt) const;
   double rate_of(const Tenant& tenant, const Charge& charge) const;

@@ -186,6 +186,7 @@ void WaitQueue::clear() {
   blocked_.clear();
   limited_.clear();
   groups_of_.clear();
+  head_starts_.clear();
 }
 
 std::size_t WaitQueue::ahead_of(JobId job, std::size_t limit) const {

@@ -107,7 +107,7 @@ class WaitQueue {
   // By how much the tenant's jobs stand before where they would; in the units of WaitKey::rank.
   void set_head_start(TenantId tenant, std::int64_t by);
   std::size_t size() const { return where_.size(); }
-  void clear();
+  void clear();  // head starts too
   // How many jobs wait in front of this one, counted up to `limit`.
   std::size_t ahead_of(state::JobId job, std::size_t limit) const;
   // Each waiting job, in no order.

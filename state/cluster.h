@@ -38,6 +38,7 @@ struct Job {
   static constexpr std::size_t kMessagesMax = 65'535;
   std::vector<std::string> messages;
   boost::unordered_flat_map<std::string, std::uint16_t> message_numbers;  // of `messages`; empty while there are few
+  std::uint32_t next_step = 0;                                            // of a gang: the number of its next step
   bool active() const { return counts.active() != 0; }
 };
 

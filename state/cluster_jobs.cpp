@@ -43,6 +43,9 @@ Status Cluster::on(const JobSubmitted& event, TimeUs at) {
   // Keys are chosen by clients; where two collide, the first keeps it.
   if (event.submit_key != 0 && !submit_keys_.emplace(event.submit_key, event.id).second) job->submit_key = 0;
   last_job_id_ = event.id;
+  if (Job* of = job->spec.is_step() ? job_to_change(job->spec.step_of) : nullptr; of != nullptr) {
+    of->next_step = std::max(of->next_step, job->spec.step.number + 1);
+  }
   jobs_.emplace_hint(jobs_.end(), event.id, std::move(job));
   return Unit{};
 }

@@ -363,6 +363,8 @@ struct ReadLog {
   std::uint32_t index = 0;
   std::string job_name, user;
   std::string launch;
+  JobId step_of;  // of a step: its job, and its number there
+  std::uint32_t step = 0;
 };
 
 }  // namespace berth::state

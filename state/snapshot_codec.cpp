@@ -57,7 +57,7 @@ fb::Offset<journal::Job> encode_job(Builder& b, const Job& job) {
   const auto attempts = used.empty() ? 0 : b.CreateVectorOfStructs(used);
   const auto messages = convert::strings(b, job.messages);
   return journal::CreateJob(b, job.id.value, owner, spec, job.submit_key, job.submitted_at, job.first_started_at,
-                            job.ended_at, pending, cancelled, outcomes, attempts, messages);
+                            job.ended_at, pending, cancelled, outcomes, attempts, messages, job.next_step);
 }
 
 // Everything but the counts, which follow from the rest.
@@ -70,6 +70,7 @@ bool decode_job(const journal::Job& table, Job& job) {
   job.submitted_at = table.submitted_at();
   job.first_started_at = table.first_started_at();
   job.ended_at = table.ended_at();
+  job.next_step = table.next_step();
   if (!to_intervals(table.pending(), size, job.pending) || !to_intervals(table.cancelled(), size, job.cancelled))
     return false;
   job.messages = convert::strings(table.messages());

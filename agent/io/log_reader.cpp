@@ -63,7 +63,8 @@ std::optional<LogReply> LogReader::answer(const ReadLog& request, bool may_wait)
   const auto launch = decode_launch(std::as_bytes(std::span(bytes)));
   if (!launch) return refuse(ErrorCode::kInternal, "the job's launch description cannot be read");
   const auto paths = output_paths(layout_, ref.pod.job, *launch,
-                                  {ref.pod.job.value, request.index, node_name_, request.user, request.job_name});
+                                  {(request.step_of != JobId{} ? request.step_of : ref.pod.job).value, request.index,
+                                   node_name_, request.user, request.job_name, request.step});
   if (!paths) return LogReply{request.token, paths.error()};
   const bool error_stream = request.request.error_stream;
   if (error_stream && paths->error.empty()) {

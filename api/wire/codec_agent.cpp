@@ -138,8 +138,9 @@ Encoded encode(Builder& b, const state::ReadLog& m) {
   const auto user = text(b, m.user);
   const auto launch = bytes(b, m.launch);
   const fbs::PodRef ref = pod_ref(m.ref);
-  return {fbs::Body::ReadLog,
-          fbs::CreateReadLog(b, m.token, &ref, m.uid, m.gid, request, m.index, name, user, launch).Union()};
+  return {fbs::Body::ReadLog, fbs::CreateReadLog(b, m.token, &ref, m.uid, m.gid, request, m.index, name, user, launch,
+                                                 m.step_of.value, m.step)
+                                  .Union()};
 }
 
 // ---- decode ---------------------------------------------------------------------------------------------------------
@@ -217,6 +218,8 @@ state::ReadLog get(Reader& in, const fbs::ReadLog& t) {
   out.job_name = in.text(t.job_name());
   out.user = in.text(t.user());
   out.launch = in.bytes(t.launch());
+  out.step_of = state::JobId{t.step_of()};
+  out.step = t.step();
   return out;
 }
 

@@ -74,6 +74,11 @@ template <class T>
 void fill(Rng& rng, T& out) {
   if constexpr (std::is_same_v<T, bool>) {
     out = rng() % 2 != 0;
+  } else if constexpr (std::is_floating_point_v<T>) {
+    out = static_cast<T>(rng() % 10'000) / 8;
+  } else if constexpr (std::is_same_v<T, state::Limits>) {
+    for (auto& most : out.most) most = static_cast<std::int64_t>(rng() % 1000) - 1;
+    out.wait = rng() % 2 != 0;
   } else if constexpr (std::is_same_v<T, state::ErrorCode>) {
     out = static_cast<T>(1 + rng() % 8);
   } else if constexpr (std::is_enum_v<T>) {
@@ -105,6 +110,14 @@ void fill(Rng& rng, T& out) {
   if constexpr (std::is_same_v<T, state::JobSpec>) {
     if (!out.is_step()) out.step = {};
   }
+  // An account's own row has its shares and limits from there.
+  if constexpr (std::is_same_v<T, state::ShareRow>) {
+    if (out.user.empty()) {
+      out.shares = out.account.shares;
+      out.limits = out.account.limits;
+      out.is_default = false;
+    }
+  }
   // The scheduler's own word, which does not travel.
   if constexpr (std::is_same_v<T, state::Request>) out.queue_nodes.clear();
   // What is not sound is refused: any that are.
@@ -124,7 +137,7 @@ template <class T>
 void dump(std::ostream& to, const T& value) {
   if constexpr (std::is_enum_v<T>) {
     to << static_cast<int>(value) << ' ';
-  } else if constexpr (std::is_integral_v<T>) {
+  } else if constexpr (std::is_arithmetic_v<T>) {
     to << +value << ' ';
   } else if constexpr (std::is_same_v<T, std::string>) {
     to << value.size() << ':' << value << ' ';

@@ -174,8 +174,8 @@ TEST(Limits, OfHowManyThereAreRefuse) {
   const JobId first = h.submit(array(4), Harness::user(7));
   EXPECT_EQ(
       h.ask_refused(SubmitRequest{{single(), single()}, 0, false}, Harness::user(7)).message,
-      "user user7 in account physics may have at most 5 jobs that wait or run at once: 4 jobs are there, and this "
-      "needs 2 jobs (job 2 of the request)");
+      "user user7 in account physics may have at most 5 jobs that wait or run at once: 5 jobs are there, and this "
+      "needs 1 job (job 2 of the request)");
   h.submit(single(), Harness::user(7));
   EXPECT_EQ(h.ask_refused(SubmitRequest{{single()}, 0, false}, Harness::user(7)).code, ErrorCode::kDenied);
   h.ask_for<Ok>(CancelRequest{first, IndexSet::dense(2)});
@@ -317,6 +317,8 @@ TEST(Shares, ConvergeToTheirRatio) {
   for (const double start : {0.0, 0.1, 10.0}) {
     CoreOptions options;
     options.shares.half_life = 6LL * 3'600'000'000;
+    options.ended_pods_kept = 50;  // what has ended is in nobody's way
+    options.ended_jobs_kept_min = 10;
     Harness h(options);
     add_account(h, "physics", "", 3);
     add_account(h, "biology", "", 1);

@@ -24,7 +24,7 @@ JobSpec step(JobId of, std::uint32_t tasks, std::uint32_t cpu_milli = 1000) {
 struct World {
   Harness h;
   std::vector<std::uint64_t> agents;
-  explicit World(int nodes = 2) {
+  explicit World(int nodes = 2, CoreOptions options = {}) : h(options) {
     h.resend_allowed = true;
     for (int i = 1; i <= nodes; ++i) agents.push_back(h.join("n" + std::to_string(i)).session);
   }
@@ -83,13 +83,11 @@ TEST(Places, OfALostNodeTakeTheJobWithThemAndARequeueTakesAllOfIt) {
   h.leave(h.agent_at(b));
   h.advance_ms(2'000);
   // The second node's places are lost; the first pod is told to stop, and then the gang waits as a whole.
-  ASSERT_EQ(h.agent_at(a).stopped.size(), 4U);
-  for (std::uint32_t e = 0; e < 4; ++e) {
-    PodEnd end;
-    end.ref = {{id, e}, 1};
-    end.outcome.state = PodState::kCancelled;
-    h.turn({AgentReported{a, {{}, {end}}}});
-  }
+  ASSERT_EQ(h.agent_at(a).stopped.size(), 1U);  // nobody runs the others
+  PodEnd end;
+  end.ref = {{id, 0}, 1};
+  end.outcome.state = PodState::kCancelled;
+  h.turn({AgentReported{a, {{}, {end}}}});
   EXPECT_EQ(h.job(id).counts.of(PodState::kPending), 8U);
   h.join("n2");
   EXPECT_EQ(h.job(id).counts.live(), 8U);
@@ -137,7 +135,7 @@ TEST(Steps, HaveNoTimeLimitFromAQueue) {
 TEST(Steps, RunInThePlacesOfTheirJobAndTakeNothing) {
   World w;
   const JobId id = w.h.submit(places(8));
-  EXPECT_EQ(w.h.ask_refused(SubmitRequest{{step(id, 2)}, 0, false}).code, ErrorCode::kConflict);  // not yet
+  EXPECT_EQ(w.h.ask_refused(SubmitRequest{{step(id, 2)}, 0, false}).code, ErrorCode::kUnavailable);  // not yet
   w.start_all();
   const JobId s = w.h.submit(step(id, 8));
   EXPECT_EQ(w.nodes_of(s), (std::vector<std::uint32_t>{1, 1, 1, 1, 2, 2, 2, 2}));
@@ -164,6 +162,133 @@ TEST(Steps, RunInThePlacesOfTheirJobAndTakeNothing) {
   const auto steps = w.h.ask_for<JobPage>(ListJobsRequest{of, {}, 100});
   ASSERT_EQ(steps.rows.size(), 2U);
   EXPECT_EQ(steps.rows[1].step, 1U);
+}
+
+// What a job has is given to nobody else as long as something of it runs: not when its batch script has ended, not when
+// it is cancelled, not when one of its nodes is lost.
+TEST(Steps, KeepThePlacesOfTheirJobUntilTheyHaveEnded) {
+  for (const int how : {0, 1, 2}) {
+    CoreOptions options;
+    options.node_lost_after_ms = 1'000;
+    World w(2, options);
+    const JobId id = w.h.submit(places(8));
+    w.start_all();
+    const JobId s = w.h.submit(step(id, 8));
+    w.start_all();
+    const JobId next = w.h.submit(single());
+    if (how == 0) {
+      w.end(id, 0);
+    } else if (how == 1) {
+      w.h.ask_for<Ok>(CancelRequest{id, std::nullopt});
+      EXPECT_EQ(std::count_if(w.agent(1).stopped.begin(), w.agent(1).stopped.end(),
+                              [&](const PodRef& ref) { return ref.pod.job == id; }),
+                0);
+      w.end(id, 0, PodState::kCancelled);
+    } else {
+      w.h.leave(w.agent(1));
+      w.h.advance_ms(2'000);
+      EXPECT_EQ(w.h.job(s).counts.live(), 4U);  // what is left of it is being stopped
+      w.end(id, 0, PodState::kCancelled);
+    }
+    EXPECT_NE(std::find(w.agent(0).stopped.begin(), w.agent(0).stopped.end(), PodRef{{s, 0}, 1}),
+              w.agent(0).stopped.end());
+    EXPECT_EQ(w.h.job(id).counts.live(), how == 2 ? 4U : 8U) << how;
+    EXPECT_EQ(w.h.state_of(next), PodState::kPending) << how;
+    for (std::uint32_t e = 0; e < (how == 2 ? 4U : 8U); ++e) {
+      EXPECT_EQ(w.h.state_of(next), PodState::kPending);
+      w.end(s, e, PodState::kCancelled);
+    }
+    EXPECT_EQ(w.h.job(id).counts.live(), 0U) << how;
+    EXPECT_FALSE(w.h.job(id).active()) << how;
+    EXPECT_EQ(w.h.state_of(next), PodState::kBound) << how;
+    EXPECT_EQ(w.h.job(id).counts.of(how == 0 ? PodState::kSucceeded : PodState::kCancelled), how == 2 ? 7U : 8U);
+  }
+}
+
+TEST(Steps, ThatWaitByTheThousandAreStartedInTheirOrder) {
+  World w(1);
+  const JobId id = w.h.submit(places(4));
+  w.start_all();
+  SubmitRequest many;
+  for (int i = 0; i < 1000; ++i) many.jobs.push_back(step(id, 1));
+  const std::vector<JobId> steps = w.h.ask_for<SubmitReply>(many).jobs;
+  ASSERT_EQ(steps.size(), 1000U);
+  w.start_all();
+  for (std::size_t i = 0; i < 20; ++i) {
+    EXPECT_EQ(w.h.state_of(steps[i]), PodState::kRunning);
+    w.end(steps[i], 0);
+    w.start_all();
+  }
+  EXPECT_EQ(w.h.state_of(steps[23]), PodState::kRunning);
+  EXPECT_EQ(w.h.state_of(steps[24]), PodState::kPending);
+  many.jobs.assign(9'100, step(id, 1));
+  const Error refused = w.h.ask_refused(many);
+  EXPECT_EQ(refused.code, ErrorCode::kUnavailable);
+  w.end(id, 0);
+  for (std::size_t i = 20; i < 24; ++i) w.end(steps[i], 0, PodState::kCancelled);
+  EXPECT_FALSE(w.h.job(id).active());
+  EXPECT_FALSE(w.h.job(steps[999]).active());
+}
+
+TEST(Steps, TellThoseThatDependOnThem) {
+  World w(1);
+  const JobId id = w.h.submit(places(2));
+  w.start_all();
+  JobSpec named = step(id, 1);
+  named.name = "solve";
+  const JobId s = w.h.submit(named);
+  w.start_all();
+  JobSpec after = single();
+  after.depends = {{Dependency::Kind::kAfterAny, s, 0, Dependency::State::kOpen}};
+  const JobId waits = w.h.submit(after);
+  EXPECT_EQ(w.h.state_of(waits), PodState::kPending);
+  JobSpec alone = single();
+  alone.name = "solve";
+  alone.depends = {{Dependency::Kind::kSingleton, {}, 0, Dependency::State::kOpen}};
+  EXPECT_EQ(w.h.state_of(w.h.submit(alone)), PodState::kBound);  // a step is no job of that name
+  w.end(s, 0);
+  EXPECT_EQ(w.h.state_of(waits), PodState::kBound);
+}
+
+TEST(Steps, HaveNumbersThatNeverComeAgain) {
+  CoreOptions options;
+  options.ended_pods_kept = 0;
+  options.ended_jobs_kept_min = 0;
+  World w(1, options);
+  const JobId id = w.h.submit(places(2));
+  w.start_all();
+  for (std::uint32_t i = 0; i < 3; ++i) {
+    const JobId s = w.h.submit(step(id, 1));
+    w.start_all();
+    w.end(s, 0);
+    EXPECT_EQ(w.h.cluster().job(s), nullptr);  // forgotten at once
+  }
+  FakeAgent back = w.agent(0);
+  w.h.restart();
+  w.agents[0] = w.h.rejoin(back).session;
+  const JobId s = w.h.submit(step(id, 1));
+  EXPECT_EQ(w.h.job(s).spec.step.number, 3U);
+}
+
+TEST(Steps, AskForNothingThatTheirJobDoesNotHave) {
+  World w(1);
+  const JobId id = w.h.submit(places(2));
+  w.start_all();
+  const auto refused = [&](JobSpec spec) {
+    return w.h.ask_refused(SubmitRequest{{std::move(spec)}, 0, false}).message;
+  };
+  JobSpec spec = step(id, 2);
+  spec.lead_only = true;
+  EXPECT_EQ(refused(spec), "a step keeps no places for others");
+  w.h.ask_for<Ok>(LicenceActionRequest{false, {"matlab", 1}});
+  spec = step(id, 1);
+  spec.request.licences = {{"matlab", 1}};
+  EXPECT_EQ(refused(spec), "a step has what its job has, and asks for no licences");
+  const JobId s = w.h.submit(step(id, 1));
+  JobUpdateRequest hold;
+  hold.job = s;
+  hold.held = true;
+  EXPECT_EQ(w.h.ask_refused(hold).code, ErrorCode::kConflict);
 }
 
 TEST(Steps, AreLaidOutAsTheyAsk) {
