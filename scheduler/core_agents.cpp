@@ -363,10 +363,8 @@ StartOrder Core::Impl::order_for(const Job& job, NodeId node, std::uint32_t rank
   order.step_of = job.spec.step_of;
   order.step = job.spec.step.number;
   // All that the gang has of the node: its first pod, and the tasks of its steps, share it.
-  if (const Job* whole = job.spec.is_step()   ? cluster_.job(job.spec.step_of)
-                         : job.spec.lead_only ? &job
-                                              : nullptr;
-      whole != nullptr) {
+  const Job* whole = job.spec.is_step() ? cluster_.job(job.spec.step_of) : job.spec.lead_only ? &job : nullptr;
+  if (whole != nullptr) {
     for (std::uint32_t e = 0, count = ranks == 0 ? whole->spec.elements.size() : 0; e < count; ++e) {
       const Pod* pod = cluster_.pod({whole->id, e});
       ranks += pod != nullptr && pod->node == node ? 1 : 0;
@@ -375,6 +373,10 @@ StartOrder Core::Impl::order_for(const Job& job, NodeId node, std::uint32_t rank
     order.resources.cpu_milli *= ranks;
     order.resources.mem_mib *= ranks;
     order.resources.gpus *= ranks;
+  }
+  // Who has a node for himself has all its cpus.
+  if ((whole != nullptr ? whole : &job)->spec.request.exclusive) {
+    order.resources.cpu_milli = cluster_.node(node)->info.capacity.cpu_milli;
   }
   order.gpu_share_milli = job.spec.request.gpu_share_milli;
   order.counts = job.spec.request.counts;
@@ -392,6 +394,7 @@ PodToStart Core::Impl::start_of(const Job& job, const Pod& pod) const {
   const Pinning* pinning = cluster_.pinning(pod.ref.pod);
   PodToStart out{element, job.spec.elements.at(element), pod.ref.attempt, pod.gpu_mask,
                  pinning == nullptr ? Pinning{} : *pinning};
+  if (job.spec.request.exclusive) out.pinning = {};
   if (!job.spec.lead_only) return out;
   // The first pod has all that the gang has of its node.
   for (const StepNode& node : step_nodes(job)) {

@@ -25,6 +25,7 @@ PodState ended_as(const Job& job, std::uint32_t element) {
 std::vector<Core::Impl::StepNode> Core::Impl::step_nodes(const Job& job) const {
   std::vector<StepNode> nodes;
   std::map<NodeId, std::size_t> numbers;
+  const bool exclusive = job.spec.request.exclusive;  // then all cpus of its nodes are its own
   for (std::uint32_t rank = 0; rank < job.spec.elements.size(); ++rank) {
     const Pod* pod = cluster_.pod({job.id, rank});
     if (pod == nullptr || pod->stopping) continue;
@@ -33,7 +34,7 @@ std::vector<Core::Impl::StepNode> Core::Impl::step_nodes(const Job& job) const {
     StepNode& node = nodes[at->second];
     ++node.ranks;
     node.gpu_mask |= pod->gpu_mask;
-    if (const Pinning* pinning = cluster_.pinning({job.id, rank}); pinning != nullptr) {
+    if (const Pinning* pinning = cluster_.pinning({job.id, rank}); pinning != nullptr && !exclusive) {
       std::vector<std::uint32_t> cpus;
       parse_cpus(pinning->cpus, cpus);
       node.cpus.insert(node.cpus.end(), cpus.begin(), cpus.end());
@@ -43,7 +44,9 @@ std::vector<Core::Impl::StepNode> Core::Impl::step_nodes(const Job& job) const {
   }
   const std::uint32_t each = job.spec.request.resources.cpu_milli;
   for (StepNode& node : nodes) {
-    node.cpu_milli = node.free_milli = static_cast<std::int64_t>(node.ranks) * each;
+    node.cpu_milli = exclusive ? cluster_.node(node.node)->info.capacity.cpu_milli
+                               : static_cast<std::int64_t>(node.ranks) * each;
+    node.free_milli = node.cpu_milli;
     std::sort(node.cpus.begin(), node.cpus.end());
   }
   const auto steps = steps_.find(job.id);

@@ -319,16 +319,18 @@ void Cgroups::kill(std::string_view name) const {
 
 void Cgroups::remove(std::string_view name, std::string_view inner) const {
   for (const Hierarchy& h : used_) remove_group(group(h, name));
-  for (const Hierarchy& h : cpuset_) rmdir(group(h, name).c_str());
+  for (const Hierarchy& h : cpuset_) remove_group(group(h, name));
   if (inner.empty()) return;
   for (const Hierarchy& h : other_) rmdir(h.group("/" + std::string(inner)).c_str());
 }
 
 std::vector<std::string> Cgroups::names() const {
   std::vector<std::string> all;
-  for (const Hierarchy& h : used_) {
-    for (std::string& name : directories_in(h.group(parent_))) {
-      if (!contains(all, name)) all.push_back(std::move(name));
+  for (const auto* hierarchies : {&used_, &cpuset_}) {
+    for (const Hierarchy& h : *hierarchies) {
+      for (std::string& name : directories_in(h.group(parent_))) {
+        if (!contains(all, name)) all.push_back(std::move(name));
+      }
     }
   }
   return all;

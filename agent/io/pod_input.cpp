@@ -1,6 +1,7 @@
 #include "agent/io/pod_input.h"
 
 #include <algorithm>
+#include <bit>
 #include <charconv>
 #include <map>
 #include <pwd.h>
@@ -115,8 +116,15 @@ void add_slurm_variables(Environment& environment, const PodRequest& request) {
     environment["SLURM_ARRAY_JOB_ID"] = job;
     environment["SLURM_ARRAY_TASK_ID"] = std::to_string(request.pod.index);
   }
-  if (request.pod.gpu_mask != 0) environment["SLURM_JOB_GPUS"] = gpu_list(request.pod.gpu_mask);
-  if (order.kind != JobKind::kGang) return;
+  if (request.pod.gpu_mask != 0) {
+    environment["SLURM_JOB_GPUS"] = gpu_list(request.pod.gpu_mask);
+    environment["SLURM_GPUS_ON_NODE"] = std::to_string(std::popcount(request.pod.gpu_mask));
+  }
+  if (order.kind != JobKind::kGang) {
+    environment["SLURM_CPUS_ON_NODE"] = environment["SLURM_JOB_CPUS_PER_NODE"] =
+        std::to_string(std::max(order.resources.cpu_milli / 1000, 1U));
+    return;
+  }
   const Spread spread = spread_of(order);
   const std::string nodes = host_list(spread.nodes), count = std::to_string(spread.nodes.size());
   const std::string tasks = std::to_string(order.peers.size()), each = per_node_text(spread.ranks);

@@ -357,5 +357,31 @@ TEST(Queues, HaveNodesStatesLimitsAndUsersOfTheirOwn) {
   EXPECT_EQ(h.ask_refused(QueueActionRequest{false, queue}).field, "nodes");
 }
 
+TEST(Exclusive, APodThatHasANodeForItselfHasAllItsCpus) {
+  Harness h;
+  NodeInfo info = node("a");
+  info.topology = four_cores();
+  FakeAgent& a = h.join_as(info);
+  JobSpec spec = single();
+  spec.request.exclusive = true;
+  const JobId id = h.submit(spec);
+  const StartOrder& order = h.orders_of(a).at({{id, 0}, 1});
+  EXPECT_EQ(order.resources.cpu_milli, 4000U);
+  EXPECT_EQ(order.resources.mem_mib, 64U);  // what it asked for
+  EXPECT_TRUE(order.pods.at(0).pinning.empty());
+  h.start_all(a);
+  h.end(a, {{id, 0}, 1});
+  spec = gang(1);
+  spec.lead_only = true;
+  spec.request.exclusive = true;
+  const JobId places = h.submit(spec);
+  h.start_all(a);
+  JobSpec step = gang(4);
+  step.step_of = places;
+  step.request.resources = {1000, 0, 0};
+  const JobId s = h.submit(step);
+  EXPECT_EQ(h.job(s).counts.live(), 4U);  // four tasks on the one cpu that it asked for, and the node's others
+}
+
 }  // namespace
 }  // namespace berth::scheduler
