@@ -10,12 +10,16 @@
 
 namespace berth::tools::slurm {
 
+// What a value is of, where a record stands for several things of the same look.
+enum class Of : char { kEach, kRange, kAll };  // any one of them; least to most; their sum or list
+
 template <class R>
 struct Field {
   const char* name;  // of -O or --format, in lower case
   char letter;       // of -o; 0: none
   const char* title;
   std::function<std::string(const R&)> value;
+  Of of = Of::kEach;
 };
 
 template <class R>

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <fmt/format.h>
 #include <map>
+#include <set>
 
 #include "state/units.h"
 #include "tools/cli/output.h"
@@ -20,18 +21,18 @@ using namespace state;
 
 namespace {
 
-// Nodes of a queue that look the same.
+// Nodes that look the same in what is shown of them, and the queue in which the first of them was found.
 struct Line {
-  Queue queue;
-  std::vector<NodeRow> nodes;
+  const Queue* queue = nullptr;
+  std::vector<const NodeRow*> nodes;
 };
 
 std::string range(const Line& line, std::uint64_t (*of)(const NodeRow&)) {
   if (line.nodes.empty()) return "0";
-  std::uint64_t least = of(line.nodes[0]), most = least;
-  for (const NodeRow& node : line.nodes) {
-    least = std::min(least, of(node));
-    most = std::max(most, of(node));
+  std::uint64_t least = of(*line.nodes[0]), most = least;
+  for (const NodeRow* node : line.nodes) {
+    least = std::min(least, of(*node));
+    most = std::max(most, of(*node));
   }
   return std::to_string(least) + (most != least ? "+" : "");
 }
@@ -41,22 +42,22 @@ struct Totals {
 };
 Totals cpus(const Line& line) {
   Totals sum;
-  for (const NodeRow& node : line.nodes) {
-    const std::uint64_t all = node.info.capacity.cpu_milli / 1000, used = node_cpus_used(node);
+  for (const NodeRow* node : line.nodes) {
+    const std::uint64_t all = node->info.capacity.cpu_milli / 1000, used = node_cpus_used(*node);
     sum.total += all;
     sum.allocated += used;
-    (node_is_open(node) ? sum.idle : sum.other) += all - std::min(all, used);
+    (node_is_open(*node) ? sum.idle : sum.other) += all - std::min(all, used);
   }
   return sum;
 }
 Totals nodes(const Line& line) {
   Totals sum;
-  for (const NodeRow& node : line.nodes) {
+  for (const NodeRow* node : line.nodes) {
     ++sum.total;
-    if (!node_is_open(node)) {
+    if (!node_is_open(*node)) {
       ++sum.other;
     } else {
-      ++(node.pods != 0 ? sum.allocated : sum.idle);
+      ++(node->pods != 0 ? sum.allocated : sum.idle);
     }
   }
   return sum;
@@ -64,19 +65,19 @@ Totals nodes(const Line& line) {
 
 std::string names(const Line& line) {
   std::vector<std::string> list;
-  for (const NodeRow& node : line.nodes) list.push_back(node.info.name);
+  for (const NodeRow* node : line.nodes) list.push_back(node->info.name);
   return hostlist(std::move(list));
 }
 
 std::string state_of(const Line& line, bool compact) {
-  return line.nodes.empty() ? "n/a" : node_state_text(line.nodes[0], compact);
+  return line.nodes.empty() ? "n/a" : node_state_text(*line.nodes[0], compact);
 }
 
 using F = Field<Line>;
 const std::vector<F>& fields() {
   static const std::vector<F> all = [] {
     const auto constant = [](const char* text) { return [text](const Line&) { return std::string(text); }; };
-    const auto first = [](const Line& l) -> const NodeRow* { return l.nodes.empty() ? nullptr : &l.nodes[0]; };
+    const auto first = [](const Line& l) -> const NodeRow* { return l.nodes.empty() ? nullptr : l.nodes[0]; };
     const auto features = [first](const Line& l) {
       const NodeRow* node = first(l);
       return node == nullptr || node->info.features.empty() ? std::string("(null)") : join(node->info.features, ",");
@@ -106,58 +107,62 @@ const std::vector<F>& fields() {
       return range(l, [](const NodeRow& n) { return n.info.capacity.mem_mib; });
     };
     return std::vector<F>{
-        {"available", 'a', "AVAIL", [](const Line& l) { return queue_state_text(l.queue); }},
+        {"available", 'a', "AVAIL", [](const Line& l) { return queue_state_text(*l.queue); }},
         {"nodeai", 'A', "NODES(A/I)",
          [](const Line& l) {
            const Totals n = nodes(l);
            return fmt::format("{}/{}", n.allocated, n.idle);
-         }},
+         },
+         Of::kAll},
         {"features_act", 'b', "ACTIVE_FEATURES", features},
         {"maxcpuspernode", 'B', "MAX_CPUS_PER_NODE", constant("UNLIMITED")},
-        {"cpus", 'c', "CPUS", cpu_range},
+        {"cpus", 'c', "CPUS", cpu_range, Of::kRange},
         {"cpusstate", 'C', "CPUS(A/I/O/T)",
          [](const Line& l) {
            const Totals c = cpus(l);
            return fmt::format("{}/{}/{}/{}", c.allocated, c.idle, c.other, c.total);
-         }},
+         },
+         Of::kAll},
         {"disk", 'd', "TMP_DISK", constant("0")},
-        {"nodes", 'D', "NODES", [](const Line& l) { return std::to_string(l.nodes.size()); }},
+        {"nodes", 'D', "NODES", [](const Line& l) { return std::to_string(l.nodes.size()); }, Of::kAll},
         {"freemem", 'e', "FREE_MEM",
          [](const Line& l) {
            return range(l, [](const NodeRow& n) {
              return n.info.capacity.mem_mib - std::min(n.info.capacity.mem_mib, n.used.mem_mib);
            });
-         }},
+         },
+         Of::kRange},
         {"reason", 'E', "REASON", reason},
         {"features", 'f', "AVAIL_FEATURES", features},
         {"nodeaiot", 'F', "NODES(A/I/O/T)",
          [](const Line& l) {
            const Totals n = nodes(l);
            return fmt::format("{}/{}/{}/{}", n.allocated, n.idle, n.other, n.total);
-         }},
+         },
+         Of::kAll},
         {"groups", 'g', "GROUPS", constant("all")},
         {"gres", 'G', "GRES", gres},
         {"gresused", 0, "GRES_USED", used_gres},
         {"oversubscribe", 'h', "OVERSUBSCRIBE", constant("NO")},
         {"timestamp", 'H', "TIMESTAMP", constant("Unknown")},
-        {"priorityjobfactor", 'I', "PRIO_JOB_FACTOR", [](const Line& l) { return std::to_string(l.queue.priority); }},
+        {"priorityjobfactor", 'I', "PRIO_JOB_FACTOR", [](const Line& l) { return std::to_string(l.queue->priority); }},
         {"time", 'l', "TIMELIMIT",
-         [](const Line& l) { return l.queue.time_limit_ms == 0 ? "infinite" : limit_text(l.queue.time_limit_ms); }},
+         [](const Line& l) { return l.queue->time_limit_ms == 0 ? "infinite" : limit_text(l.queue->time_limit_ms); }},
         {"defaulttime", 'L', "DEFAULTTIME",
          [](const Line& l) {
-           const std::int64_t ms = l.queue.time_default_ms != 0 ? l.queue.time_default_ms : l.queue.time_limit_ms;
+           const std::int64_t ms = l.queue->time_default_ms != 0 ? l.queue->time_default_ms : l.queue->time_limit_ms;
            return ms == 0 ? "n/a" : limit_text(ms);
          }},
-        {"memory", 'm', "MEMORY", mem_range},
+        {"memory", 'm', "MEMORY", mem_range, Of::kRange},
         {"preemptmode", 'M', "PREEMPT_MODE", constant("OFF")},
         {"nodehost", 'n', "HOSTNAMES", host},
-        {"nodelist", 'N', "NODELIST", names},
+        {"nodelist", 'N', "NODELIST", names, Of::kAll},
         {"nodeaddr", 'o', "NODE_ADDR", host},
         {"cpusload", 'O', "CPU_LOAD", constant("N/A")},
         {"prioritytier", 'p', "PRIO_TIER", constant("1")},
         {"partition", 'P', "PARTITION",
-         [](const Line& l) { return l.queue.name + (l.queue.name == "default" ? "*" : ""); }},
-        {"partitionname", 'R', "PARTITION", [](const Line& l) { return l.queue.name; }},
+         [](const Line& l) { return l.queue->name + (l.queue->name == "default" ? "*" : ""); }},
+        {"partitionname", 'R', "PARTITION", [](const Line& l) { return l.queue->name; }},
         {"root", 'r', "ROOT", constant("no")},
         {"size", 's', "JOB_SIZE", constant("1-infinite")},
         {"allocnodes", 'S', "ALLOCNODES", constant("all")},
@@ -171,11 +176,12 @@ const std::vector<F>& fields() {
         {"cluster", 'V', "CLUSTER", constant("berth")},
         {"weight", 'w', "WEIGHT", constant("1")},
         {"sockets", 'X', "SOCKETS", constant("1")},
-        {"cores", 'Y', "CORES", cpu_range},
+        {"cores", 'Y', "CORES", cpu_range, Of::kRange},
         {"threads", 'Z', "THREADS", constant("1")},
-        {"socketcorethread", 'z', "S:C:T", [cpu_range](const Line& l) { return "1:" + cpu_range(l) + ":1"; }},
+        {"socketcorethread", 'z', "S:C:T", [cpu_range](const Line& l) { return "1:" + cpu_range(l) + ":1"; },
+         Of::kRange},
         {"allocmem", 0, "ALLOCMEM",
-         [](const Line& l) { return range(l, [](const NodeRow& n) { return n.used.mem_mib; }); }},
+         [](const Line& l) { return range(l, [](const NodeRow& n) { return n.used.mem_mib; }); }, Of::kRange},
     };
   }();
   return all;
@@ -216,6 +222,60 @@ bool wanted(const Given& given, const NodeRow& node, const std::vector<std::stri
   });
 }
 
+// As Slurm sorts them: what does not work first, then by how much is used.
+int rank_of(const NodeRow& node) {
+  if (!node.connected) return 0;
+  if (node.state == NodeState::kDrained) return 1;
+  if (node.state == NodeState::kLost) return 5;
+  const std::string state = node_state_text(node, false);
+  return state == "mixed" ? 2 : state == "allocated" ? 3 : 4;
+}
+
+// Puts nodes on lines: two share one if all columns that show each of them, and not what they are together, are equal.
+class Lines {
+ public:
+  Lines(const std::vector<Column<Line>>& columns, bool exact, bool every_node) : every_node_(every_node) {
+    for (const Column<Line>& column : columns) {
+      if (column.field == nullptr) continue;
+      if (column.field->of == Of::kEach || (exact && column.field->of == Of::kRange)) keys_.push_back(column.field);
+      names_queue_ |= std::string_view(column.field->name).starts_with("partition");
+    }
+  }
+
+  void add(const Queue& queue, const NodeRow& node) {
+    const Line one{&queue, {&node}};
+    const auto [at, added] = numbers_.try_emplace(key_of(one), lines_.size());
+    if (added || every_node_) {
+      seen_.insert({lines_.size(), &node});
+      lines_.push_back(one);
+    } else if (seen_.insert({at->second, &node}).second) {  // not there already, from another queue
+      lines_[at->second].nodes.push_back(&node);
+    }
+  }
+
+  // A queue without nodes is told where queues are, and where there is nothing else to tell.
+  void add(const Queue& queue) {
+    if (every_node_ || (!names_queue_ && !keys_.empty())) return;
+    const Line none{&queue, {}};
+    if (numbers_.try_emplace(key_of(none), lines_.size()).second) lines_.push_back(none);
+  }
+
+  std::vector<Line>& all() { return lines_; }
+
+ private:
+  std::string key_of(const Line& line) const {
+    std::string key;
+    for (const Field<Line>* field : keys_) key += field->value(line) + '\0';
+    return key;
+  }
+
+  std::vector<const Field<Line>*> keys_;
+  bool every_node_, names_queue_ = false;
+  std::vector<Line> lines_;
+  std::map<std::string, std::size_t> numbers_;
+  std::set<std::pair<std::size_t, const NodeRow*>> seen_;
+};
+
 int print(ServerLink& link, const Given& given, const std::vector<Column<Line>>& columns,
           const std::vector<std::string>& names, Output& out) {
   auto nodes = fetch_nodes(link);
@@ -223,41 +283,32 @@ int print(ServerLink& link, const Given& given, const std::vector<Column<Line>>&
   auto queues = fetch_queues(link);
   if (!queues) return fail("slurm_load_partitions", slurm_error(queues.error()));
   const std::vector<std::string> only = split(given.text("partition"), ',');
-  std::vector<Line> lines;
   const bool every_node = given.has("Node");
+  std::erase_if(*nodes, [&](const NodeRow& node) { return !wanted(given, node, names); });
+  std::sort(nodes->begin(), nodes->end(), [](const NodeRow& a, const NodeRow& b) {
+    return std::pair(rank_of(a), a.info.name) < std::pair(rank_of(b), b.info.name);
+  });
+  Lines lines(columns, given.has("exact"), every_node);
   for (const Queue& queue : *queues) {
     if (given.has("partition") && std::find(only.begin(), only.end(), queue.name) == only.end()) continue;
-    const std::size_t first = lines.size();
+    bool empty = true;
     for (const NodeRow& node : *nodes) {
-      if (!queue_has(queue, node) || !wanted(given, node, names)) continue;
-      const auto same =
-          std::find_if(lines.begin() + static_cast<std::ptrdiff_t>(first), lines.end(), [&](const Line& l) {
-            if (given.has("summarize")) return true;
-            const NodeRow& other = l.nodes[0];
-            const bool sizes = !given.has("exact") || other.info.capacity == node.info.capacity;
-            return sizes && node_state_text(other, false) == node_state_text(node, false) &&
-                   (!given.has("list-reasons") || other.reason == node.reason);
-          });
-      if (every_node || same == lines.end()) {
-        lines.push_back({queue, {node}});
-      } else {
-        same->nodes.push_back(node);
-      }
+      if (!queue_has(queue, node)) continue;
+      empty = false;
+      lines.add(queue, node);
     }
-    if (lines.size() == first && !every_node && !given.has("list-reasons") && !given.has("states")) {
-      lines.push_back({queue, {}});
-    }
+    if (empty && !given.has("list-reasons") && !given.has("states")) lines.add(queue);
   }
   if (every_node) {
-    std::stable_sort(lines.begin(), lines.end(),
-                     [](const Line& a, const Line& b) { return a.nodes[0].info.name < b.nodes[0].info.name; });
+    std::stable_sort(lines.all().begin(), lines.all().end(),
+                     [](const Line& a, const Line& b) { return a.nodes[0]->info.name < b.nodes[0]->info.name; });
   }
   if (given.has("long") && !given.has("noheader")) {
     const std::time_t now = wall_clock_us() / 1'000'000;
     out.write(std::ctime(&now));
   }
   if (!given.has("noheader")) out.write(line_of<Line>(columns, nullptr));
-  for (const Line& line : lines) out.write(line_of(columns, &line));
+  for (const Line& line : lines.all()) out.write(line_of(columns, &line));
   out.flush();
   return 0;
 }
