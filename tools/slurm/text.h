@@ -21,7 +21,7 @@ std::string limit_text(std::int64_t limit_ms, bool padded = false);  // the same
 // "2026-11-25T18:30:00" in local time, or as $SLURM_TIME_FORMAT says; `none` for 0.
 std::string time_text(state::TimeUs at, const char* none = "N/A");
 
-// minutes, minutes:seconds, h:m:s, days-h, days-h:m, days-h:m:s, INFINITE or UNLIMITED (0)
+// minutes, minutes:seconds, h:m:s, days-h, days-h:m, days-h:m:s; 0, INFINITE and UNLIMITED are none (0)
 state::Result<std::int64_t> parse_limit_ms(std::string_view text);
 // A number with K, M, G or T behind it; MiB without.
 state::Result<std::uint64_t> parse_mem_mib(std::string_view text);
