@@ -4,6 +4,8 @@ import os
 import re
 import shutil
 import subprocess
+import tempfile
+import time
 import unittest
 
 from harness import ClusterTest, wait_until
@@ -13,12 +15,19 @@ class OverNodes(ClusterTest):
     """Three nodes of two cpus, which joined in the order of their names."""
 
     OPTIONS = {"agents": 0, "cpus": 2}
+    SWITCHES = ""
+    AGENTS = {1: (), 2: (), 3: ()}  # their options
 
     @classmethod
     def setUpClass(cls):
+        if cls.SWITCHES:
+            with tempfile.NamedTemporaryFile("w", suffix=".conf", delete=False) as file:
+                file.write(cls.SWITCHES)
+            cls.addClassCleanup(os.unlink, file.name)
+            cls.OPTIONS = dict(cls.OPTIONS, server=["--switches", file.name])
         super().setUpClass()
-        for number in (1, 2, 3):
-            cls.cluster.add_agent(number)
+        for number, options in cls.AGENTS.items():
+            cls.cluster.add_agent(number, *options)
             cls.cluster.wait_nodes(number)
         cls.set_up()
 
@@ -51,6 +60,12 @@ class OverNodes(ClusterTest):
 
 
 class Nodes(OverNodes):
+    SWITCHES = "SwitchName=s1 Nodes=n[1-2]\nSwitchName=s2 Nodes=n3\nSwitchName=top Switches=s[1-2]\n"
+    AGENTS = {1: (), 2: (), 3: ("--feature", "big")}
+
+    def wait_idle(self):
+        wait_until("all nodes are idle", lambda: self.call("sinfo", "-ho", "%t").stdout == "idle\n")
+
     # ---- batch jobs -------------------------------------------------------------------------------------------------
     def test_the_script_runs_once_and_knows_its_nodes(self):
         code, out = self.batch('echo "$SLURM_JOB_NODELIST|$SLURM_NNODES|$SLURM_NTASKS|$SLURM_TASKS_PER_NODE|'
@@ -101,15 +116,38 @@ class Nodes(OverNodes):
         self.assertEqual(out.split(), ["n3", "n3", "n2", "n1", "n2", "n3", "n1", "n2", "n3"])
 
     def test_steps_run_side_by_side_with_exact_and_one_after_the_other_without(self):
-        text = ("start=$(date +%s%N)\nfor i in 1 2; do srun -N2 -n2 {} sleep 1 & done; wait\n"
-                "echo $(( ($(date +%s%N) - start) / 1000000 ))\n")
-        code, out = self.batch(text.replace("{}", "--exact"), "-N", "2", "-n", "4")
+        # Each step looks for the other one: for long where it should come, for a moment where it should not.
+        text = ("for i in 1 2; do srun -N2 -n2 {} sh -c 'me='$i'-$SLURM_PROCID; other=$((3 - '$i'))-$SLURM_PROCID\n"
+                "touch $0-$me; found=alone\n"
+                "for try in $(seq $1); do if [ -e $0-$other ]; then found=met; break; fi; sleep 0.1; done\n"
+                "echo $found; sleep 0.3; rm -f $0-$me' here-$SLURM_JOB_ID {tries} & done; wait\n")
+        code, out = self.batch(text.replace("{}", "--exact").replace("{tries}", "600"), "-N", "2", "-n", "4")
+        self.assertEqual((code, out.split()), (0, ["met"] * 4))
+        code, out = self.batch(text.replace("{}", "").replace("{tries}", "10"), "-N", "2", "-n", "4")
+        self.assertEqual((code, out.split()), (0, ["alone"] * 4))
+
+    def test_a_step_has_the_tasks_of_its_job_however_many_nodes_it_is_given(self):
+        text = ("srun -N2 echo x | wc -l\nsrun -N2 --ntasks-per-node 1 echo x | wc -l\nsrun -N2 -n3 echo x | wc -l\n"
+                "srun -N1 true 2>&1\n")
+        code, out = self.batch(text, "-N", "2", "-n", "4")
+        self.assertEqual(code, 1)
+        self.assertEqual(out.splitlines()[:3], ["4", "2", "3"])
+        self.assertIn("Unable to create step for job", out.splitlines()[3])
+        code, out = self.batch("srun -N2 echo x | wc -l; srun -w n[1,3] echo y | wc -l", "-N", "3")
+        self.assertEqual((code, out.split()), (0, ["2", "2"]))
+
+    def test_what_a_step_cannot_have_is_refused_by_name(self):
+        for words, said in (("-G 1", "--gpus is not supported"), ("--gpus-per-task 1", "--gpus-per-task is not supported"),
+                            ("-C big", "--constraint is not supported"), ("-W 5", "--wait is not supported"),
+                            ("-o out-%n", "%n in"), ("-o 1", "Output of task 1")):
+            code, out = self.batch(f"srun {words} true 2>&1", "-N", "2")
+            self.assertEqual(code, 1, words)
+            self.assertIn(said, out)
+            self.assertEqual(len(out.splitlines()), 1, out)
+        code, out = self.batch("srun -v --mem 1M --gres gpu:1 --hint nomultithread hostname 2>&1", "-N", "2")
         self.assertEqual(code, 0, out)
-        beside = int(out)
-        code, out = self.batch(text.replace("{}", ""), "-N", "2", "-n", "4")
-        self.assertEqual(code, 0, out)
-        self.assertGreater(int(out), 1900)
-        self.assertLess(beside, int(out))
+        for name in ("mem", "gres", "hint"):
+            self.assertIn(f"--{name} has no effect", out)
 
     def test_output_goes_to_files_of_tasks(self):
         code, out = self.batch("srun -n2 -o task-%j-%s-%t.txt sh -c 'echo $SLURM_PROCID'; ls task-$SLURM_JOB_ID-*",
@@ -181,6 +219,24 @@ class Nodes(OverNodes):
         self.assertEqual(done.stdout.split(), [job, "0"])
         self.call("scancel", job)
 
+    def test_a_step_from_outside_has_the_nodes_of_its_job(self):
+        self.call("salloc", "--no-shell", "-N2", "-J", "two")
+        job = self.call("squeue", "-h", "-n", "two", "-o", "%i").stdout.strip()
+        task = ("sh", "-c", "echo $SLURMD_NODENAME")
+        self.assertEqual(sorted(self.call("srun", "--jobid", job, *task).stdout.split()), ["n1", "n2"])
+        # From another job's shell, too: what that one has says nothing of this one.
+        env = {"SLURM_JOB_ID": "999999", "SLURM_JOB_NUM_NODES": "1", "SLURM_NTASKS": "1"}
+        self.assertEqual(sorted(self.call("srun", "--jobid", job, *task, env=env).stdout.split()), ["n1", "n2"])
+        self.call("scancel", job)
+
+    def test_sallocs_command_is_as_if_it_were_run_without(self):
+        done = self.call("salloc", "-n1", "sh", "-c", "kill -PIPE $$; echo survived", check=False)
+        self.assertEqual((done.returncode, done.stdout), (141, ""))
+        done = self.call("salloc", "-n1", "no-such-command", check=False)
+        self.assertEqual(done.returncode, 1)
+        self.assertIn('salloc: error: Unable to exec command "no-such-command"', done.stderr)
+        self.assertIn("Relinquishing job allocation", done.stderr)
+
     def test_salloc_waits_for_its_turn(self):
         first = self.call("sbatch", "--parsable", "-N3", "-n6", "--wrap", "sleep 2").stdout.strip()
         wait_until("it runs", lambda: self.call("squeue", "-h", "-j", first, "-o", "%T").stdout.strip() == "RUNNING")
@@ -223,8 +279,94 @@ class Nodes(OverNodes):
         self.assertIn("Total=2 Used=0 Free=2", shown)
         self.assertEqual(self.call("sbatch", "-L", "ansys:3", "--wrap", "true", check=False).returncode, 1)
         self.assertEqual(self.call("sbatch", "--gres=fpga:1", "--wrap", "true", check=False).returncode, 1)
-        self.call("sbatch", "--tmp", "1M", "--switches", "1", "--contiguous", "-N2", "--wrap", "true", "--wait")
+        self.call("sbatch", "--tmp", "1M", "--wrap", "true", "--wait")
+        self.assertEqual(self.call("sbatch", "--tmp", "99999T", "--wrap", "true", check=False).returncode, 1)
         self.assertEqual(self.call("sbatch", "--hint=frob", "--wrap", "true", check=False).returncode, 1)
+
+    def test_nodes_that_do_not_lie_as_they_are_asked_for_are_not_taken(self):
+        self.wait_idle()
+        between = self.call("sbatch", "--parsable", "-w", "n2", "-n2", "--wrap", "sleep 300").stdout.strip()
+        wait_until("it runs", lambda: self.call("squeue", "-h", "-j", between, "-o", "%T").stdout == "RUNNING\n")
+        code, out = self.batch("echo $SLURM_JOB_NODELIST", "-N2")
+        self.assertEqual((code, out), (0, "n[1,3]\n"))
+        for wish, nodes in (("--contiguous", ("n[1-2]", "n[2-3]")), ("--switches=1", ("n[1-2]",))):
+            job = self.call("sbatch", "--parsable", "-N2", wish, "-o", "lie.txt", "--wrap",
+                            "echo $SLURM_JOB_NODELIST").stdout.strip()
+            time.sleep(1)
+            self.assertEqual(self.call("squeue", "-h", "-j", job, "-o", "%T").stdout, "PENDING\n", wish)
+            self.call("scancel", between)
+            self.cluster.wait(job)
+            with open(os.path.join(self.work, "lie.txt"), encoding="utf-8") as source:
+                self.assertIn(source.read().strip(), nodes, wish)
+            between = self.call("sbatch", "--parsable", "-w", "n2", "-n2", "--wrap", "sleep 300").stdout.strip()
+            wait_until("it runs", lambda: self.call("squeue", "-h", "-j", between, "-o", "%T").stdout == "RUNNING\n")
+        self.call("scancel", between)
+
+    # ---- listings ---------------------------------------------------------------------------------------------------
+    def test_sinfo_has_a_line_for_what_looks_the_same_in_its_columns(self):
+        self.wait_idle()
+        shown = lambda *words: self.call("sinfo", "-h", *words).stdout  # noqa: E731
+        self.assertEqual(shown("-o", "\x1e%c\x1f%n\x1f%f"),
+                         "\x1e2\x1fn1\x1f(null)\n\x1e2\x1fn2\x1f(null)\n\x1e2\x1fn3\x1fbig\n")
+        self.assertEqual(shown("-o", "%f %D %N"), "(null) 2 n[1-2]\nbig 1 n3\n")
+        self.assertEqual(shown("-o", "%P %c %D %N"), "default* 2 3 n[1-3]\n")
+        self.call("scontrol", "update", "NodeName=n2", "State=drain", "Reason=new disks")
+        self.cluster.run("queue", "add", "part", "--nodes", "node in (n1,n2)")
+        self.cluster.run("queue", "add", "none", "--nodes", "node in (n9)")
+        try:
+            self.assertEqual(shown("-o", "%t %N"), "drain n2\nidle n[1,3]\n")
+            # A node that is in two queues is one node.
+            self.assertEqual(shown("-ao", "%F/%C"), "0/2/1/3/0/4/2/6\n")
+            self.assertEqual(shown("-o", "%R %F"), "default 0/2/1/3\nnone 0/0/0/0\npart 0/1/1/2\n")
+            self.assertEqual(shown("-s", "-p", "part").split(), ["part", "up", "infinite", "0/1/1/2", "n[1-2]"])
+            self.assertEqual(shown("-o", "%n %f"), "n2 (null)\nn1 (null)\nn3 big\n")
+            self.assertEqual(shown("-N", "-o", "%N %R").splitlines(),
+                             ["n1 default", "n1 part", "n2 default", "n2 part", "n3 default"])
+            self.assertIn("new disks", shown("-R"))
+        finally:
+            self.cluster.run("queue", "rm", "part")
+            self.cluster.run("queue", "rm", "none")
+            self.call("scontrol", "update", "NodeName=n2", "State=resume")
+
+    def test_a_test_alone_names_the_partition(self):
+        for words in (("srun", "--test-only", "true"), ("sbatch", "--test-only", "--wrap", "true")):
+            done = self.call(*words)
+            self.assertEqual(re.findall(r"partition (\S+)", done.stderr), ["default"])
+
+    # ---- a job on one node ------------------------------------------------------------------------------------------
+    def test_steps_of_a_job_on_one_node_mind_their_options(self):
+        text = ("export COLOUR=red; srun -n1 --export=NONE sh -c 'echo none $COLOUR $SLURM_JOB_NAME'\n"
+                "srun -n1 --export=COLOUR,SIZE=7 sh -c 'echo some $COLOUR$SIZE$SHADE'\n"
+                "srun -N1 echo x | wc -l\n"
+                "srun -o one-%2t-%n-%s.txt sh -c 'echo $SLURM_PROCID'; cat one-00-0-0.txt one-01-0-0.txt\n"
+                "srun -o all.txt sh -c 'echo $SLURM_PROCID'; srun -o all.txt sh -c 'echo $SLURM_PROCID'; sort all.txt\n"
+                "srun -l -o 1 echo y\n"
+                "SLURM_LABELIO=1 SLURM_STDOUTMODE=0 srun echo z\n"
+                "for words in '-w n9' '-w n[1-3]' '-x '$SLURMD_NODENAME '-r 1' '-C big' '-N2 -n2'; do\n"
+                "  srun $words true 2>&1; echo code $?; done\n")
+        code, out = self.batch(text, "-n", "2", "-J", "named", "--export=ALL,SHADE=dark")
+        self.assertEqual(code, 0, out)
+        lines = out.splitlines()
+        self.assertEqual(lines[:9], ["none named", "some red7", "2", "0", "1", "0", "1", "1: y", "0: z"])
+        refused = lines[9:]
+        self.assertEqual(refused[1::2], ["code 1"] * 6, out)
+        for line in refused[0:8:2] + refused[10::2]:
+            self.assertIn("Unable to create step for job", line)
+        self.assertIn("--constraint is not supported", refused[8])
+
+    def test_options_from_variables(self):
+        for words, env, said in ((("salloc", "true"), {"SALLOC_PARTITION": "nope"}, "Invalid partition"),
+                                 (("srun", "true"), {"SLURM_PARTITION": "nope"}, "Invalid partition"),
+                                 (("sbatch", "--wrap", "true"), {"SBATCH_HINT": "frob"}, "unrecognized --hint"),
+                                 (("sbatch", "--wrap", "true"), {"SBATCH_THREADS_PER_CORE": "x"}, "--threads-per-core"),
+                                 (("salloc", "true"), {"SALLOC_RESERVATION": "r"}, "SALLOC_RESERVATION: --reservation is not"),
+                                 (("srun", "true"), {"SLURM_EPILOG": "/e"}, "SLURM_EPILOG: --epilog is not supported")):
+            done = self.call(*words, check=False, env=env)
+            self.assertEqual(done.returncode, 1, words)
+            self.assertIn(said, done.stderr)
+        done = self.call("srun", "-p", "default", "sh", "-c", "echo $SLURM_NTASKS", check=False,
+                         env={"SLURM_PARTITION": "nope", "SLURM_NTASKS": "2", "SLURM_LABELIO": "1"})
+        self.assertEqual(sorted(done.stdout.splitlines()), ["0: 2", "1: 2"], done.stderr)
 
 
 PROGRAM = """

@@ -1,16 +1,24 @@
 // The Slurm dialect's small parts: times, sizes, host lists, patterns, scripts, columns.
+#include <algorithm>
+#include <csignal>
 #include <cstdlib>
+#include <fstream>
 #include <gtest/gtest.h>
+#include <map>
 #include <random>
+#include <set>
 
 #include "state/condition.h"
+#include "tools/cli/server_link.h"
 #include "tools/cli/waiting.h"
 #include "tools/slurm/columns.h"
 #include "tools/slurm/job_options.h"
 #include "tools/slurm/jobs.h"
+#include "tools/slurm/local_step.h"
 #include "tools/slurm/options.h"
 #include "tools/slurm/script.h"
 #include "tools/slurm/text.h"
+#include "tools/slurm/variables.h"
 
 namespace berth::tools::slurm {
 namespace {
@@ -27,13 +35,16 @@ TEST(SlurmText, TimeLimitsInAllTheirForms) {
                                                          {"2-3", 2 * kDay + 3 * kHour},
                                                          {"2-3:4", 2 * kDay + 3 * kHour + 4 * kMinute},
                                                          {"0-0:0:9", 9'000},
+                                                         {"0", 0},
+                                                         {"0:00", 0},
+                                                         {"0-0", 0},
                                                          {"UNLIMITED", 0},
                                                          {"infinite", 0}}) {
     const auto limit = parse_limit_ms(text);
     ASSERT_TRUE(limit.ok()) << text;
     EXPECT_EQ(*limit, ms) << text;
   }
-  for (const char* text : {"", "x", "1:2:3:4", "1-", "-5", "1-2-3", "5m", "0", "99999999999"}) {
+  for (const char* text : {"", "x", "1:2:3:4", "1-", "-5", "1-2-3", "5m", "99999999999"}) {
     EXPECT_FALSE(parse_limit_ms(text).ok()) << text;
   }
 }
@@ -119,6 +130,103 @@ TEST(SlurmPatterns, BecomeOurs) {
   EXPECT_EQ(output_pattern("none", false), "/dev/null");
   EXPECT_EQ(output_pattern("%q", false), "%%q");
   EXPECT_EQ(expand_path("a%4j_%a%%", {7, 3, "n", "u", "x"}), "a0007_3%");
+}
+
+TEST(SlurmPatterns, OfStepsKnowTheirTasks) {
+  const StepNames element{7, "a%b", true}, over{std::nullopt, "", false};
+  EXPECT_EQ(*step_pattern("%2t-%n-%3n-%s-%J-%3a-%x", element), "%2r-0-000-%s-%j.%s-007-a%%b");
+  EXPECT_EQ(*step_pattern("%t.%N.%2s.%a.%x.%A.%q", over), "%r.%n.%2s.4294967294.%x.%j.%%q");
+  EXPECT_EQ(*step_pattern("none", over), "/dev/null");
+  EXPECT_EQ(*step_pattern("all", over), "");
+  EXPECT_EQ(*step_pattern("\\%t%n", over), "%%t%%n");
+  EXPECT_EQ(*step_pattern("3", element), "3");
+  EXPECT_FALSE(step_pattern("3", over).ok());
+  EXPECT_FALSE(step_pattern("x%2n", over).ok());
+  EXPECT_EQ(one_task("3"), 3U);
+  EXPECT_FALSE(one_task("3a").has_value());
+}
+
+TEST(SlurmVariables, StandForOptionsThatTheCommandsHave) {
+  for (const auto& [reader, command] : {std::pair{Reader::kSbatch, "sbatch"}, std::pair{Reader::kSalloc, "salloc"},
+                                        std::pair{Reader::kSrun, "srun"}, std::pair{Reader::kStep, "srun"}}) {
+    std::set<std::string> names;
+    for (const auto& [name, option] : variables_of(reader)) {
+      EXPECT_TRUE(names.insert(name).second) << name;
+      const auto& options = table_of(command).options;
+      EXPECT_TRUE(std::any_of(options.begin(), options.end(),
+                              [&, word = std::string_view(option)](const Option& o) { return o.name == word; }))
+          << command << " has no --" << option << ", which " << name << " stands for";
+    }
+  }
+}
+
+TEST(SlurmVariables, SayWhatTheCommandLineDoesNot) {
+  const std::map<std::string, std::string> variables{
+      {"SLURM_PARTITION", "p"},     {"SLURM_MEM_PER_CPU", "5"},  {"SLURM_LABELIO", "1"},
+      {"SLURM_OVERLAP", "0"},       {"SLURM_EXPORT_ENV", "ALL"}, {"SRUN_EXPORT_ENV", "NONE"},
+      {"SLURM_KILL_BAD_EXIT", "1"}, {"SLURM_GPUS", "4"},         {"SBATCH_REQ_SWITCH", "2@5"}};
+  for (const auto& [name, value] : variables) setenv(name.c_str(), value.c_str(), 1);
+  const CommandTable& table = table_of("srun");
+  Given given = *parse(table, {"--mem", "1"});
+  ASSERT_TRUE(fill_from_environment(table, Reader::kSrun, given).ok());
+  EXPECT_EQ(given.text("partition") + given.text("export") + given.text("kill-on-bad-exit") + given.text("gpus"),
+            "pNONE14");
+  EXPECT_TRUE(given.has("label"));
+  EXPECT_FALSE(given.has("overlap"));
+  EXPECT_FALSE(given.has("mem-per-cpu"));  // --mem says what memory there is
+  Given step;
+  ASSERT_TRUE(fill_from_environment(table, Reader::kStep, step).ok());
+  EXPECT_TRUE(step.has("label") && !step.has("partition") && !step.has("gpus"));
+  Given batch;
+  ASSERT_TRUE(fill_from_environment(table_of("sbatch"), Reader::kSbatch, batch).ok());
+  EXPECT_EQ(batch.text("switches"), "2@5");
+  setenv("SLURM_RESERVATION", "r", 1);
+  const Status refused = fill_from_environment(table, Reader::kSrun, given);
+  ASSERT_FALSE(refused.ok());
+  EXPECT_TRUE(refused.error().message.starts_with("SLURM_RESERVATION: --reservation is not supported"));
+  unsetenv("SLURM_RESERVATION");
+  for (const auto& [name, value] : variables) unsetenv(name.c_str());
+}
+
+// What a step of `words` came to.
+struct StepEnd {
+  int code;
+  std::string output;
+  std::int64_t ms;
+};
+StepEnd run_step_here(const std::vector<std::string>& words, std::uint32_t tasks, std::int64_t kill_wait_ms) {
+  const Given given = *parse(table_of("srun"), words);
+  testing::internal::CaptureStdout();
+  const std::int64_t before = now_ms();
+  const int code = run_local_step(given, tasks, kill_wait_ms);
+  return {code, testing::internal::GetCapturedStdout(), now_ms() - before};
+}
+
+TEST(SlurmLocalStep, WhatIgnoresTheSignalIsKilledInTheEnd) {
+  const StepEnd end = run_step_here(
+      {"-K", "sh", "-c", "trap '' TERM; if [ $SLURM_PROCID = 1 ]; then sleep 0.5; exit 5; fi; sleep 9999"}, 2, 300);
+  EXPECT_EQ(end.code, 128 + SIGKILL);
+  EXPECT_LT(end.ms, 60'000);
+}
+
+TEST(SlurmLocalStep, WhatATaskLeavesBehindEndsWithTheStep) {
+  const StepEnd end = run_step_here({"-l", "sh", "-c", "sleep 9999 & echo hi $!; printf rest"}, 1, 30'000);
+  EXPECT_EQ(end.code, 0);
+  EXPECT_LT(end.ms, 60'000);
+  ASSERT_TRUE(end.output.starts_with("0: hi ")) << end.output;
+  EXPECT_TRUE(end.output.ends_with("\n0: rest\n")) << end.output;
+  const int left = std::stoi(end.output.substr(6));
+  for (int i = 0; i < 200 && ::kill(left, 0) == 0; ++i) sleep_ms(10);
+  // Gone, or a zombie that its new parent has not taken in.
+  std::string state;
+  std::ifstream("/proc/" + std::to_string(left) + "/stat") >> state >> state >> state;
+  EXPECT_TRUE(state.empty() || state == "Z") << state;
+}
+
+TEST(SlurmLocalStep, WhatLeftItsGroupIsNotWaitedFor) {
+  const StepEnd end = run_step_here({"-l", "sh", "-c", "setsid sleep 20 & sleep 0.2; echo hi"}, 1, 30'000);
+  EXPECT_EQ(end.output, "0: hi\n");
+  EXPECT_LT(end.ms, 15'000);
 }
 
 TEST(SlurmSignals, ByNameAndNumber) {

@@ -1,7 +1,6 @@
 #include "tools/slurm/job_options.h"
 
 #include <algorithm>
-#include <cstdlib>
 #include <fmt/format.h>
 #include <map>
 #include <sys/stat.h>
@@ -92,6 +91,11 @@ Status set_nodes(const Given& given, TaskShape& shape) {
   return Unit{};
 }
 
+void tell_of_fewer_nodes(std::uint32_t tasks, std::uint32_t nodes) {
+  fmt::print(stderr, "{}: Warning: can't run {} processes on {} nodes, setting nnodes to {}\n",
+             program_invocation_short_name, tasks, nodes, tasks);
+}
+
 Status set_shape(const Given& given, TaskShape& shape) {
   if (Status good = set_nodes(given, shape); !good) return good;
   const char* per = given.has("ntasks-per-node") ? "ntasks-per-node" : "tasks-per-node";
@@ -104,10 +108,7 @@ Status set_shape(const Given& given, TaskShape& shape) {
   shape.tasks_given = given.has("ntasks") || shape.per_node != 0;
   shape.cpus_given = given.has("cpus-per-task");
   if (shape.nodes_min > shape.tasks) {  // as Slurm has it, with a word of warning
-    if (given.has("ntasks")) {
-      fmt::print(stderr, "{}: Warning: can't run {} processes on {} nodes, setting nnodes to {}\n",
-                 program_invocation_short_name, shape.tasks, shape.nodes_min, shape.tasks);
-    }
+    if (given.has("ntasks")) tell_of_fewer_nodes(shape.tasks, shape.nodes_min);
     shape.nodes_min = shape.nodes_max = shape.tasks;
   }
   const bool fixed = shape.nodes_min != 0 && shape.nodes_min == shape.nodes_max;
@@ -420,24 +421,21 @@ Status set_array(const Given& given, JobSpec& spec) {
 
 }  // namespace
 
-void fill_from_environment(Given& given, const std::string& prefix) {
-  for (const auto& [variable, option] : {std::pair{"ACCOUNT", "account"}, std::pair{"PARTITION", "partition"},
-                                         std::pair{"QOS", "qos"}, std::pair{"TIMELIMIT", "time"}}) {
-    const char* value = std::getenv((prefix + variable).c_str());
-    if (value != nullptr && !given.has(option)) given.set(option, value);
-  }
-}
-
-Status set_step(const Given& given, std::uint32_t nodes, std::uint32_t tasks, JobSpec& spec) {
+Status set_step(const Given& given, std::uint32_t nodes, std::optional<std::uint32_t> job_tasks, JobSpec& spec) {
   TaskShape shape;
   if (Status good = set_nodes(given, shape); !good) return good;
   const char* per = given.has("ntasks-per-node") ? "ntasks-per-node" : "tasks-per-node";
   if (Status good = number(given, per, 1, kMaxGangSize, shape.per_node); !good) return good;
-  if (shape.nodes_min != 0 || shape.per_node != 0) {
-    tasks = (shape.nodes_min != 0 ? shape.nodes_min : nodes) * std::max(shape.per_node, 1U);
+  if (shape.nodes_min != 0) {
+    nodes = shape.nodes_min;
+  } else if (const auto named = parse_name_list(given.text("nodelist"), "nodelist"); given.has("nodelist") && named) {
+    nodes = static_cast<std::uint32_t>(named->size());
   }
+  std::uint32_t tasks = nodes * std::max(shape.per_node, 1U);
+  if (job_tasks && shape.per_node == 0) tasks = *job_tasks;
   if (Status good = number(given, "ntasks", 1, kMaxGangSize, tasks); !good) return good;
   if (Status good = number(given, "cpus-per-task", 1, 1'000'000, shape.cpus_per_task); !good) return good;
+  if (shape.nodes_min > tasks) tell_of_fewer_nodes(tasks, shape.nodes_min);
   spec.kind = JobKind::kGang;
   spec.elements = IndexSet::dense(tasks);
   spec.request.resources.cpu_milli = shape.cpus_per_task * 1000;

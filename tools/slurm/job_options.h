@@ -1,6 +1,7 @@
 // From the options that sbatch and srun share to a job.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -35,14 +36,23 @@ enum class JobUse : std::uint8_t {
   kPlace,  // an allocation: nothing is run there but steps
 };
 state::Result<MadeJob> make_job(const Given& given, const std::string& name, JobUse use);
-// The tasks of a step of a job: what of the options says how many and where. `nodes` and `tasks` are the job's own.
-state::Status set_step(const Given& given, std::uint32_t nodes, std::uint32_t tasks, state::JobSpec& spec);
-// What variables like SLURM_QOS say where the command line does not: of srun and salloc.
-void fill_from_environment(Given& given, const std::string& prefix);
+// The tasks of a step of a job: what of the options says how many and where. The job has so many nodes; `tasks` are
+// those that it was submitted with (SLURM_NTASKS), if it was.
+state::Status set_step(const Given& given, std::uint32_t nodes, std::optional<std::uint32_t> tasks,
+                       state::JobSpec& spec);
 void set_variable(std::vector<std::string>& environment, const std::string& name, const std::string& value);
 std::vector<std::string> exported(const Given& given, const std::vector<std::string>& mine);
-// "Slurm's %A, %N and the rest as Berth's own; `none` as /dev/null."
-std::string output_pattern(std::string pattern, bool array);
+// A batch script's %A, %N and the rest as Berth's own; `none` as /dev/null.
+std::string output_pattern(const std::string& pattern, bool array);
+// The same of a step's tasks, where %t is the task (Berth's %r) and %s the step; `all` as "", the terminal.
+struct StepNames {
+  std::optional<std::uint32_t> index;  // of the array's element that it runs in
+  std::string job;                     // the job's name where it is another than the step's own
+  bool one_node = false;               // node 0: over several, their number is refused, and so is one task's output
+};
+state::Result<std::string> step_pattern(const std::string& pattern, const StepNames& names);
+// -o 3: the output of that task alone.
+std::optional<std::uint32_t> one_task(const std::string& pattern);
 // A signal by name or number, with or without SIG; 0: there is none.
 int signal_number(std::string_view text);
 

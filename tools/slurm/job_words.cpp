@@ -54,54 +54,123 @@ int signal_number(std::string_view text) {
   return 0;
 }
 
-std::string output_pattern(std::string pattern, bool array) {
-  if (pattern == "none") return "/dev/null";
-  const bool literal = pattern.starts_with("\\");
+namespace {
+
+std::string padded(std::uint64_t number, const std::string& width) {
+  const std::string digits = std::to_string(number);
+  const auto least = parse_integer(width, "width", 0, 10);
+  const std::size_t size = least ? static_cast<std::size_t>(*least) : 0;
+  return digits.size() < size ? std::string(size - digits.size(), '0') + digits : digits;
+}
+
+std::string literal(std::string_view text) {
   std::string out;
-  for (std::size_t i = literal ? 1 : 0; i < pattern.size(); ++i) {
-    if (pattern[i] != '%' || literal) {
+  for (const char c : text) {
+    out += c;
+    if (c == '%') out += c;
+  }
+  return out;
+}
+
+// What `known` makes of each %[width]letter; what it does not know (nullopt) stays as it stands.
+template <class Known>
+std::string translated(std::string_view pattern, Known&& known) {
+  if (pattern.starts_with("\\")) return literal(pattern.substr(1));
+  std::string out;
+  for (std::size_t i = 0; i < pattern.size(); ++i) {
+    if (pattern[i] != '%') {
       out += pattern[i];
-      if (pattern[i] == '%') out += '%';
       continue;
     }
     std::size_t at = i + 1;
     while (at < pattern.size() && pattern[at] >= '0' && pattern[at] <= '9') ++at;
-    const std::string width = pattern.substr(i + 1, at - i - 1);
+    const std::string width(pattern.substr(i + 1, at - i - 1));
     const char letter = at < pattern.size() ? pattern[at] : 0;
-    i = at;
+    std::optional<std::string> made;
     switch (letter) {
       case 'A':
       case 'j':
-      case 'J':
-        out += "%" + width + "j";
-        break;
-      case 'a':
-        out += array ? "%" + width + "a" : "4294967294";  // as Slurm has it where there is no array
+        made = "%" + width + "j";
         break;
       case 'N':
-        out += "%n";
-        break;
-      case 'n':
-      case 't':
-        out += "0";
-        break;
-      case 's':
-        out += "batch";
+        made = "%n";
         break;
       case 'u':
-      case 'x':
-        out += std::string("%") + letter;
+        made = "%u";
         break;
       case '%':
-        out += "%%";
+        made = "%%";
         break;
       default:
-        out += "%%" + width;
-        if (letter != 0) out += letter;
+        made = known(letter, width);
         break;
     }
+    out += made ? *made : literal(pattern.substr(i, at + 1 - i));
+    i = at;
   }
   return out;
+}
+
+constexpr std::uint64_t kNoIndex = 4294967294;  // as Slurm has it where there is no array
+
+}  // namespace
+
+std::string output_pattern(const std::string& pattern, bool array) {
+  if (pattern == "none") return "/dev/null";
+  return translated(pattern, [&](char letter, const std::string& width) -> std::optional<std::string> {
+    switch (letter) {
+      case 'J':
+        return "%" + width + "j";
+      case 'a':
+        return array ? "%" + width + "a" : padded(kNoIndex, width);
+      case 'n':
+      case 't':
+        return padded(0, width);
+      case 's':
+        return "batch";
+      case 'x':
+        return "%x";
+      default:
+        return std::nullopt;
+    }
+  });
+}
+
+Result<std::string> step_pattern(const std::string& pattern, const StepNames& names) {
+  if (pattern == "none") return std::string("/dev/null");
+  if (pattern == "all") return std::string();
+  bool numbers_node = false;
+  std::string made = translated(pattern, [&](char letter, const std::string& width) -> std::optional<std::string> {
+    switch (letter) {
+      case 'J':
+        return "%j.%s";
+      case 'a':
+        return padded(names.index ? *names.index : kNoIndex, width);
+      case 'n':
+        numbers_node = true;
+        return padded(0, width);
+      case 't':
+        return "%" + width + "r";
+      case 's':
+        return "%" + width + "s";
+      case 'x':
+        return names.job.empty() ? "%x" : literal(names.job);
+      default:
+        return std::nullopt;
+    }
+  });
+  if (names.one_node) return made;
+  const auto refused = [&](const std::string& what) {
+    return Error{ErrorCode::kInvalid, "", what + " is not supported by Berth over nodes", 0};
+  };
+  if (numbers_node) return refused("%n in \"" + pattern + "\", the number of the node,");
+  if (one_task(pattern)) return refused("Output of task " + pattern + " alone");
+  return made;
+}
+
+std::optional<std::uint32_t> one_task(const std::string& pattern) {
+  const auto number = parse_integer(pattern, "task", 0, kMaxGangSize);
+  return number ? std::optional(static_cast<std::uint32_t>(*number)) : std::nullopt;
 }
 
 }  // namespace berth::tools::slurm

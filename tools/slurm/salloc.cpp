@@ -6,7 +6,6 @@
 #include <cstring>
 #include <fmt/format.h>
 #include <pwd.h>
-#include <random>
 #include <spawn.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -18,7 +17,9 @@
 #include "tools/slurm/job_options.h"
 #include "tools/slurm/jobs.h"
 #include "tools/slurm/options.h"
+#include "tools/slurm/submit.h"
 #include "tools/slurm/text.h"
+#include "tools/slurm/variables.h"
 
 extern char** environ;  // NOLINT(readability-redundant-declaration): not every libc declares it
 
@@ -130,15 +131,13 @@ int run_here(const Words& words, const std::vector<std::string>& environment) {
   posix_spawnattr_t attributes;
   posix_spawnattr_init(&attributes);
   sigset_t defaults;
-  sigemptyset(&defaults);
-  for (const int signal : {SIGINT, SIGTERM, SIGHUP, SIGQUIT}) sigaddset(&defaults, signal);
+  sigfillset(&defaults);
   posix_spawnattr_setsigdefault(&attributes, &defaults);
   posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGDEF);
   const int failed = posix_spawnp(&child, argv[0], nullptr, &attributes, argv.data(), env.data());
   posix_spawnattr_destroy(&attributes);
   if (failed != 0) {
-    fail("salloc", fmt::format("{}: {}", words[0], std::strerror(failed)));
-    return failed == ENOENT ? 127 : 126;
+    return fail("salloc", fmt::format("Unable to exec command \"{}\": {}", words[0], std::strerror(failed)));
   }
   int status = 0;
   while (waitpid(child, &status, 0) < 0 && errno == EINTR) {
@@ -155,8 +154,10 @@ int salloc(const Context& context, const Words& words) {
   if (!parsed) return fail("salloc", parsed.error().message);
   Given& given = *parsed;
   if (const auto code = answer_about_itself(table, given)) return *code;
+  if (Status good = fill_from_environment(table, Reader::kSalloc, given); !good) {
+    return fail("salloc", good.error().message);
+  }
   if (given.has("verbose")) tell_ignored(table, given);
-  fill_from_environment(given, "SALLOC_");
   const bool quiet = given.has("quiet");
   auto made = make_job(
       given,
@@ -175,17 +176,9 @@ int salloc(const Context& context, const Words& words) {
   action.sa_handler = on_interrupt;
   for (const int signal : {SIGINT, SIGTERM, SIGHUP}) sigaction(signal, &action, nullptr);
   ServerLink link(context);
-  SubmitRequest request;
-  std::random_device random;
-  request.submit_key = (std::uint64_t{random()} << 32 | random()) | 1;
-  request.jobs.push_back(made->spec);
-  auto done = link.call_patiently_for<SubmitReply>(request, 10'000);
-  if (!done) {
-    const std::string known = slurm_error(done.error());
-    const std::string more = known != done.error().message ? " (" + done.error().message + ")" : "";
-    return fail("salloc", "Job submit/allocate failed: " + known + more);
-  }
-  const JobId job = done->jobs.at(0);
+  const auto done = submit(link, made->spec, false, 10'000);
+  if (!done) return fail("salloc", "Job submit/allocate failed: " + done.error().message);
+  const JobId job = *done;
   const auto relinquish = [&] {
     if (!quiet) fmt::print(stderr, "salloc: Relinquishing job allocation {}\n", job.value);
     (void)link.call_patiently_for<Ok>(CancelRequest{job, std::nullopt}, 5'000);

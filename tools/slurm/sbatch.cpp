@@ -6,7 +6,6 @@
 #include <cstring>
 #include <fcntl.h>
 #include <fmt/format.h>
-#include <random>
 #include <unistd.h>
 
 #include "state/units.h"
@@ -16,6 +15,8 @@
 #include "tools/slurm/job_options.h"
 #include "tools/slurm/jobs.h"
 #include "tools/slurm/script.h"
+#include "tools/slurm/submit.h"
+#include "tools/slurm/variables.h"
 
 namespace berth::tools::slurm {
 
@@ -24,60 +25,6 @@ using namespace state;
 namespace {
 
 constexpr std::size_t kScriptMax = 900 * 1024;  // with the environment, within what a job may take
-
-// Variables that stand for options.
-constexpr std::array<std::pair<const char*, const char*>, 34> kVariables{{
-    {"SBATCH_ACCOUNT", "account"},
-    {"SBATCH_ARRAY_INX", "array"},
-    {"SBATCH_CLUSTERS", "clusters"},
-    {"SBATCH_CONSTRAINT", "constraint"},
-    {"SBATCH_CPUS_PER_GPU", "cpus-per-gpu"},
-    {"SBATCH_DEBUG", "verbose"},
-    {"SBATCH_ERROR", "error"},
-    {"SBATCH_EXCLUSIVE", "exclusive"},
-    {"SBATCH_EXPORT", "export"},
-    {"SBATCH_GPUS", "gpus"},
-    {"SBATCH_GPUS_PER_NODE", "gpus-per-node"},
-    {"SBATCH_GPUS_PER_TASK", "gpus-per-task"},
-    {"SBATCH_GRES", "gres"},
-    {"SBATCH_IGNORE_PBS", "ignore-pbs"},
-    {"SBATCH_INPUT", "input"},
-    {"SBATCH_JOB_NAME", "job-name"},
-    {"SBATCH_MEM_PER_CPU", "mem-per-cpu"},
-    {"SBATCH_MEM_PER_GPU", "mem-per-gpu"},
-    {"SBATCH_MEM_PER_NODE", "mem"},
-    {"SBATCH_NO_REQUEUE", "no-requeue"},
-    {"SBATCH_OPEN_MODE", "open-mode"},
-    {"SBATCH_OUTPUT", "output"},
-    {"SBATCH_PARTITION", "partition"},
-    {"SBATCH_QOS", "qos"},
-    {"SBATCH_REQUEUE", "requeue"},
-    {"SBATCH_RESERVATION", "reservation"},
-    {"SBATCH_SIGNAL", "signal"},
-    {"SBATCH_TIMELIMIT", "time"},
-    {"SBATCH_WAIT", "wait"},
-    {"SBATCH_WCKEY", "wckey"},
-    {"SBATCH_OVERCOMMIT", "overcommit"},
-    {"SBATCH_CONTAINER", "container"},
-    {"SBATCH_CORE_SPEC", "core-spec"},
-    {"SBATCH_THREAD_SPEC", "thread-spec"},
-}};
-
-Result<Given> from_environment(const CommandTable& table) {
-  std::vector<std::string> words;
-  for (const auto& [variable, option] : kVariables) {
-    const char* value = std::getenv(variable);
-    if (value == nullptr) continue;
-    const auto known = std::find_if(table.options.begin(), table.options.end(),
-                                    [name = option](const Option& o) { return std::string_view(o.name) == name; });
-    if (known->takes == Takes::kNothing) {
-      words.push_back(std::string("--") + option);
-    } else {
-      words.push_back(std::string("--") + option + "=" + value);
-    }
-  }
-  return parse(table, words);
-}
 
 Result<std::string> read_all(int fd, const std::string& name) {
   std::string text;
@@ -123,8 +70,9 @@ int sbatch(const Context& context, const Words& words) {
   }
   Given given = std::move(*parsed);
   if (const auto code = answer_about_itself(table, given)) return *code;
-  auto variables = from_environment(table);
-  if (!variables) return fail("sbatch", variables.error().message);
+  if (Status good = fill_from_environment(table, Reader::kSbatch, given); !good) {
+    return fail("sbatch", good.error().message);
+  }
 
   std::string script, name = "sbatch";
   Words arguments = given.words;
@@ -146,7 +94,6 @@ int sbatch(const Context& context, const Words& words) {
     if (name == "stdin") name = "sbatch";
     if (Status good = check_script(script); !good) return fail("sbatch", good.error().message);
   }
-  given.fill_from(*variables);
   auto inside = script_options(table, script, !given.has("ignore-pbs"));
   if (!inside) return fail("sbatch", inside.error().message);
   given.fill_from(*inside);
@@ -163,26 +110,16 @@ int sbatch(const Context& context, const Words& words) {
   spec.launch = encode_launch(launch);
 
   ServerLink link(context);
-  SubmitRequest request;
-  request.dry_run = given.has("test-only");
-  if (!request.dry_run) {
-    std::random_device random;
-    request.submit_key = (std::uint64_t{random()} << 32 | random()) | 1;
-  }
-  request.jobs.push_back(std::move(spec));
-  auto done = link.call_patiently_for<SubmitReply>(request, given.has("wait") ? ServerLink::kPatienceMs : 5'000);
+  const bool dry = given.has("test-only");
+  auto done = submit(link, spec, dry, given.has("wait") ? ServerLink::kPatienceMs : 5'000);
   if (!done) {
-    const std::string known = slurm_error(done.error());
-    const bool more = known != done.error().message && !ServerLink::is_lost(done.error());
-    const std::string text = more ? known + " (" + done.error().message + ")" : known;
-    if (request.dry_run) return fail("sbatch", "allocation failure: " + text);
-    return fail("sbatch", "Batch job submission failed: " + text);
+    return fail("sbatch", (dry ? "allocation failure: " : "Batch job submission failed: ") + done.error().message);
   }
-  if (request.dry_run) {
-    fmt::print(stderr, "sbatch: Job could be run in partition {}; it was not submitted\n", request.jobs[0].queue);
+  if (dry) {
+    fmt::print(stderr, "sbatch: Job could be run in partition {} (it was not submitted)\n", spec.queue);
     return 0;
   }
-  const JobId id = done->jobs.at(0);
+  const JobId id = *done;
   Output out;
   if (given.has("parsable")) {
     out.write(std::to_string(id.value) + "\n");

@@ -169,7 +169,8 @@ CommandTable srun_table() {
       {"task-prolog", 0, kValue, kRefused, "there are no prologs"},
       {"threads", 'T', kValue, kIgnored, "srun has one thread"},
       {"unbuffered", 'u', kNothing, kHonoured, "output as it comes (it always does)"},
-      {"wait", 'W', kValue, kHonoured, "end the others so many seconds after the first task ended"},
+      {"wait", 'W', kValue, kHonoured,
+       "end the others so many seconds after the first task ended; of tasks that agents start only 0"},
       {"x11", 0, kMaybe, kRefused, "there is no X11"},
   };
   table.options.insert(table.options.end(), own.begin(), own.end());

@@ -1,0 +1,16 @@
+// How sbatch, srun and salloc submit.
+#pragma once
+
+#include <cstdint>
+
+#include "state/records.h"
+#include "state/result.h"
+#include "tools/cli/server_link.h"
+
+namespace berth::tools::slurm {
+
+// Submits it once, however often it has to be said within patience_ms: over lost connections, and where the server says
+// to come back later. Its id; none for a dry run. The error's message is as Slurm says it, with more behind it.
+state::Result<state::JobId> submit(ServerLink& link, state::JobSpec spec, bool dry_run, std::int64_t patience_ms);
+
+}  // namespace berth::tools::slurm
