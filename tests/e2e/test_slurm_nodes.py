@@ -310,6 +310,8 @@ class Nodes(OverNodes):
                          "\x1e2\x1fn1\x1f(null)\n\x1e2\x1fn2\x1f(null)\n\x1e2\x1fn3\x1fbig\n")
         self.assertEqual(shown("-o", "%f %D %N"), "(null) 2 n[1-2]\nbig 1 n3\n")
         self.assertEqual(shown("-o", "%P %c %D %N"), "default* 2 3 n[1-3]\n")
+        titles, *lines = self.call("sinfo", "-o", "%all").stdout.splitlines()
+        self.assertEqual([line.count("|") for line in lines], [titles.count("|")] * 3)
         self.call("scontrol", "update", "NodeName=n2", "State=drain", "Reason=new disks")
         self.cluster.run("queue", "add", "part", "--nodes", "node in (n1,n2)")
         self.cluster.run("queue", "add", "none", "--nodes", "node in (n9)")
@@ -336,7 +338,7 @@ class Nodes(OverNodes):
     # ---- a job on one node ------------------------------------------------------------------------------------------
     def test_steps_of_a_job_on_one_node_mind_their_options(self):
         text = ("export COLOUR=red; srun -n1 --export=NONE sh -c 'echo none $COLOUR $SLURM_JOB_NAME'\n"
-                "srun -n1 --export=COLOUR,SIZE=7 sh -c 'echo some $COLOUR$SIZE$SHADE'\n"
+                "srun -n1 --export=COLOUR,SIZE=7 sh -c 'echo some $COLOUR$SIZE$SHADE ${SLURMD_NODENAME:+there}'\n"
                 "srun -N1 echo x | wc -l\n"
                 "srun -o one-%2t-%n-%s.txt sh -c 'echo $SLURM_PROCID'; cat one-00-0-0.txt one-01-0-0.txt\n"
                 "srun -o all.txt sh -c 'echo $SLURM_PROCID'; srun -o all.txt sh -c 'echo $SLURM_PROCID'; sort all.txt\n"
@@ -347,7 +349,7 @@ class Nodes(OverNodes):
         code, out = self.batch(text, "-n", "2", "-J", "named", "--export=ALL,SHADE=dark")
         self.assertEqual(code, 0, out)
         lines = out.splitlines()
-        self.assertEqual(lines[:9], ["none named", "some red7", "2", "0", "1", "0", "1", "1: y", "0: z"])
+        self.assertEqual(lines[:9], ["none named", "some red7 there", "2", "0", "1", "0", "1", "1: y", "0: z"])
         refused = lines[9:]
         self.assertEqual(refused[1::2], ["code 1"] * 6, out)
         for line in refused[0:8:2] + refused[10::2]:

@@ -49,7 +49,8 @@ std::vector<std::string> passed_on(const Given& given) {
   for (const std::string& line : mine) {
     const std::string name = name_of(line);
     const bool added = name.starts_with("BERTH_") || name == "CUDA_VISIBLE_DEVICES" || name.starts_with("CUDA_MPS_") ||
-                       name == "PATH" || name == "HOME" || name == "USER" || name == "HOSTNAME" || name == "TMPDIR";
+                       name == "PATH" || name == "HOME" || name == "USER" || name == "HOSTNAME" || name == "TMPDIR" ||
+                       name == "SLURMD_NODENAME";
     if (added && !there.contains(name)) out.push_back(line);
   }
   return out;

@@ -335,7 +335,10 @@ int sinfo(const Context& context, const Words& words) {
     names = std::move(*list);
   }
   std::vector<Column<Line>> columns;
-  if (given.has("format")) {
+  if (given.text("format") == "%all" || lower(given.text("Format")) == "all") {
+    for (const F& field : fields()) columns.push_back({&field, 0, false, "|"});
+    columns.back().text.clear();
+  } else if (given.has("format")) {
     columns = parse_letters<Line>(given.text("format"), fields());
   } else {
     std::vector<std::string> unknown;
