@@ -133,6 +133,37 @@ using ClientRequest =
                  JobUpdateRequest, LicenceActionRequest, ListLicencesRequest, AccountActionRequest, MemberActionRequest,
                  QosActionRequest, ListAccountsRequest, PriorityRequest>;
 
+// Of what has ended, long after the state has forgotten it. The core never sees these: the accounting's database
+// answers them (state/accounting).
+struct HistoryFilter {
+  std::vector<JobId> jobs;                 // empty: all
+  std::string user, account, queue, name;  // "" is any
+  std::vector<PodState> states;            // what the job came to (JobRow::summary); empty: any
+  TimeUs since = 0, until = 0;             // ended at `since` or later and before `until`; 0: no bound
+  JobId steps_of;                          // the steps of this job; none: jobs that are no steps
+};
+struct HistoryPlace {  // between two rows
+  TimeUs ended_at = 0;
+  JobId job;  // none: before the first row, behind the last
+};
+struct HistoryRequest {  // who ended last comes first
+  HistoryFilter filter;
+  HistoryPlace after;
+  std::uint32_t limit = 1000;  // at most 10,000
+};
+struct HistoryPodsRequest {  // answered with a PodPage; of jobs with more than kHistoryPodsMax pods none are kept
+  JobId job;
+  std::uint32_t from_element = 0;
+  std::uint32_t limit = 1000;
+};
+struct UsageRequest {
+  enum class By : std::uint8_t { kAccount = 0, kUser = 1, kBoth = 2 };
+  By by = By::kAccount;
+  TimeUs since = 0, until = 0;  // whole hours: those that begin in [since, until); 0: no bound
+};
+inline constexpr std::uint32_t kHistoryPodsMax = 1000;
+using ArchiveRequest = std::variant<HistoryRequest, HistoryPodsRequest, UsageRequest>;
+
 // ---- server -> client -----------------------------------------------------------------------------------------------
 struct Ok {};
 struct SubmitReply {
@@ -280,16 +311,37 @@ struct ServerInfo {
   TimeUs started_at = 0;
   // Latencies from submission to running of the pods that started since the server did, microseconds.
   std::uint64_t start_latency_p50_us = 0, start_latency_p99_us = 0;
+  // Filled in by the server shell: where ended jobs are written to, "" if nowhere; up to which batch that is complete;
+  // how many jobs wait to be written; and what keeps them from it, one line, "" if all is well.
+  std::string accounting, accounting_error;
+  std::uint64_t accounting_index = 0, accounting_waiting = 0;
 };
 struct LogChunk {
   std::uint64_t offset = 0;  // of the first byte
   std::string bytes;
   bool ended = false;  // the pod has ended and offset + bytes is the end of the file
 };
+struct HistoryRow {  // a job that has ended
+  JobRow job;
+  std::uint64_t cpu_ms = 0, gpu_ms = 0;  // what its pods had, times how long they ran
+  std::uint32_t mem_peak_mib = 0;        // of the pod that took the most
+  std::uint32_t attempts = 0;            // of the pod that was tried the most often
+};
+struct HistoryPage {
+  std::vector<HistoryRow> rows;
+  HistoryPlace next;  // where the next page begins; no job: this was the last
+};
+struct UsageRow {
+  std::string account, user;  // "" where the rows are not told apart by it, and for jobs without an account
+  std::uint64_t cpu_ms = 0, gpu_ms = 0, jobs = 0;
+};
+struct UsagePage {
+  std::vector<UsageRow> rows;
+};
 
-using ServerReply =
-    std::variant<Ok, Error, SubmitReply, JobPage, PodPage, NodePage, JobDetail, Explanation, JobProgress, QueuePage,
-                 TokenPage, TokenCreated, ServerInfo, LogChunk, LicencePage, AccountPage, PriorityPage>;
+using ServerReply = std::variant<Ok, Error, SubmitReply, JobPage, PodPage, NodePage, JobDetail, Explanation,
+                                 JobProgress, QueuePage, TokenPage, TokenCreated, ServerInfo, LogChunk, LicencePage,
+                                 AccountPage, PriorityPage, HistoryPage, UsagePage>;
 
 // ---- agent -> server ------------------------------------------------------------------------------------------------
 struct AgentPod {  // a pod the agent knows of

@@ -68,6 +68,13 @@ Error unreachable(const Endpoint& endpoint, Error error) {
   return error;
 }
 
+Error too_large(std::size_t bytes) {
+  return {ErrorCode::kTooLarge, "",
+          "the request has " + std::to_string(bytes >> 20) + " MiB; accepted: at most " +
+              std::to_string(wire::kMaxFrameBytes >> 20) + " MiB, so send it in parts",
+          0};
+}
+
 // About what the request takes in a frame, before it is encoded: nothing near 2 GiB may reach the encoder.
 std::size_t size_estimate(const state::ClientRequest& request) {
   const auto* submit = std::get_if<state::SubmitRequest>(&request);
@@ -106,15 +113,15 @@ Result<std::unique_ptr<Client>> Client::connect(const ClientOptions& options) {
 }
 
 Result<std::uint64_t> Client::send(state::ClientRequest request) {
-  const auto too_large = [](std::size_t bytes) {
-    return Error{ErrorCode::kTooLarge, "",
-                 "the request has " + std::to_string(bytes >> 20) + " MiB; accepted: at most " +
-                     std::to_string(wire::kMaxFrameBytes >> 20) + " MiB, so send it in parts",
-                 0};
-  };
   if (const std::size_t size = size_estimate(request); size > wire::kMaxFrameBytes) return too_large(size);
+  return send_body(std::move(request));
+}
+
+Result<std::uint64_t> Client::send(state::ArchiveRequest request) { return send_body(std::move(request)); }
+
+Result<std::uint64_t> Client::send_body(wire::Body body) {
   const std::uint64_t number = ++impl_->last_request;
-  const std::string frame = wire::encode_frame({number, std::move(request)});
+  const std::string frame = wire::encode_frame({number, std::move(body)});
   if (frame.size() - sizeof(std::uint32_t) > wire::kMaxFrameBytes) return too_large(frame.size());
   if (Status sent = impl_->stream->send(frame, Deadline::after_ms(-1)); !sent) return sent.error();
   return number;
@@ -129,8 +136,10 @@ Result<wire::Message> Client::receive(std::int64_t timeout_ms) {
   return impl_->stream->receive(Deadline::after_ms(timeout_ms));
 }
 
-Result<state::ServerReply> Client::call(state::ClientRequest request) {
-  const auto number = send(std::move(request));
+Result<state::ServerReply> Client::call(state::ClientRequest request) { return reply_to(send(std::move(request))); }
+Result<state::ServerReply> Client::call(state::ArchiveRequest request) { return reply_to(send(std::move(request))); }
+
+Result<state::ServerReply> Client::reply_to(const Result<std::uint64_t>& number) {
   if (!number) return number.error();
   for (;;) {
     auto message = impl_->stream->receive(Deadline::after_ms(-1));

@@ -132,6 +132,8 @@ std::vector<Outgoing> Outbox::pack() {
   out.reserve(effects_.size());
   for (Effect& effect : effects_) {
     auto* reply = std::get_if<scheduler::Reply>(&effect);
+    auto* info = reply == nullptr ? nullptr : std::get_if<state::ServerInfo>(&reply->body);
+    if (info != nullptr && complete_) complete_(*info);
     if (reply != nullptr && reply->to.session != 0 && !std::holds_alternative<state::TokenCreated>(reply->body)) {
       out.push_back(
           {reply->to.session, reply->to.request, encode_reply(reply->to.request, std::move(reply->body)), nullptr});

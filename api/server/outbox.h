@@ -5,6 +5,7 @@
 
 #include <boost/unordered/unordered_flat_map.hpp>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -23,11 +24,14 @@ struct Outgoing {
 
 class Outbox {
  public:
+  // `complete`: adds to what the core knows of the server.
+  explicit Outbox(std::function<void(state::ServerInfo&)> complete = {}) : complete_(std::move(complete)) {}
   void add(std::vector<scheduler::Effect>&& effects);
   std::vector<Outgoing> pack();  // everything added, in order
 
  private:
   bool merge(scheduler::ToAgent& order);
+  std::function<void(state::ServerInfo&)> complete_;
   std::vector<scheduler::Effect> effects_;
   boost::unordered_flat_map<std::uint64_t, std::size_t> last_;  // agent's session -> its last effect
 };

@@ -181,8 +181,11 @@ void Pipeline::answer_reads(std::vector<Effect>& effects) {
 }
 
 void Pipeline::hand_over(Turn turn, std::size_t bytes) {
-  if (turn.batch.index == 0 && turn.effects.empty()) return;
-  Pending pending{std::move(turn.batch), std::move(turn.effects), bytes, core_->cluster().last_job_id()};
+  std::optional<accounting::Ended> ended;
+  if (handlers_.collect) ended = handlers_.collect(core_->cluster(), turn.batch);
+  if (turn.batch.index == 0 && turn.effects.empty() && !ended) return;
+  Pending pending{std::move(turn.batch), std::move(turn.effects), bytes, core_->cluster().last_job_id(),
+                  std::move(ended)};
   std::vector<Effect> refused;
   {
     std::unique_lock lock(mutex_);
@@ -287,6 +290,7 @@ void Pipeline::release(std::vector<Pending>& turns) {
   Delivery delivery;
   delivery.turns.reserve(turns.size());
   for (Pending& turn : turns) {
+    if (turn.ended) handlers_.ended(std::move(*turn.ended));
     for (state::Event& event : turn.batch.events) {
       const bool token =
           std::holds_alternative<state::TokenAdded>(event) || std::holds_alternative<state::TokenRemoved>(event);

@@ -15,6 +15,7 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <thread>
 #include <vector>
@@ -23,6 +24,7 @@
 #include "api/server/command_queue.h"
 #include "api/server/sleeper.h"
 #include "scheduler/core.h"
+#include "state/accounting/record.h"
 #include "state/store/store.h"
 
 namespace berth::server {
@@ -51,6 +53,10 @@ class Pipeline {
     std::function<void(state::Error)> failed;
     // Once, on the journal thread, after stop(): everything that was pushed is durable and delivered.
     std::function<void()> stopped;
+    // For the accounting, both or none: on the core thread after each turn, the jobs that ended in it; and on the
+    // journal thread, once they are durable, before `deliver`.
+    std::function<std::optional<accounting::Ended>(const state::Cluster&, const state::Batch&)> collect = {};
+    std::function<void(accounting::Ended)> ended = {};
   };
 
   Pipeline(std::unique_ptr<scheduler::Core> core, store::Store& store, PipelineLimits limits, Handlers handlers);
@@ -74,6 +80,7 @@ class Pipeline {
     std::vector<scheduler::Effect> effects;
     std::size_t bytes = 0;
     state::JobId last_job;
+    std::optional<accounting::Ended> ended;
   };
 
   void run_core();

@@ -38,6 +38,7 @@ struct Server::Impl {
   ServerOptions options;
   wire::Loop loop;
   std::optional<Joining> joining;
+  std::optional<Archive> archive;
   std::optional<Shell> shell;
   std::unique_ptr<store::Store> store;
   std::optional<Pipeline> pipeline;
@@ -89,17 +90,22 @@ void Server::Impl::report_recovery(const store::Recovered& recovered) const {
 void Server::Impl::make_pipeline(std::unique_ptr<scheduler::Core> core) {
   PipelineLimits limits;
   limits.queue_commands = options.command_queue_max;
-  pipeline.emplace(std::move(core), *store, limits,
-                   Pipeline::Handlers{[this](Delivery delivery) { shell->deliver(std::move(delivery)); },
-                                      [this](Error error) {
-                                        loop.post([this, error] {
-                                          failure = error;
-                                          loop.stop();
-                                        });
-                                      },
-                                      // Behind the last delivery, in the same order.
-                                      [this] { loop.post([this] { shell->close_all([this] { loop.stop(); }); }); }});
-  shell->attach(*pipeline);
+  Pipeline::Handlers handlers;
+  handlers.deliver = [this](Delivery delivery) { shell->deliver(std::move(delivery)); };
+  handlers.failed = [this](Error error) {
+    loop.post([this, error] {
+      failure = error;
+      loop.stop();
+    });
+  };
+  // Behind the last delivery, in the same order.
+  handlers.stopped = [this] { loop.post([this] { shell->close_all([this] { loop.stop(); }); }); };
+  if (archive->on()) {
+    handlers.collect = [this](const auto& cluster, const auto& batch) { return archive->collect(cluster, batch); };
+    handlers.ended = [this](accounting::Ended unit) { archive->durable(std::move(unit)); };
+  }
+  pipeline.emplace(std::move(core), *store, limits, std::move(handlers));
+  shell->attach(*pipeline, *archive);
 }
 
 // The journal goes on growing while no snapshot succeeds: somebody should know.
@@ -136,6 +142,8 @@ Status Server::Impl::run() {
     if (known == cluster.licences().end() || known->second != licence) licences.push_back(licence);
   }
   joining.emplace(std::move(*authority), cluster);
+  archive.emplace(options.accounting, options.data_directory, joining->authority().fingerprint,
+                  cluster.applied_index());
   shell.emplace(loop, options, *joining);
   options.core.version = options.version;
   options.core.started_at = wall_clock_us();
@@ -143,6 +151,7 @@ Status Server::Impl::run() {
   if (Status listening = listen(); !listening) return listening;
   signals = loop.on_signals({SIGINT, SIGTERM}, [this](int) { begin_stop(); });
   pipeline->start();
+  archive->start([this] { loop.post([this] { pipeline->push(scheduler::Tick{}); }); });
   watch_snapshots();
   for (const state::Queue& queue : queues) shell->configure(state::QueueActionRequest{false, queue});
   for (const state::Licence& licence : licences) shell->configure(state::LicenceActionRequest{false, licence});
@@ -154,6 +163,7 @@ Status Server::Impl::run() {
   }
   loop.run();
   pipeline.reset();  // joins its threads before anything they use goes
+  archive->stop();   // what it was given is in its spool
   listeners.clear();
   if (failure) return *failure;
   return Unit{};

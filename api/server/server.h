@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "api/server/archive.h"
 #include "scheduler/core.h"
 #include "state/result.h"
 #include "state/store/store.h"
@@ -24,6 +25,7 @@ struct ServerOptions {
   std::vector<state::Licence> licences;
   scheduler::CoreOptions core;
   store::StoreOptions store;
+  AccountingOptions accounting;
   std::uint32_t connections_max = 200'000;
   std::uint32_t unproven_max = 4'096;         // of them such as have not shown who they are; each has 10 s to do so
   std::uint32_t requests_per_second_max = 0;  // per client connection; 0 is no limit

@@ -14,6 +14,7 @@
 #include <utility>
 #include <vector>
 
+#include "api/server/archive.h"
 #include "api/server/joining.h"
 #include "api/server/outbox.h"
 #include "api/server/pipeline.h"
@@ -29,7 +30,10 @@ class Shell {
   Shell(wire::Loop& loop, const ServerOptions& options, Joining& joining);
   ~Shell();
 
-  void attach(Pipeline& pipeline) { pipeline_ = &pipeline; }
+  void attach(Pipeline& pipeline, Archive& archive) {
+    pipeline_ = &pipeline;
+    archive_ = &archive;
+  }
   void accept(std::shared_ptr<wire::Connection> connection);
   // Any thread: frames are made here, on the caller's thread, and sent on the loop's.
   void deliver(Delivery delivery);
@@ -84,6 +88,7 @@ class Shell {
   void on_hello(Session& session, const wire::Hello& hello);
   std::string admit(Session& session, wire::PeerRole role);
   void on_client(Session& session, std::uint64_t request, state::ClientRequest&& body, std::size_t bytes);
+  void on_archive(Session& session, std::uint64_t request, state::ArchiveRequest&& body);
   bool prepare(Session& session, std::uint64_t request, state::ClientRequest& body);
   void on_join(Session& session, const wire::JoinRequest& request);
   bool on_agent(Session& session, wire::Body&& body, std::size_t bytes);
@@ -102,6 +107,7 @@ class Shell {
   const ServerOptions& options_;
   Joining& joining_;
   Pipeline* pipeline_ = nullptr;
+  Archive* archive_ = nullptr;
   Users users_;
   boost::unordered_flat_map<std::uint64_t, std::unique_ptr<Session>> sessions_;
   std::uint64_t last_session_ = 0;

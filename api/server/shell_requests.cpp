@@ -41,6 +41,9 @@ void Shell::on_frame(std::uint64_t id, std::span<const std::byte> bytes) {
       if (auto* request = std::get_if<state::ClientRequest>(&message->body)) {
         return on_client(session, message->request, std::move(*request), bytes.size());
       }
+      if (auto* question = std::get_if<state::ArchiveRequest>(&message->body)) {
+        return on_archive(session, message->request, std::move(*question));
+      }
       return unexpected();
     case Stage::kAgentHello:
     case Stage::kAgent:
@@ -139,6 +142,18 @@ void Shell::on_client(Session& session, std::uint64_t request, state::ClientRequ
     new_tokens_.erase({session.id, request});
     send_reply(to, Error{ErrorCode::kUnavailable, "", "the server has more requests waiting than it takes", 50});
   }
+}
+
+// The past is not the core's: a full disk or a busy core changes nothing about it.
+void Shell::on_archive(Session& session, std::uint64_t request, state::ArchiveRequest&& body) {
+  if (!within_rate(session, request)) return;
+  const scheduler::ReplyTo to{session.id, request};
+  if (stopping_) return send_reply(to, Error{ErrorCode::kUnavailable, "", "the server is stopping", 1000});
+  // The frame is made where the answer is.
+  archive_->ask(session.caller, std::move(body), [this, to](state::ServerReply reply) {
+    auto frame = std::make_shared<std::string>(encode_reply(to.request, std::move(reply)));
+    loop_.post([this, to, frame] { send(to.session, std::move(*frame)); });
+  });
 }
 
 // What the core cannot do for a request. False: the request has been answered.

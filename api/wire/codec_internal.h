@@ -167,6 +167,19 @@ Encoded put(Builder& b, const state::PriorityPage& r);
 bool get_account_request(Reader& in, fbs::Body type, const void* table, state::ClientRequest& out);
 bool get_account_reply(Reader& in, fbs::Body type, const void* table, state::ServerReply& out);
 
+// ---- codec_history.cpp: what has ended, and what was used
+Encoded put(Builder& b, const state::HistoryRequest& r);
+Encoded put(Builder& b, const state::HistoryPodsRequest& r);
+Encoded put(Builder& b, const state::UsageRequest& r);
+Encoded put(Builder& b, const state::HistoryPage& r);
+Encoded put(Builder& b, const state::UsagePage& r);
+bool get_history_reply(Reader& in, fbs::Body type, const void* table, state::ServerReply& out);
+Encoded encode(Builder& b, const state::ArchiveRequest& request);
+bool decode_archive_request(Reader& in, fbs::Body type, const void* table, Body& out);
+// in codec_replies.cpp
+fb::Offset<fbs::JobRow> job_row(Builder& b, const state::JobRow& r);
+state::JobRow job_row(Reader& in, const fbs::JobRow& t);
+
 // ---- one file for each direction
 // ---------------------------------------------------------------------------------------- The decoders are given a
 // table of the kind that `type` names, and return false if it is not one of theirs.

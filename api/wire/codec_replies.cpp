@@ -17,6 +17,8 @@ state::JobCounts counts(const fbs::JobCounts* counts) {
   return out;
 }
 
+}  // namespace
+
 fb::Offset<fbs::JobRow> job_row(Builder& b, const state::JobRow& r) {
   const auto name = text(b, r.name);
   const auto user = text(b, r.user);
@@ -35,6 +37,8 @@ fb::Offset<fbs::JobRow> job_row(Builder& b, const state::JobRow& r) {
                            r.begin_at, r.uid, r.gid, r.pods, account, comment, nodes, r.exit_code, r.signal, waiting,
                            r.throttle, r.step_of.value, r.step, qos);
 }
+
+namespace {
 
 fb::Offset<fbs::PodRow> pod_row(Builder& b, const state::PodRow& r) {
   const auto node = text(b, r.node);
@@ -117,14 +121,19 @@ Encoded put(Builder& b, const state::TokenCreated& r) {
 Encoded put(Builder& b, const state::ServerInfo& r) {
   const auto version = text(b, r.version);
   const auto cluster = text(b, r.cluster);
+  const auto accounting = text(b, r.accounting);
+  const auto accounting_error = text(b, r.accounting_error);
   return {fbs::Body::ServerInfo,
           fbs::CreateServerInfo(b, version, cluster, r.journal_index, r.jobs, r.pods_pending, r.pods_live, r.nodes,
-                                r.nodes_connected, r.started_at, r.start_latency_p50_us, r.start_latency_p99_us)
+                                r.nodes_connected, r.started_at, r.start_latency_p50_us, r.start_latency_p99_us,
+                                accounting, accounting_error, r.accounting_index, r.accounting_waiting)
               .Union()};
 }
 Encoded put(Builder& b, const state::LogChunk& r) { return {fbs::Body::LogChunk, log_chunk(b, r).Union()}; }
 
 // ---- decode ---------------------------------------------------------------------------------------------------------
+
+}  // namespace
 
 state::JobRow job_row(Reader& in, const fbs::JobRow& t) {
   state::JobRow out;
@@ -159,6 +168,8 @@ state::JobRow job_row(Reader& in, const fbs::JobRow& t) {
   out.qos = in.text(t.qos());
   return out;
 }
+
+namespace {
 
 state::PodRow pod_row(Reader& in, const fbs::PodRow& t) {
   state::PodRow out;
@@ -220,6 +231,10 @@ state::ServerInfo server_info(Reader& in, const fbs::ServerInfo& t) {
   out.started_at = t.started_at();
   out.start_latency_p50_us = t.start_latency_p50_us();
   out.start_latency_p99_us = t.start_latency_p99_us();
+  out.accounting = in.text(t.accounting());
+  out.accounting_error = in.text(t.accounting_error());
+  out.accounting_index = t.accounting_index();
+  out.accounting_waiting = t.accounting_waiting();
   return out;
 }
 
@@ -264,7 +279,7 @@ bool page(Reader& in, fbs::Body type, const void* table, state::ServerReply& out
                                                    [&in](const fbs::Token* row) { return token(in, *row); })};
       return true;
     default:
-      return get_account_reply(in, type, table, out);
+      return get_account_reply(in, type, table, out) || get_history_reply(in, type, table, out);
   }
 }
 

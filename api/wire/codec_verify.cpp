@@ -74,6 +74,10 @@ Nested nested_in(fbs::Body type) {
                spec::Request::VT_LABELS}};
     case fbs::Body::NodePage:
       return {fbs::NodePage::VT_ROWS, fbs::NodeRow::VT_INFO, {fbs::NodeInfo::VT_FEATURES, fbs::NodeInfo::VT_TAINTS}};
+    case fbs::Body::JobPage:
+      return {fbs::JobPage::VT_ROWS, 0, {fbs::JobRow::VT_NODES}};
+    case fbs::Body::HistoryPage:
+      return {fbs::HistoryPage::VT_ROWS, fbs::HistoryRow::VT_JOB, {fbs::JobRow::VT_NODES}};
     case fbs::Body::QueuePage:
       return {fbs::QueuePage::VT_QUEUES, 0, {fbs::Queue::VT_USERS, fbs::Queue::VT_ACCOUNTS}};
     case fbs::Body::StartPods:

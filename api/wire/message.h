@@ -47,7 +47,7 @@ struct JoinReply {
 using Body =
     std::variant<Hello, Welcome, JoinRequest, JoinReply, state::ClientRequest, state::ServerReply, state::AgentHello,
                  state::AgentStatus, state::AgentHeartbeat, state::LogReply, state::AgentWelcome, state::StartPods,
-                 state::StopPods, state::ForgetPods, state::ForgetJobs, state::ReadLog>;
+                 state::StopPods, state::ForgetPods, state::ForgetJobs, state::ReadLog, state::ArchiveRequest>;
 
 struct Message {
   std::uint64_t request = 0;  // a client's number for its request; replies carry it back. 0 where it has no meaning

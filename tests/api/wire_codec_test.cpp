@@ -204,11 +204,15 @@ TEST(WireCodec, EveryMessageComesBackWithAllThatItHeld) {
       ASSERT_EQ(text_of(*back), text_of(message));
       const auto* request = std::get_if<state::ClientRequest>(&message.body);
       const auto* reply = std::get_if<state::ServerReply>(&message.body);
-      seen.emplace(message.body.index(), request ? request->index() : reply ? reply->index() : 0);
+      const auto* archive = std::get_if<state::ArchiveRequest>(&message.body);
+      seen.emplace(message.body.index(), request   ? request->index()
+                                         : reply   ? reply->index()
+                                         : archive ? archive->index()
+                                                   : 0);
     });
   }
-  EXPECT_EQ(seen.size(), std::variant_size_v<Body> - 2 + std::variant_size_v<state::ClientRequest> +
-                             std::variant_size_v<state::ServerReply>);
+  EXPECT_EQ(seen.size(), std::variant_size_v<Body> - 3 + std::variant_size_v<state::ClientRequest> +
+                             std::variant_size_v<state::ServerReply> + std::variant_size_v<state::ArchiveRequest>);
 }
 
 TEST(WireCodec, TheComparisonOfThisTestSeesOneChangedField) {

@@ -9,6 +9,7 @@
 #include "api/wire/connection.h"
 #include "api/wire/enrol.h"
 #include "state/units.h"
+#include "tools/cli/history_commands.h"
 #include "tools/cli/job_name.h"
 #include "tools/cli/list_commands.h"
 #include "tools/cli/rows.h"
@@ -171,6 +172,14 @@ void add_login_command(CLI::App& app, Context& context) {
 
 // ---- status ---------------------------------------------------------------------------------------------------------
 
+std::string accounting_text(const ServerInfo& info) {
+  if (info.accounting.empty()) return "none";
+  std::string text = info.accounting;
+  if (info.accounting_waiting != 0) text += ", " + counted(info.accounting_waiting, "job") + " to be written";
+  if (!info.accounting_error.empty()) text += ": " + info.accounting_error;
+  return printable(text);
+}
+
 int status(const Context& context, Format format) {
   ServerLink link(context);
   const auto info = link.call_for<ServerInfo>(ServerInfoRequest{});
@@ -185,6 +194,9 @@ int status(const Context& context, Format format) {
     json.field("nodes", info->nodes).field("nodes_connected", info->nodes_connected);
     json.field("start_latency_p50_us", info->start_latency_p50_us)
         .field("start_latency_p99_us", info->start_latency_p99_us);
+    json.key("accounting").begin_object().field("database", std::string_view(info->accounting));
+    json.field("error", std::string_view(info->accounting_error)).field("journal_index", info->accounting_index);
+    json.field("jobs_waiting", info->accounting_waiting).end_object();
     json.end_object().end_document();
     return out.finish();
   }
@@ -196,6 +208,7 @@ int status(const Context& context, Format format) {
   line("jobs", std::to_string(info->jobs));
   line("pods", std::to_string(info->pods_live) + " on nodes, " + std::to_string(info->pods_pending) + " waiting");
   line("journal", "batch " + std::to_string(info->journal_index));
+  line("accounting", accounting_text(*info));
   const auto ms = [](std::uint64_t us) { return format_duration_ms(static_cast<std::int64_t>((us + 999) / 1000)); };
   line("submit to start", "p50 " + ms(info->start_latency_p50_us) + ", p99 " + ms(info->start_latency_p99_us));
   return out.finish();
@@ -212,6 +225,7 @@ void add_status_command(CLI::App& app, Context& context) {
 }  // namespace
 
 void add_admin_commands(CLI::App& app, Context& context) {
+  add_history_commands(app, context);
   add_nodes_command(app, context);
   add_node_commands(app, context);
   add_queue_and_licence_commands(app, context);

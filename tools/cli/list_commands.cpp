@@ -38,6 +38,8 @@ Result<std::uint32_t> uid_of(const std::string& user) {
   return uid;
 }
 
+}  // namespace
+
 Result<std::vector<PodState>> parse_states(const std::string& text) {
   std::vector<PodState> states;
   for (const std::string& word : split(text, ',')) {
@@ -51,6 +53,8 @@ Result<std::vector<PodState>> parse_states(const std::string& text) {
   }
   return states;
 }
+
+namespace {
 
 Result<JobFilter> filter_of(const LsOptions& options) {
   JobFilter filter;

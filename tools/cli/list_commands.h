@@ -15,6 +15,8 @@ void add_queue_and_licence_commands(CLI::App& app, Context& context);
 void add_charging_commands(CLI::App& app, Context& context);  // accounts, users, qualities of service
 void add_priority_command(CLI::App& app, Context& context);
 
+// "failed,cancelled", of the option --state.
+state::Result<std::vector<state::PodState>> parse_states(const std::string& text);
 // Asks for something that is answered with Ok.
 int act(const Context& context, state::ClientRequest request);
 // Reports what the server refused, or that it could not be reached; a --server that makes no sense is a usage error.

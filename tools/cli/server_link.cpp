@@ -104,6 +104,13 @@ Result<ServerReply> ServerLink::call(ClientRequest request) {
   return client_->call(std::move(request));
 }
 
+Result<ServerReply> ServerLink::call(ArchiveRequest request) {
+  if (client_ == nullptr) {
+    if (Status done = connect(); !done) return done.error();
+  }
+  return client_->call(std::move(request));
+}
+
 Result<ServerReply> ServerLink::call_patiently(const ClientRequest& request, std::int64_t patience_ms) {
   // A server that was never reached is told at once: it is more likely a mistake than a restart.
   if (client_ == nullptr) {

@@ -38,8 +38,9 @@ class ServerLink {
 
   // Asks once, connecting if need be.
   state::Result<state::ServerReply> call(state::ClientRequest request);
-  template <class T>
-  state::Result<T> call_for(state::ClientRequest request) {
+  state::Result<state::ServerReply> call(state::ArchiveRequest request);
+  template <class T, class Request>
+  state::Result<T> call_for(Request request) {
     return only<T>(call(std::move(request)));
   }
   // Asks again after a lost connection, or when the server says to come back later. For requests that may be repeated.

@@ -62,6 +62,7 @@ int run(const Options& options) {
   server.data_directory = default_data_directory();
   server.unix_socket = default_socket();
   server.core.cluster_name = "dev";
+  server.accounting.where = "sqlite";
   if (!options.config.empty()) {
     if (auto read = read_server_config(options.config, config); !read) return report(read.error(), true);
   }

@@ -40,7 +40,7 @@ constexpr const char* kExamples =
 
 struct Options {
   std::string config, data, socket, listen, advertise, lost_after, heartbeat, placement, scheduling, switches,
-      fair_share;
+      fair_share, accounting;
   bool verbose = false;
 };
 
@@ -50,6 +50,7 @@ state::Status gather(const Options& options, ServerConfig& config) {
   server.unix_socket = default_socket();
   server.listen = kDefaultListen;
   server.core.cluster_name = "berth";
+  server.accounting.where = "sqlite";
   if (!options.config.empty()) {
     if (auto read = read_server_config(options.config, config); !read) return read;
   }
@@ -80,6 +81,10 @@ state::Status gather(const Options& options, ServerConfig& config) {
   }
   if (!options.fair_share.empty()) {
     if (auto set = set_fair_share(options.fair_share, "--fair-share", server.core.shares); !set) return set;
+  }
+  if (!options.accounting.empty()) {
+    if (auto good = server::check_accounting(options.accounting, "--accounting"); !good) return good;
+    server.accounting.where = options.accounting;
   }
   if (!options.switches.empty()) {
     auto tree = read_switches(options.switches, "--switches");
@@ -186,6 +191,11 @@ void add_server_command(CLI::App& app, Context& context) {
                    "how far who used the least of his share stands before who used the most; none for no difference "
                    "(default: 7d, once there are accounts)")
       ->type_name("TIME");
+  command
+      ->add_option("--accounting", options->accounting,
+                   "where ended jobs are written: sqlite (the default: accounting.db in the data directory), "
+                   "postgresql://USER@HOST/DATABASE, or none")
+      ->type_name("DATABASE");
   command->add_flag("-v,--verbose", options->verbose, "log more");
   on_run(command, context, [options] { return run(*options); });
 }

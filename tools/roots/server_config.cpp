@@ -200,6 +200,16 @@ Outcome set_queue(const YAML::Node& entry, ServerConfig& config) {
   return {};
 }
 
+Outcome set_accounting(const YAML::Node& node, ServerConfig& config) {
+  std::string where;
+  if (Outcome wrong = text_of(node, "accounting", where)) return wrong;
+  if (Status good = server::check_accounting(where, "accounting"); !good) {
+    return fault(node, "accounting", good.error().message);
+  }
+  config.server.accounting.where = where;
+  return {};
+}
+
 Outcome set_queues(const YAML::Node& node, ServerConfig& config) {
   if (!node.IsSequence()) return fault(node, "queues", "a list of queues is expected");
   for (const YAML::Node& entry : node) {
@@ -272,6 +282,15 @@ const Setters& setters() {
       {"fair_share_cpus_per_gpu",
        number_key<std::uint32_t>("fair_share_cpus_per_gpu", 10'000,
                                  [](ServerConfig& c) -> std::uint32_t& { return c.server.core.shares.cpus_per_gpu; })},
+      {"accounting", set_accounting},
+      {"accounting_keep",
+       [](const YAML::Node& node, ServerConfig& config) -> Outcome {
+         if (node.IsScalar() && node.Scalar() == "none") {
+           config.server.accounting.keep_ms = 0;
+           return {};
+         }
+         return duration_of(node, "accounting_keep", config.server.accounting.keep_ms);
+       }},
       {"admins", set_admins},
       {"queues", set_queues},
       {"licences", set_licences},
