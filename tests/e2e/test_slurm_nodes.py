@@ -285,22 +285,27 @@ class Nodes(OverNodes):
 
     def test_nodes_that_do_not_lie_as_they_are_asked_for_are_not_taken(self):
         self.wait_idle()
-        between = self.call("sbatch", "--parsable", "-w", "n2", "-n2", "--wrap", "sleep 300").stdout.strip()
-        wait_until("it runs", lambda: self.call("squeue", "-h", "-j", between, "-o", "%T").stdout == "RUNNING\n")
+        self.addCleanup(self.call, "scancel", "--me", check=False)
+
+        def take_the_one_between():
+            job = self.call("sbatch", "--parsable", "-w", "n2", "-n2", "--wrap", "sleep 300").stdout.strip()
+            wait_until("it runs", lambda: self.call("squeue", "-h", "-j", job, "-o", "%T").stdout == "RUNNING\n")
+            return job
+
+        between = take_the_one_between()
         code, out = self.batch("echo $SLURM_JOB_NODELIST", "-N2")
         self.assertEqual((code, out), (0, "n[1,3]\n"))
         for wish, nodes in (("--contiguous", ("n[1-2]", "n[2-3]")), ("--switches=1", ("n[1-2]",))):
+            between = between or take_the_one_between()
             job = self.call("sbatch", "--parsable", "-N2", wish, "-o", "lie.txt", "--wrap",
                             "echo $SLURM_JOB_NODELIST").stdout.strip()
             time.sleep(1)
             self.assertEqual(self.call("squeue", "-h", "-j", job, "-o", "%T").stdout, "PENDING\n", wish)
             self.call("scancel", between)
+            between = None
             self.cluster.wait(job)
             with open(os.path.join(self.work, "lie.txt"), encoding="utf-8") as source:
                 self.assertIn(source.read().strip(), nodes, wish)
-            between = self.call("sbatch", "--parsable", "-w", "n2", "-n2", "--wrap", "sleep 300").stdout.strip()
-            wait_until("it runs", lambda: self.call("squeue", "-h", "-j", between, "-o", "%T").stdout == "RUNNING\n")
-        self.call("scancel", between)
 
     # ---- listings ---------------------------------------------------------------------------------------------------
     def test_sinfo_has_a_line_for_what_looks_the_same_in_its_columns(self):
