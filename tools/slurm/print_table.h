@@ -76,6 +76,11 @@ state::Result<std::vector<TableColumn<R>>> table_columns(std::string_view format
   return columns;
 }
 
+// Columns point into the fields.
+template <class R>
+state::Result<std::vector<TableColumn<R>>> table_columns(std::string_view format, std::vector<TableField<R>>&& fields,
+                                                         const std::string& unknown) = delete;
+
 template <class R>
 void write_table_line(Output& out, const std::vector<TableColumn<R>>& columns, const TableStyle& style,
                       const std::function<std::string(const TableColumn<R>&)>& text) {

@@ -26,9 +26,9 @@ struct Command {
   const char* name;
   int (*run)(const Context& context, const Words& words);
 };
-constexpr Command kCommands[] = {{"sbatch", sbatch},   {"srun", srun},    {"salloc", salloc},     {"squeue", squeue},
-                                 {"scancel", scancel}, {"sinfo", sinfo},  {"scontrol", scontrol}, {"sacct", sacct},
-                                 {"sprio", sprio},     {"sshare", sshare}};
+constexpr Command kCommands[] = {{"sbatch", sbatch},   {"srun", srun},     {"salloc", salloc},     {"squeue", squeue},
+                                 {"scancel", scancel}, {"sinfo", sinfo},   {"scontrol", scontrol}, {"sacct", sacct},
+                                 {"sprio", sprio},     {"sshare", sshare}, {"sacctmgr", sacctmgr}};
 
 // Makes DIR/sbatch and the others links to this program. What is there and is no link of ours stays.
 int install_links(const std::string& directory) {

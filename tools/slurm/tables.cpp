@@ -389,12 +389,34 @@ CommandTable sshare_table() {
                       }});
 }
 
+CommandTable sacctmgr_table() {
+  return {"sacctmgr",
+          "command [words...]",
+          true,
+          {
+              {"associations", 's', kNothing, kHonoured, "list users and accounts with their associations"},
+              {"help", 'h', kNothing, kHonoured, "this text"},
+              {"immediate", 'i', kNothing, kHonoured, "do not ask before changes"},
+              {"json", 0, kMaybe, kRefused, "use berth account ls -o json"},
+              {"noheader", 'n', kNothing, kHonoured, "no titles"},
+              {"oneliner", 'o', kNothing, kIgnored, "a record is always on one line"},
+              {"parsable", 'p', kNothing, kHonoured, "| behind each column"},
+              {"parsable2", 'P', kNothing, kHonoured, "| between columns"},
+              {"quiet", 'Q', kNothing, kHonoured, "say less"},
+              {"readonly", 'r', kNothing, kHonoured, "refuse changes"},
+              {"usage", 0, kNothing, kHonoured, "one line of help"},
+              {"verbose", 'v', kNothing, kHonoured, "say more"},
+              {"version", 'V', kNothing, kHonoured, "the version"},
+              {"yaml", 0, kMaybe, kRefused, "use berth account ls -o json"},
+          }};
+}
+
 }  // namespace
 
 const std::vector<const CommandTable*>& all_tables() {
-  static const std::vector<CommandTable> tables{sbatch_table(),  srun_table(),  salloc_table(),   squeue_table(),
-                                                scancel_table(), sinfo_table(), scontrol_table(), sacct_table(),
-                                                sprio_table(),   sshare_table()};
+  static const std::vector<CommandTable> tables{sbatch_table(),  srun_table(),   salloc_table(),   squeue_table(),
+                                                scancel_table(), sinfo_table(),  scontrol_table(), sacct_table(),
+                                                sprio_table(),   sshare_table(), sacctmgr_table()};
   static const std::vector<const CommandTable*> pointers = [] {
     std::vector<const CommandTable*> out;
     for (const CommandTable& table : tables) out.push_back(&table);
