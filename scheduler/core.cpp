@@ -52,6 +52,7 @@ void Core::Impl::restore() {
     const bool gang = job.spec.kind == JobKind::kGang && !job.spec.request.licences.empty();
     if (!gang || licensed_gangs_.insert(job.id).second) dispatcher_.licences().take(job.spec.request.licences, 1);
   }
+  find_preemptable();
   tenants_.configure(cluster_, now_);
   find_usage();
   count_tenants();
@@ -117,6 +118,7 @@ void Core::Impl::emit(Event event) {
   // and going on would write a journal that cannot be read back. Nobody catches this.
   if (!applied.ok()) throw std::logic_error("the core decided what cannot be: " + applied.error().message);
   count(event);
+  follow_preemptable(event);
   events_.push_back(std::move(event));
 }
 

@@ -456,6 +456,9 @@ void Core::Impl::on_request(ClientCommand& command, QosActionRequest& request) {
     if (qos.priority < -1'000'000 || qos.priority > 1'000'000) {
       return refused(ErrorCode::kInvalid, "priority", "the priority is from -1000000 to 1000000");
     }
+    if (qos.tier < -kTierMax || qos.tier > kTierMax) {
+      return refused(ErrorCode::kInvalid, "tier", "the tier is from -1000 to 1000");
+    }
     if (qos.usage_milli > kUsageFactorMax) {
       return refused(ErrorCode::kInvalid, "usage", "use counts from 0 to 1000 times");
     }
@@ -503,6 +506,7 @@ PriorityRow Core::Impl::priority_row_of(const Job& job) {
     row.of_queue = queue->second.priority;
   }
   if (const auto qos = cluster_.qos().find(row.qos); qos != cluster_.qos().end()) row.of_qos = qos->second.priority;
+  row.tier = tier_of(job.spec);
   row.submitted_at = job.submitted_at;
   row.waited_ms = (now_ - job.submitted_at) / 1000;
   const TenantId tenant = tenant_of(job);

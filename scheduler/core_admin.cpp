@@ -56,6 +56,7 @@ void Core::Impl::on_request(ClientCommand& command, NodeActionRequest& request) 
 }
 
 void Core::Impl::requeue_all_waiting() {
+  find_preemptable();
   dispatcher_.forget_all();
   for (const auto& [id, job] : cluster_.jobs()) {
     if (!job->pending.empty()) enqueue(*job);
@@ -83,6 +84,9 @@ void Core::Impl::on_request(ClientCommand& command, QueueActionRequest& request)
       return reply(command.reply_to, std::move(where.error()));
     } else if (!queue.where.empty() && !where->parts().empty()) {
       return refuse(command.reply_to, ErrorCode::kInvalid, "nodes", "a queue's nodes are no choice with [ ]");
+    }
+    if (queue.tier < -kTierMax || queue.tier > kTierMax || queue.preempt == Preempt::kAsQueue) {
+      return refuse(command.reply_to, ErrorCode::kInvalid, "tier", "the tier is from -1000 to 1000");
     }
     for (auto* names : {&queue.users, &queue.accounts}) {
       std::sort(names->begin(), names->end());

@@ -113,7 +113,9 @@ void Core::Impl::reconcile(NodeId node, std::uint64_t session, const AgentHello&
     const Pod& pod = *cluster_.pod(id);
     const auto listed = has.find(id);
     if (listed != has.end()) {
-      if (pod.stopping && listed->second->running) stops.push_back({pod.ref, pod.stop_state});
+      if (pod.stopping && listed->second->running) {
+        stops.push_back({pod.ref, pod.stop_state == PodState::kPending ? PodState::kCancelled : pod.stop_state});
+      }
       continue;
     }
     const Job& job = *cluster_.job(id.job);
@@ -128,7 +130,7 @@ void Core::Impl::reconcile(NodeId node, std::uint64_t session, const AgentHello&
       end.message = "node " + hello.info.name + " no longer knows this pod";
       ends.push_back(std::move(end));
     } else if (pod.stopping) {
-      end.outcome.state = pod.stop_state;
+      end.outcome.state = pod.stop_state == PodState::kPending ? PodState::kCancelled : pod.stop_state;
       ends.push_back(std::move(end));
     } else {
       // The order never arrived, or the agent died before it wrote anything down.
@@ -236,6 +238,14 @@ void Core::Impl::decide_end(const Job& job, const Pod& pod, PodEnd& end) {
   }
   const bool gang = job.spec.kind == JobKind::kGang;
   const bool lost = outcome.state == PodState::kNodeLost;
+  if (const auto victim = preempted_.find(pod.ref.pod); victim != preempted_.end() && pod.stopping) {
+    end.message = "made room for job " + std::to_string(victim->second.value);
+  }
+  if (pod.stopping && pod.stop_state == PodState::kPending) {
+    // It is to run again, unless it came to an end of its own before it was stopped. A gang does so as a whole.
+    end.requeue = gang || lost || outcome.state == PodState::kCancelled;
+    return;
+  }
   if (pod.stopping) {
     if (lost || outcome.state == PodState::kCancelled) outcome.state = pod.stop_state;
     // A gang whose member was requeued goes back to the queue as a whole.

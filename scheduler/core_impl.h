@@ -94,6 +94,28 @@ class Core::Impl : private Starter {
   std::optional<std::pair<state::WaitReason, std::string>> limited_by(const state::Job& job);
   std::string check_tenants() const;
 
+  // ---- core_preempt.cpp: stopped to run again, or for others ----
+  void on_request(ClientCommand& command, state::JobRequeueRequest& request);
+  std::vector<state::PodId> live_pods_of(const state::Job& job) const;
+  std::int32_t tier_of(const state::JobSpec& spec) const;
+  state::Preempt preempt_of(const state::JobSpec& spec) const;
+  void find_preemptable();
+  void note_preemptable(const state::PodId& id, bool live);
+  void tell_lowest();
+  void follow_preemptable(const state::Event& event);
+  struct Victim {
+    std::int32_t tier = 0;
+    std::int64_t priority = 0;
+    state::TimeUs since = 0;
+    state::Preempt how = state::Preempt::kOff;
+    std::vector<state::PodId> pods;
+  };
+  std::vector<Victim> victims_for(const state::Job& job) const;
+  void lift(const Victim& victim, bool away);
+  std::uint32_t fitting(const ClassKey& key, std::uint32_t pods);
+  bool make_room(state::JobId job, const ClassKey& key) override;
+  bool takes_room(state::JobId job) const override;
+
   // ---- core_waits.cpp: what keeps a job from the queue ----
   void on_request(ClientCommand& command, state::JobUpdateRequest& request);
   state::Status check_waits(const Caller& caller, state::JobSpec& spec);
@@ -232,7 +254,12 @@ class Core::Impl : private Starter {
   // Ends of first pods that a node has told, put off until the last step in their job's places has ended. Not
   // journaled: the node, which has not been told to forget them, will repeat them.
   std::map<state::JobId, state::PodEnd> held_ends_;
-  std::set<state::JobId> licensed_gangs_;  // gangs with pods that live, and licences for them
+  std::set<state::JobId> licensed_gangs_;                       // gangs with pods that live, and licences for them
+  bool preempts_ = false;                                       // some queue or quality of service says so
+  std::map<std::int32_t, std::set<state::PodId>> preemptable_;  // live pods that may have to go, by tier
+  // Who waits for which of them to be gone, and for whom each goes.
+  std::map<state::JobId, std::set<state::PodId>> making_room_;
+  boost::unordered_flat_map<state::PodId, state::JobId, state::PodIdHash> preempted_;
   std::map<state::JobId, std::vector<ReplyTo>> watchers_;
   std::map<std::uint64_t, std::set<state::JobId>> watched_by_;  // session -> jobs
   std::uint64_t waiting_pods_ = 0;

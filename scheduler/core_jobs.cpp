@@ -13,6 +13,7 @@ using namespace state;
 namespace {
 
 constexpr std::int32_t kPriorityMax = 1000;
+constexpr std::int64_t kTierStep = 100'000'000;  // above all that priorities add up to
 constexpr std::size_t kJobsPerRequestMax = 100'000;
 
 bool is_name(std::string_view text, std::size_t max) {
@@ -233,7 +234,8 @@ void Core::Impl::on_request(ClientCommand& command, SubmitRequest& request) {
 std::int64_t Core::Impl::priority_of(const Job& job) const {
   const auto queue = cluster_.queues().find(job.spec.queue);
   const auto qos = cluster_.qos().find(job.spec.qos);
-  return std::int64_t{job.spec.priority} + (queue == cluster_.queues().end() ? 0 : queue->second.priority) +
+  return std::int64_t{tier_of(job.spec)} * kTierStep + job.spec.priority +
+         (queue == cluster_.queues().end() ? 0 : queue->second.priority) +
          (qos == cluster_.qos().end() ? 0 : qos->second.priority);
 }
 
@@ -335,7 +337,8 @@ bool Core::Impl::cancel_elements(const Job& job, const std::vector<ElementRange>
     any_live = !live.empty();
     for (const PodId& id : live) {
       const Pod& pod = *cluster_.pod(id);
-      if (!pod.stopping) stops.push_back({pod.ref, PodState::kCancelled});
+      const bool comes_again = pod.stopping && pod.stop_state == PodState::kPending;
+      if (!pod.stopping || comes_again) stops.push_back({pod.ref, PodState::kCancelled});
     }
   }
   if (waiting != 0) {
@@ -353,7 +356,10 @@ void Core::Impl::stop_pods(std::vector<PodStop> stops) {
   if (stops.empty()) return;
   std::map<NodeId, StopPods> by_node;
   for (const PodStop& stop : stops) {
-    if (!is_place(stop.ref)) by_node[cluster_.pod(stop.ref.pod)->node].stops.push_back(stop);
+    if (is_place(stop.ref)) continue;
+    // That it will run again is none of the node's business.
+    const PodState why = stop.stop_state == PodState::kPending ? PodState::kCancelled : stop.stop_state;
+    by_node[cluster_.pod(stop.ref.pod)->node].stops.push_back({stop.ref, why});
   }
   emit(PodsStopping{std::move(stops)});
   for (auto& [node, body] : by_node) {

@@ -11,6 +11,7 @@ ClassKey Core::Impl::class_key_of(const JobSpec& spec, const std::string& user) 
   ClassKey key;
   key.request = spec.request;
   key.limit_us = spec.time_limit_ms * 1000;
+  if (preempts_) key.tier = tier_of(spec);
   const auto queue = cluster_.queues().find(spec.queue);
   if (queue != cluster_.queues().end()) key.request.queue_nodes = queue->second.where;
   if (spec.kind != JobKind::kGang) return key;
@@ -40,6 +41,7 @@ std::uint32_t Core::Impl::startable(JobId job) const { return throttle_room(*clu
 // A job that nothing could be placed of for too long.
 bool Core::Impl::overdue(JobId id) const {
   const Job& job = *cluster_.job(id);
+  if (takes_room(id)) return true;
   return job.counts.live() == 0 && job.submitted_at <= now_ - options_.overtaking_ends_after_ms * 1000;
 }
 

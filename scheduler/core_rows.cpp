@@ -29,6 +29,10 @@ std::pair<WaitReason, std::string> Core::Impl::waiting_reason(const Job& job, Cl
     if (!behind) return {kNone, "about to be placed"};
     return {kPriority, "waits behind job " + std::to_string(first->key.job.value)};
   }
+  if (const auto going = making_room_.find(job.id); going != making_room_.end()) {
+    return {kResources, "room is being made: " + plural(going->second.size(), "pod", "pods") +
+                            " of lower tiers still " + (going->second.size() == 1 ? "has" : "have") + " to end"};
+  }
   auto [known, made] = reasons.try_emplace(in);
   auto& [code, text] = known->second;
   if (!made) return known->second;

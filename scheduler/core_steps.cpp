@@ -44,8 +44,8 @@ std::vector<Core::Impl::StepNode> Core::Impl::step_nodes(const Job& job) const {
   }
   const std::uint32_t each = job.spec.request.resources.cpu_milli;
   for (StepNode& node : nodes) {
-    node.cpu_milli = exclusive ? cluster_.node(node.node)->info.capacity.cpu_milli
-                               : static_cast<std::int64_t>(node.ranks) * each;
+    node.cpu_milli =
+        exclusive ? cluster_.node(node.node)->info.capacity.cpu_milli : static_cast<std::int64_t>(node.ranks) * each;
     node.free_milli = node.cpu_milli;
     std::sort(node.cpus.begin(), node.cpus.end());
   }

@@ -90,7 +90,8 @@ void Dispatcher::unblock_for_room() {
     for (std::size_t i = queue_.blocked().size(); i-- > 0;) {  // the last takes the place of one that goes
       WaitQueue::Class* in = queue_.blocked()[i];
       if (in->unlicensed) continue;
-      const bool may = (in->minds_pods() && in->moves_seen != moves_) ||
+      // With what may go, even a little more room may be enough.
+      const bool may = in->key.tier > lowest_preemptable_ || (in->minds_pods() && in->moves_seen != moves_) ||
                        std::any_of(room_made_.begin(), room_made_.end(),
                                    [&](NodeId node) { return engine_.fits_now(node, in->request()); });
       if (may) queue_.unblock(*in);
@@ -205,13 +206,16 @@ void Dispatcher::pass(TimeUs now, std::uint32_t budget, Starter& starter) {
       made_.passed = true;
     } else {
       if (!policy_->backfill) break;
-      if (const Plan* plan = plan_for(*first); plan == nullptr) {
+      if (const Plan* plan = starter.takes_room(first->key.job) ? nullptr : plan_for(*first); plan == nullptr) {
         apply_holds(head->key);
       } else if (const TimeUs limit = head->in->key.limit_us; limit == 0 || now_ + limit > plan->at) {
         beside = &made_.plan.promised;
       }
     }
-    if (!place_from(*head, beside, may, budget, starter)) block(*head->in, beside != nullptr, starter);
+    if (place_from(*head, beside, may, budget, starter)) continue;
+    // What is kept back by a promise alone needs nobody to go.
+    if (beside == nullptr) starter.make_room(head->key.job, head->in->key);
+    block(*head->in, beside != nullptr, starter);
   }
   if (holds_applied_) engine_.drop_holds();
   holds_applied_ = false;

@@ -9,6 +9,7 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
 #include <optional>
 #include <set>
 #include <vector>
@@ -30,6 +31,9 @@ class Starter {
   virtual std::uint32_t startable(state::JobId job) const = 0;
   // Nothing of it could be placed for too long.
   virtual bool overdue(state::JobId job) const = 0;
+  // The job finds no room. True: others are being stopped for it, and it keeps what could hold it from who comes later.
+  virtual bool make_room(state::JobId job, const ClassKey& key) { return (void)job, (void)key, false; }
+  virtual bool takes_room(state::JobId job) const { return (void)job, false; }
   // These start; their capacity is claimed. The callee says what still waits: wait() or forget(), and runs().
   virtual void start(state::JobId job, const std::vector<placement::Placed>& places) = 0;
 };
@@ -81,6 +85,8 @@ class Dispatcher {
 
   // Starts at most about `budget` pods.
   void pass(state::TimeUs now, std::uint32_t budget, Starter& starter);
+  // The lowest tier of what may have to go for a higher one; the greatest number: nothing may.
+  void set_lowest_preemptable(std::int32_t tier) { lowest_preemptable_ = tier; }
   // There is more to do at once, without that anything changes.
   bool unfinished() const { return unfinished_; }
   // The first waiting job and the time it is promised, if one is.
@@ -120,6 +126,7 @@ class Dispatcher {
   bool holds_applied_ = false;
   bool retry_blocked_ = false;  // some classes were blocked by a hold, not by want of room
   bool unfinished_ = false;
+  std::int32_t lowest_preemptable_ = std::numeric_limits<std::int32_t>::max();
   std::uint64_t moves_ = 0, moves_seen_ = 0;  // seen by the last pass
 
   // The promise to the first job that found no room, as of some state of the forecast.

@@ -10,6 +10,11 @@ std::string_view name_of(Limit limit) {
   return kNames[static_cast<std::size_t>(limit)];
 }
 
+std::string_view name_of(Preempt preempt) {
+  constexpr std::array<std::string_view, 4> kNames = {"off", "requeue", "cancel", "queue"};
+  return kNames[static_cast<std::size_t>(preempt)];
+}
+
 bool is_account_name(std::string_view name) {
   const auto is_plain = [](unsigned char c) {
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');

@@ -70,12 +70,24 @@ struct Member {
   bool operator==(const Member&) const = default;
 };
 
+// What becomes of a running job when one of a higher tier needs its room.
+enum class Preempt : std::uint8_t {
+  kOff = 0,      // nothing: it runs to its end
+  kRequeue = 1,  // it is stopped and goes back to its queue
+  kCancel = 2,   // it is stopped for good
+  kAsQueue = 3,  // of a quality of service: what the queue says
+};
+inline constexpr std::int32_t kTierMax = 1000;
+std::string_view name_of(Preempt preempt);  // "off", "requeue", "cancel", "queue"
+
 struct Qos {
   std::string name;
   std::int32_t priority = 0;                 // added to its jobs'
   std::uint32_t usage_milli = 1000;          // what its jobs' use counts, thousandths
   Limits limits, user_limits;                // of all of its jobs, and of each user's
   std::vector<std::string> users, accounts;  // who may use it; empty: everybody. Sorted, unique
+  std::int32_t tier = 0;                     // added to its jobs' queue's
+  Preempt preempt = Preempt::kAsQueue;
   bool operator==(const Qos&) const = default;
 };
 

@@ -116,7 +116,9 @@ Status Cluster::on(const PodsStopping& event, TimeUs) {
   for (const PodStop& stop : event.stops) {
     const auto found = pods_.find(stop.ref.pod);
     if (found == pods_.end() || found->second.ref != stop.ref) return mismatch(text_of(stop.ref) + " is not live");
-    if (!is_final(stop.stop_state)) return mismatch(text_of(stop.ref) + " is to stop with a state that is not final");
+    if (!is_final(stop.stop_state) && stop.stop_state != PodState::kPending) {
+      return mismatch(text_of(stop.ref) + " is to stop with a state that is none to stop with");
+    }
     found->second.stopping = true;
     found->second.stop_state = stop.stop_state;
   }

@@ -66,7 +66,8 @@ fb::Offset<spec::Qos> qos(fb::FlatBufferBuilder& b, const Qos& qos) {
   const auto each_user = limits(b, qos.user_limits);
   const auto users = strings(b, qos.users);
   const auto accounts = strings(b, qos.accounts);
-  return spec::CreateQos(b, name, qos.priority, qos.usage_milli, all, each_user, users, accounts);
+  return spec::CreateQos(b, name, qos.priority, qos.usage_milli, all, each_user, users, accounts, qos.tier,
+                         static_cast<std::uint8_t>(qos.preempt));
 }
 
 bool to_qos(const spec::Qos* table, Qos& out) {
@@ -74,6 +75,9 @@ bool to_qos(const spec::Qos* table, Qos& out) {
   out.name = text(table->name());
   out.priority = table->priority();
   out.usage_milli = table->usage_milli();
+  out.tier = table->tier();
+  if (table->preempt() > static_cast<std::uint8_t>(Preempt::kAsQueue)) return false;
+  out.preempt = static_cast<Preempt>(table->preempt());
   out.users = strings(table->users());
   out.accounts = strings(table->accounts());
   return to_limits(table->limits(), out.limits) && to_limits(table->user_limits(), out.user_limits);

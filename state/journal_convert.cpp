@@ -40,16 +40,24 @@ fb::Offset<journal::QueueSet> queue(fb::FlatBufferBuilder& b, const Queue& queue
   const auto users = strings(b, queue.users);
   const auto accounts = strings(b, queue.accounts);
   return journal::CreateQueueSet(b, name, queue.priority, queue.time_limit_ms, static_cast<std::uint8_t>(queue.state),
-                                 where, queue.time_default_ms, queue.nodes_max, users, accounts);
+                                 where, queue.time_default_ms, queue.nodes_max, users, accounts, queue.tier,
+                                 static_cast<std::uint8_t>(queue.preempt));
 }
 
 bool to_queue(const journal::QueueSet& table, Queue& out) {
   if (table.state() > static_cast<std::uint8_t>(Queue::State::kInactive)) return false;
-  out = {text(table.name()),       table.priority(),
-         table.time_limit_ms(),    static_cast<Queue::State>(table.state()),
-         text(table.where()),      table.time_default_ms(),
-         table.nodes_max(),        strings(table.users()),
-         strings(table.accounts())};
+  if (table.preempt() > static_cast<std::uint8_t>(Preempt::kCancel)) return false;
+  out = {text(table.name()),
+         table.priority(),
+         table.time_limit_ms(),
+         static_cast<Queue::State>(table.state()),
+         text(table.where()),
+         table.time_default_ms(),
+         table.nodes_max(),
+         strings(table.users()),
+         strings(table.accounts()),
+         table.tier(),
+         static_cast<Preempt>(table.preempt())};
   return true;
 }
 

@@ -55,8 +55,9 @@ struct Pod {
   PodRef ref;
   NodeId node;
   PodState state = PodState::kBound;
-  bool stopping = false;                       // told to stop; no longer wanted
-  PodState stop_state = PodState::kCancelled;  // why, if stopping: what it will count as unless it ends by itself first
+  bool stopping = false;  // told to stop; no longer wanted
+  // Why, if stopping: what it will count as unless it ends by itself first. kPending: it goes back to the queue.
+  PodState stop_state = PodState::kCancelled;
   std::uint64_t gpu_mask = 0;
   TimeUs bound_at = 0;
   TimeUs started_at = 0;
@@ -229,6 +230,9 @@ struct Queue {
   std::int64_t time_default_ms = 0;          // for jobs that ask for none; 0: the limit
   std::uint32_t nodes_max = 0;               // of one job; 0 is no limit
   std::vector<std::string> users, accounts;  // who may use it; empty: everybody. Sorted, unique
+  // Jobs of a higher tier come before all of a lower one, and may take the room of those that this says of.
+  std::int32_t tier = 0;
+  Preempt preempt = Preempt::kOff;
   bool operator==(const Queue&) const = default;
 };
 std::string_view name_of(Queue::State state);  // "up", "down", "draining", "inactive"

@@ -99,8 +99,13 @@ struct QosActionRequest {
   Qos qos;
 };
 struct ListAccountsRequest {};  // with members and qualities of service
-struct PriorityRequest {        // why waiting jobs stand where they do
-  std::vector<JobId> jobs;      // empty: all, as far as the caller may see them
+// What runs of the job is stopped and goes back to the queue.
+struct JobRequeueRequest {
+  JobId job;
+  bool hold = false;  // and is held there
+};
+struct PriorityRequest {    // why waiting jobs stand where they do
+  std::vector<JobId> jobs;  // empty: all, as far as the caller may see them
   JobId after;
   std::uint32_t limit = 1000;
 };
@@ -131,7 +136,7 @@ using ClientRequest =
                  ExplainRequest, WatchJobsRequest, NodeActionRequest, QueueActionRequest, ListQueuesRequest,
                  TokenCreateRequest, TokenListRequest, TokenRevokeRequest, ServerInfoRequest, ReadLogRequest,
                  JobUpdateRequest, LicenceActionRequest, ListLicencesRequest, AccountActionRequest, MemberActionRequest,
-                 QosActionRequest, ListAccountsRequest, PriorityRequest>;
+                 QosActionRequest, ListAccountsRequest, PriorityRequest, JobRequeueRequest>;
 
 // Of what has ended, long after the state has forgotten it. The core never sees these: the accounting's database
 // answers them (state/accounting).
@@ -291,7 +296,8 @@ struct PriorityRow {
   TimeUs submitted_at = 0;
   std::int64_t waited_ms = 0, head_start_ms = 0, delay_ms = 0;
   double factor = 0;
-  bool waits = false;  // in the queue; otherwise something keeps it from there
+  std::int32_t tier = 0;  // above all that
+  bool waits = false;     // in the queue; otherwise something keeps it from there
 };
 struct PriorityPage {
   std::vector<PriorityRow> rows;

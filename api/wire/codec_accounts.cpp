@@ -92,7 +92,7 @@ fb::Offset<fbs::PriorityRow> priority_row(Builder& b, const state::PriorityRow& 
   const auto queue = text(b, r.queue);
   const auto qos = text(b, r.qos);
   return fbs::CreatePriorityRow(b, r.job.value, user, account, queue, qos, r.own, r.of_queue, r.of_qos, r.submitted_at,
-                                r.waited_ms, r.head_start_ms, r.delay_ms, r.factor, r.waits);
+                                r.waited_ms, r.head_start_ms, r.delay_ms, r.factor, r.waits, r.tier);
 }
 
 state::PriorityRow priority_row(Reader& in, const fbs::PriorityRow& t) {
@@ -111,6 +111,7 @@ state::PriorityRow priority_row(Reader& in, const fbs::PriorityRow& t) {
   out.delay_ms = t.delay_ms();
   out.factor = t.factor();
   out.waits = t.waits();
+  out.tier = t.tier();
   return out;
 }
 
@@ -138,6 +139,10 @@ Encoded put(Builder& b, const state::ListAccountsRequest&) {
 Encoded put(Builder& b, const state::PriorityRequest& r) {
   const auto jobs = job_ids(b, r.jobs);
   return {fbs::Body::PriorityRequest, fbs::CreatePriorityRequest(b, jobs, r.after.value, r.limit).Union()};
+}
+
+Encoded put(Builder& b, const state::JobRequeueRequest& r) {
+  return {fbs::Body::JobRequeueRequest, fbs::CreateJobRequeueRequest(b, r.job.value, r.hold).Union()};
 }
 
 Encoded put(Builder& b, const state::AccountPage& r) {
@@ -184,6 +189,11 @@ bool get_account_request(Reader& in, fbs::Body type, const void* table, state::C
     case fbs::Body::PriorityRequest: {
       const auto& t = as<fbs::PriorityRequest>(table);
       out = state::PriorityRequest{job_ids(in, t.jobs()), state::JobId{t.after()}, t.limit()};
+      return true;
+    }
+    case fbs::Body::JobRequeueRequest: {
+      const auto& t = as<fbs::JobRequeueRequest>(table);
+      out = state::JobRequeueRequest{state::JobId{t.job()}, t.hold()};
       return true;
     }
     default:

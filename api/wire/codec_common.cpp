@@ -119,7 +119,8 @@ fb::Offset<fbs::Queue> queue(Builder& b, const state::Queue& queue) {
   const auto users = texts(b, queue.users);
   const auto accounts = texts(b, queue.accounts);
   return fbs::CreateQueue(b, name, queue.priority, queue.time_limit_ms, static_cast<std::uint8_t>(queue.state), where,
-                          queue.time_default_ms, queue.nodes_max, users, accounts);
+                          queue.time_default_ms, queue.nodes_max, users, accounts, queue.tier,
+                          static_cast<std::uint8_t>(queue.preempt));
 }
 
 state::Queue queue(Reader& in, const fbs::Queue* table) {
@@ -127,11 +128,17 @@ state::Queue queue(Reader& in, const fbs::Queue* table) {
     in.refuse();
     return {};
   }
-  return {in.text(table->name()),     table->priority(),
-          table->time_limit_ms(),     in.one_of(table->state(), state::Queue::State::kInactive),
-          in.text(table->where()),    table->time_default_ms(),
-          table->nodes_max(),         in.texts(table->users()),
-          in.texts(table->accounts())};
+  return {in.text(table->name()),
+          table->priority(),
+          table->time_limit_ms(),
+          in.one_of(table->state(), state::Queue::State::kInactive),
+          in.text(table->where()),
+          table->time_default_ms(),
+          table->nodes_max(),
+          in.texts(table->users()),
+          in.texts(table->accounts()),
+          table->tier(),
+          in.one_of(table->preempt(), state::Preempt::kCancel)};
 }
 
 fb::Offset<fbs::Error> error(Builder& b, const state::Error& error) {

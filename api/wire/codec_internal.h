@@ -161,6 +161,7 @@ Encoded put(Builder& b, const state::MemberActionRequest& r);
 Encoded put(Builder& b, const state::QosActionRequest& r);
 Encoded put(Builder& b, const state::ListAccountsRequest& r);
 Encoded put(Builder& b, const state::PriorityRequest& r);
+Encoded put(Builder& b, const state::JobRequeueRequest& r);
 Encoded put(Builder& b, const state::AccountPage& r);
 Encoded put(Builder& b, const state::PriorityPage& r);
 // False if the table is none of these.

@@ -52,6 +52,7 @@ class RandomLife : public testing::TestWithParam<unsigned> {
     spec.requeues_max = below(3);
     spec.priority = -static_cast<std::int32_t>(below(3));
     if (GetParam() % 2 == 0 && below(3) == 0) spec.qos = "q";
+    if (GetParam() % 3 == 0 && below(3) == 0) spec.queue = "high";
     return spec;
   }
 };
@@ -75,6 +76,15 @@ TEST_P(RandomLife, LosesNothingAndRunsNothingTwice) {
     connected.erase(i);
   };
   if (GetParam() % 2 == 0) change_accounts(h);
+  if (GetParam() % 3 == 0) {
+    Queue low, high;
+    low.name = "default";
+    low.preempt = GetParam() % 4 < 2 ? Preempt::kRequeue : Preempt::kCancel;
+    high.name = "high";
+    high.tier = 1;
+    (void)h.ask(QueueActionRequest{false, low});
+    (void)h.ask(QueueActionRequest{false, high});
+  }
   for (int step = 0; step < 400 && !HasFatalFailure(); ++step) {
     const std::uint32_t what = below(100);
     if (GetParam() % 2 == 0 && below(40) == 0) change_accounts(h);
@@ -92,11 +102,15 @@ TEST_P(RandomLife, LosesNothingAndRunsNothingTwice) {
           std::next(agent.running.begin(), below(static_cast<std::uint32_t>(agent.running.size())))->first;
       ASSERT_TRUE(ended.insert(ref).second) << "an attempt ended twice";
       const std::uint32_t how = below(10);
+      const bool told = std::find(agent.stopped.begin(), agent.stopped.end(), ref) != agent.stopped.end();
       h.end(agent, ref,
-            how < 7   ? PodState::kSucceeded
-            : how < 9 ? PodState::kFailed
-                      : PodState::kNodeLost,
+            told && how < 8 ? PodState::kCancelled
+            : how < 7       ? PodState::kSucceeded
+            : how < 9       ? PodState::kFailed
+                            : PodState::kNodeLost,
             how < 7 ? 0 : 1, 1 + static_cast<int>(below(2)));
+    } else if (what < 77 && !jobs.empty() && GetParam() % 3 == 0) {
+      (void)h.ask(JobRequeueRequest{jobs[below(static_cast<std::uint32_t>(jobs.size()))], false});
     } else if (what < 80 && !jobs.empty()) {
       (void)h.ask(CancelRequest{jobs[below(static_cast<std::uint32_t>(jobs.size()))], std::nullopt});
     } else if (what < 86 && !connected.empty()) {

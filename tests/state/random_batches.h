@@ -277,6 +277,8 @@ inline bool RandomBatches::admin(const Cluster& cluster, Event& event) {
       qos.name = "qos" + std::to_string(below(4));
       qos.priority = static_cast<std::int32_t>(below(10)) - 5;
       qos.usage_milli = below(2000);
+      qos.tier = static_cast<std::int32_t>(below(5)) - 2;
+      qos.preempt = static_cast<Preempt>(below(4));
       qos.user_limits.most[below(kLimits)] = below(99);
       for (std::uint32_t i = below(3); i != 0; --i) qos.users.push_back(word(4));
       event = QosSet{std::move(qos)};
@@ -313,6 +315,8 @@ inline bool RandomBatches::admin(const Cluster& cluster, Event& event) {
       queue.state = static_cast<Queue::State>(below(4));
       queue.where = chance(50) ? word(9) : "";
       queue.nodes_max = below(3);
+      queue.tier = static_cast<std::int32_t>(below(5)) - 2;
+      queue.preempt = static_cast<Preempt>(below(3));
       for (std::uint32_t i = below(3); i != 0; --i) queue.users.push_back(word(4));
       event = QueueSet{std::move(queue)};
       return true;
