@@ -127,5 +127,45 @@ class Shares(ClusterTest):
             self.cluster.wait(job)
 
 
+@harness.needs_root
+class Tiers(ClusterTest):
+    OPTIONS = {"agents": 1, "cpus": 2}
+    SLEEP = ("--cpus", "1", "--mem", "16M", "--", "sleep", "300")
+
+    def test_a_higher_tier_takes_the_room_and_gives_it_back(self):
+        run, submit = self.cluster.run, self.cluster.submit
+        run("queue", "add", "night", "--preempt", "requeue")
+        run("queue", "add", "day", "--tier", "1")
+        first = submit("--queue", "night", *self.SLEEP)
+        self.cluster.wait_state(first, "running")
+        second = submit("--queue", "night", *self.SLEEP)
+        self.cluster.wait_state(second, "running")
+        high = submit("--queue", "day", *self.SLEEP)
+        self.cluster.wait_state(high, "running")
+        self.assertEqual(self.cluster.job(first)["state"], "running")  # the one that started last went
+        self.assertEqual(self.cluster.job(second)["state"], "pending")
+        run("cancel", high)
+        self.cluster.wait_state(second, "running")
+        self.assertEqual(self.cluster.pods(second)[0]["attempt"], 2)
+        for words, says in ((("queue", "set", "day", "--tier", "many"), "tier"), (("queue", "set", "day", "--preempt", "perhaps"), "accepted: off")):
+            self.assert_one_line(run(*words, check=False), 2, says)
+        for job in (first, second):
+            run("cancel", job)
+            self.cluster.wait(job)
+
+    def test_requeue_by_hand(self):
+        run = self.cluster.run
+        job = self.cluster.submit(*self.SLEEP)
+        self.cluster.wait_state(job, "running")
+        run("requeue", job, "--hold")
+        self.cluster.wait_state(job, "pending")
+        self.assert_one_line(run("requeue", job, check=False), 1, "waits already")
+        run("release", job)
+        self.cluster.wait_state(job, "running")
+        self.assertEqual(self.cluster.pods(job)[0]["attempt"], 2)
+        run("cancel", job)
+        self.cluster.wait(job)
+
+
 if __name__ == "__main__":
     unittest.main()

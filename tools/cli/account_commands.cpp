@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <map>
 #include <memory>
+#include <tuple>
 
 #include "state/units.h"
 #include "tools/cli/account_rows.h"
@@ -308,7 +309,7 @@ void add_user_commands(CLI::App& app, Context& context) {
 // ---- qualities of service -------------------------------------------------------------------------------------------
 
 struct QosOptions {
-  std::string name, priority, usage, users, accounts, format;
+  std::string name, priority, usage, users, accounts, tier, preempt, format;
   LimitTexts limits, user_limits;
 };
 
@@ -327,6 +328,12 @@ Result<ClientRequest> changed_qos(const AccountPage& page, const QosOptions& opt
     const auto usage = options.usage == "0" ? Result<std::uint32_t>(0) : parse_cpu_milli(options.usage, "usage");
     if (!usage) return invalid("usage", "'" + printable(options.usage) + "'; accepted: a number such as 0.5 or 2");
     qos.usage_milli = *usage;
+  }
+  if (Status good = change_number(options.tier, "tier", -kTierMax, kTierMax, qos.tier); !good) return good.error();
+  if (!options.preempt.empty()) {
+    const auto preempt = parse_preempt(options.preempt, "preempt", true);
+    if (!preempt) return preempt.error();
+    qos.preempt = *preempt;
   }
   if (!options.users.empty()) qos.users = names_of(options.users);
   if (!options.accounts.empty()) qos.accounts = names_of(options.accounts);
@@ -368,6 +375,11 @@ void add_qos_commands(CLI::App& app, Context& context) {
     set->add_option("name", options->name, "its name")->type_name("NAME")->required();
     set->add_option("-p,--priority", options->priority, "added to its jobs' priority (default: 0)")->type_name("N");
     set->add_option("--usage", options->usage, "how often its jobs' use counts (default: 1)")->type_name("N");
+    set->add_option("--tier", options->tier, "added to its jobs' queue's tier (default: 0)")->type_name("N");
+    set->add_option("--preempt", options->preempt,
+                    "what becomes of its running jobs when a higher tier needs their room (default: queue, what that "
+                    "says)")
+        ->type_name("off|requeue|cancel|queue");
     set->add_option("--users", options->users, "who may use it; all for everybody")->type_name("NAMES");
     set->add_option("--accounts", options->accounts, "for which accounts; all for every one")->type_name("NAMES");
     add_limit_options(set, options->limits, "", " of all its jobs");
@@ -403,7 +415,8 @@ void add_priority_command(CLI::App& app, Context& context) {
   auto options = std::make_shared<Options>();
   CLI::App* command = add_command(
       app, "priority", "Tell why waiting jobs stand where they do",
-      "Jobs run by priority: the job's own, its queue's and its quality of service's. Among equals who stands for "
+      "Jobs of a higher tier come first, then those of a higher priority: the job's own, its queue's and its quality "
+      "of service's. Among equals who stands for "
       "longest is next: STANDS FOR is WAITED, and the head start that the user's SHARE gives, less what the job's "
       "expected SIZE puts it back. Without jobs named: all that wait.",
       "berth priority\nberth priority 12 13 -o json");
@@ -428,7 +441,8 @@ void add_priority_command(CLI::App& app, Context& context) {
     } while (request.after != JobId{});
     std::stable_sort(rows.begin(), rows.end(), [](const PriorityRow& a, const PriorityRow& b) {
       const auto key = [](const PriorityRow& r) {
-        return std::pair{std::int64_t{r.own} + r.of_queue + r.of_qos, r.waited_ms + r.head_start_ms - r.delay_ms};
+        return std::tuple{r.tier, std::int64_t{r.own} + r.of_queue + r.of_qos,
+                          r.waited_ms + r.head_start_ms - r.delay_ms};
       };
       return key(a) > key(b);
     });

@@ -116,6 +116,8 @@ const std::vector<Column<QosRow>>& columns_for(const QosRow*) {
   static const std::vector<Column<QosRow>> columns = {
       {"QOS", false, false, [](const QosRow& r, TimeUs) { return Cell{r.qos.name}; }},
       {"PRIORITY", true, false, [](const QosRow& r, TimeUs) { return Cell{std::to_string(r.qos.priority)}; }},
+      {"TIER", true, false, [](const QosRow& r, TimeUs) { return Cell{std::to_string(r.qos.tier)}; }},
+      {"PREEMPT", false, false, [](const QosRow& r, TimeUs) { return Cell{std::string(name_of(r.qos.preempt))}; }},
       {"USE COUNTS", true, false,
        [](const QosRow& r, TimeUs) { return Cell{format_cpu_milli(r.qos.usage_milli) + "x"}; }},
       {"JOBS", true, false, [](const QosRow& r, TimeUs) { return Cell{taken_of(r.taken, Limit::kJobs)}; }},
@@ -144,6 +146,7 @@ const std::vector<Column<PriorityRow>>& columns_for(const PriorityRow*) {
       {"JOB", true, false, [](const PriorityRow& r, TimeUs) { return Cell{std::to_string(r.job.value)}; }},
       {"USER", false, false, [](const PriorityRow& r, TimeUs) { return Cell{r.user}; }},
       {"ACCOUNT", false, false, [](const PriorityRow& r, TimeUs) { return Cell{r.account.empty() ? "-" : r.account}; }},
+      {"TIER", true, false, [](const PriorityRow& r, TimeUs) { return Cell{std::to_string(r.tier)}; }},
       {"PRIORITY", true, false,
        [](const PriorityRow& r, TimeUs) { return Cell{std::to_string(std::int64_t{r.own} + r.of_queue + r.of_qos)}; }},
       {"OWN", true, false, [](const PriorityRow& r, TimeUs) { return Cell{std::to_string(r.own)}; }},
@@ -182,6 +185,7 @@ void write_fields(JsonWriter& json, const ShareLine& line) {
 void write_fields(JsonWriter& json, const QosRow& row) {
   json.field("name", std::string_view(row.qos.name)).field("priority", row.qos.priority);
   json.field("usage_milli", row.qos.usage_milli);
+  json.field("tier", row.qos.tier).field("preempt", name_of(row.qos.preempt));
   write_taken(json, row.taken);
   write_limits(json, "limits", row.qos.limits);
   write_limits(json, "user_limits", row.qos.user_limits);
@@ -193,6 +197,7 @@ void write_fields(JsonWriter& json, const PriorityRow& row) {
   json.field("job", row.job.value).field("user", std::string_view(row.user));
   json.field("account", std::string_view(row.account)).field("queue", std::string_view(row.queue));
   json.field("qos", std::string_view(row.qos)).field("waits", row.waits);
+  json.field("tier", row.tier);
   json.field("priority", std::int64_t{row.own} + row.of_queue + row.of_qos);
   json.field("priority_own", row.own).field("priority_queue", row.of_queue).field("priority_qos", row.of_qos);
   json.field("stands_for_ms", stands_for(row)).field("waited_ms", row.waited_ms);

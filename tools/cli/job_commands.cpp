@@ -152,6 +152,7 @@ void add_job_commands(CLI::App& app, Context& context) {
   add_cancel_command(app, context);
   add_hold_commands(app, context);
   add_update_command(app, context);
+  add_requeue_command(app, context);
   add_explain_command(app, context);
   add_priority_command(app, context);
 }

@@ -17,6 +17,8 @@ void add_priority_command(CLI::App& app, Context& context);
 
 // "failed,cancelled", of the option --state.
 state::Result<std::vector<state::PodState>> parse_states(const std::string& text);
+// "off", "requeue", "cancel" (and "queue" if `as_queue`).
+state::Result<state::Preempt> parse_preempt(const std::string& text, const std::string& field, bool as_queue);
 // Asks for something that is answered with Ok.
 int act(const Context& context, state::ClientRequest request);
 // Reports what the server refused, or that it could not be reached; a --server that makes no sense is a usage error.

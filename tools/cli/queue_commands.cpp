@@ -30,7 +30,7 @@ int list(const Context& context, Format format, ClientRequest request, Rows Page
 // ---- queues ---------------------------------------------------------------------------------------------------------
 
 struct QueueOptions {
-  std::string name, priority, time, default_time, nodes, nodes_max, state, users, accounts, format;
+  std::string name, priority, time, default_time, nodes, nodes_max, state, users, accounts, tier, preempt, format;
 };
 
 std::vector<std::string> names_of(const std::string& text) {
@@ -58,6 +58,16 @@ Status change_queue(const QueueOptions& options, Queue& queue) {
     const auto parsed = parse_duration_ms(*text, field);
     if (!parsed) return parsed.error();
     *to = *parsed;
+  }
+  if (!options.tier.empty()) {
+    const auto tier = parse_integer(options.tier, "tier", -kTierMax, kTierMax);
+    if (!tier) return tier.error();
+    queue.tier = static_cast<std::int32_t>(*tier);
+  }
+  if (!options.preempt.empty()) {
+    const auto preempt = parse_preempt(options.preempt, "preempt", false);
+    if (!preempt) return preempt.error();
+    queue.preempt = *preempt;
   }
   if (!options.nodes.empty()) queue.where = options.nodes == "all" ? "" : options.nodes;
   if (!options.nodes_max.empty()) {
@@ -117,6 +127,14 @@ void add_queue_options(CLI::App* command, QueueOptions& options) {
                    "its jobs run on these nodes only: a condition, as in 'node in (n[1-20])' or gpu; all for all")
       ->type_name("CONDITION");
   command->add_option("--max-nodes", options.nodes_max, "the most nodes of one job; 0 for no limit")->type_name("N");
+  command
+      ->add_option("--tier", options.tier,
+                   "jobs of a higher tier come before all of a lower one, and may take the room of those (default: 0)")
+      ->type_name("N");
+  command
+      ->add_option("--preempt", options.preempt,
+                   "what becomes of its running jobs when a higher tier needs their room (default: off)")
+      ->type_name("off|requeue|cancel");
   command->add_option("--state", options.state, "up, down, draining or inactive")->type_name("STATE");
   command->add_option("--users", options.users, "who may use it; all for everybody")->type_name("NAMES");
   command->add_option("--accounts", options.accounts, "for which accounts; all for every one")->type_name("NAMES");
@@ -131,6 +149,7 @@ void add_queue_commands(CLI::App& app, Context& context) {
       "berth queue add short --priority 100 --time 30m\n"
       "berth queue add gpu --nodes 'gpu & !old' --accounts physics,chemistry\n"
       "berth queue set gpu --state down\n"
+      "berth queue add night --preempt requeue && berth queue set short --tier 1\n"
       "berth queue rm short");
   queue->group(kGroup);
   queue->require_subcommand(1);
@@ -190,6 +209,13 @@ void add_licence_commands(CLI::App& app, Context& context) {
 }
 
 }  // namespace
+
+Result<Preempt> parse_preempt(const std::string& text, const std::string& field, bool as_queue) {
+  for (const Preempt one : {Preempt::kOff, Preempt::kRequeue, Preempt::kCancel, Preempt::kAsQueue}) {
+    if (text == name_of(one) && (as_queue || one != Preempt::kAsQueue)) return one;
+  }
+  return invalid(field, "'" + printable(text) + "'; accepted: off, requeue, cancel" + (as_queue ? ", queue" : ""));
+}
 
 void add_queue_and_licence_commands(CLI::App& app, Context& context) {
   add_queue_commands(app, context);

@@ -216,6 +216,8 @@ const std::vector<Column<Queue>>& columns_for(const Queue*) {
        [](const Queue& q, TimeUs) {
          return Cell{std::string(name_of(q.state)), q.state == Queue::State::kUp ? Colour::kNone : Colour::kYellow};
        }},
+      {"TIER", true, false, [](const Queue& q, TimeUs) { return Cell{std::to_string(q.tier)}; }},
+      {"PREEMPT", false, true, [](const Queue& q, TimeUs) { return Cell{std::string(name_of(q.preempt))}; }},
       {"NODES", false, false, [](const Queue& q, TimeUs) { return Cell{q.where.empty() ? "all" : q.where}; }},
       {"MAX NODES", true, true,
        [](const Queue& q, TimeUs) { return Cell{q.nodes_max == 0 ? "none" : std::to_string(q.nodes_max)}; }},
@@ -322,6 +324,7 @@ void write_fields(JsonWriter& json, const Queue& row) {
   json.key("default_time_ms");
   row.time_default_ms == 0 ? json.null() : json.value(row.time_default_ms);
   json.field("state", name_of(row.state)).field("nodes", std::string_view(row.where));
+  json.field("tier", row.tier).field("preempt", name_of(row.preempt));
   json.field("max_nodes", row.nodes_max).strings("users", row.users).strings("accounts", row.accounts);
 }
 

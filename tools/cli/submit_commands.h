@@ -9,5 +9,6 @@ void add_submit_command(CLI::App& app, Context& context);
 void add_run_command(CLI::App& app, Context& context);
 void add_hold_commands(CLI::App& app, Context& context);  // hold release
 void add_update_command(CLI::App& app, Context& context);
+void add_requeue_command(CLI::App& app, Context& context);
 
 }  // namespace berth::tools

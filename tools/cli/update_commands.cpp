@@ -60,6 +60,33 @@ void add_hold_commands(CLI::App& app, Context& context) {
   add_hold(app, context, false);
 }
 
+void add_requeue_command(CLI::App& app, Context& context) {
+  struct Options {
+    std::vector<std::string> jobs;
+    bool hold = false;
+  };
+  auto options = std::make_shared<Options>();
+  CLI::App* command =
+      add_command(app, "requeue", "Stop what runs of jobs and send it back to the queue",
+                  "What waits stays as it is; a gang goes back as a whole. The pods' next attempt starts "
+                  "when it is their turn.",
+                  "berth requeue 12\nberth requeue 12 --hold");
+  with_jobs(command, options->jobs);
+  command->add_flag("--hold", options->hold, "and keep it there, until 'berth release'");
+  on_run(command, context, [options, &context] {
+    auto jobs = parse_job_ids(options->jobs);
+    if (!jobs) return report(jobs.error(), true);
+    ServerLink link(context);
+    int code = 0;
+    for (const JobId job : *jobs) {
+      auto done = link.call_for<Ok>(JobRequeueRequest{job, options->hold});
+      if (!done) code = berth::tools::fail(done.error());
+      if (!done && ServerLink::is_lost(done.error())) break;
+    }
+    return code;
+  });
+}
+
 void add_update_command(CLI::App& app, Context& context) {
   struct Options {
     std::vector<std::string> jobs;

@@ -118,7 +118,7 @@ Outcome names_of(const YAML::Node& node, const std::string& key, std::vector<std
 }
 
 constexpr const char* kQueueFields =
-    "name, priority, time_limit, default_time, nodes, max_nodes, state, users, accounts";
+    "name, priority, time_limit, default_time, nodes, max_nodes, state, users, accounts, tier, preempt";
 
 Outcome set_queue_field(const std::string& key, const YAML::Node& value, state::Queue& queue, bool& known) {
   std::int64_t number = 0;
@@ -143,6 +143,20 @@ Outcome set_queue_field(const std::string& key, const YAML::Node& value, state::
       if (state::name_of(state) == text) return {};
     }
     return fault(value, key, "'" + text.substr(0, 64) + "' is no state; accepted: up, down, draining, inactive");
+  }
+  if (key == "tier") {
+    if (Outcome wrong = integer_of(value, key, -state::kTierMax, state::kTierMax, number)) return wrong;
+    queue.tier = static_cast<std::int32_t>(number);
+    return {};
+  }
+  if (key == "preempt") {
+    std::string text;
+    if (Outcome wrong = text_of(value, key, text)) return wrong;
+    for (const state::Preempt one : {state::Preempt::kOff, state::Preempt::kRequeue, state::Preempt::kCancel}) {
+      queue.preempt = one;
+      if (state::name_of(one) == text) return {};
+    }
+    return fault(value, key, "'" + text.substr(0, 64) + "'; accepted: off, requeue, cancel");
   }
   if (key == "max_nodes") {
     if (Outcome wrong = integer_of(value, key, 0, state::kMaxGangSize, number)) return wrong;
