@@ -32,9 +32,10 @@ def data_directory(name):
 
 
 class Options:
-    def __init__(self, build, short):
+    def __init__(self, build, short, jobs=0):
         self.build = os.path.abspath(build)
         self.short = short
+        self.jobs = jobs  # 0: as many as the bench thinks right
         self.berth = os.path.join(self.build, "berth")
 
     def program(self, name):

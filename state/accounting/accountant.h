@@ -74,6 +74,7 @@ class Accountant {
   state::TimeUs complete_at_ = 0;
   std::unique_ptr<Database> database_;  // database thread
   bool known_ = false;                  // database thread: it was open before
+  std::int64_t next_forget_ms_ = 0;     // database thread
 
   mutable std::mutex mutex_;  // guards what follows
   std::condition_variable queued_, spooled_, written_;
@@ -83,8 +84,6 @@ class Accountant {
   std::uint64_t units_written_ = 0;
   std::uint64_t index_ = 0;
   std::string spool_error_, database_error_;
-  std::int64_t spool_pause_ms_ = 0, database_pause_ms_ = 0;
-  state::TimeUs next_forget_ms_ = 0;
   bool more_ = false, stopping_ = false;
 
   std::thread spool_thread_, database_thread_;

@@ -130,6 +130,29 @@ void put_job(Binder& to, const HistoryRow& row) {
   to.unsigned_number(job.step_of.value), to.number(job.step);
 }
 
+// What was used in an hour or a day, by account and user.
+struct Sum {
+  std::uint64_t cpu_ms = 0, gpu_ms = 0, jobs = 0;
+};
+using Sums = std::map<std::tuple<std::int64_t, std::string, std::string>, Sum>;
+
+Status add_sums(Sql& sql, const std::string& table, const std::string& time, const Sums& sums) {
+  std::string text = "INSERT INTO " + table + " (" + time + ", account, user_name, cpu_ms, gpu_ms, jobs) VALUES (" +
+                     places(6) + ") ON CONFLICT (" + time + ", account, user_name) DO UPDATE SET ";
+  for (const char* column : {"cpu_ms", "gpu_ms", "jobs"}) {
+    text += (text.ends_with("SET ") ? "" : ", ") + std::string(column) + " = " + table + "." + column + " + excluded." +
+            column;
+  }
+  auto at = sums.begin();
+  return sql.put(text, sums.size(), [&](std::size_t, Binder& to) {
+    const auto& [when, account, user] = at->first;
+    to.number(when);
+    to.text(account), to.text(user);
+    to.unsigned_number(at->second.cpu_ms), to.unsigned_number(at->second.gpu_ms), to.unsigned_number(at->second.jobs);
+    ++at;
+  });
+}
+
 class Columns {  // of a row, one after the other
  public:
   explicit Columns(const Row& row) : row_(row) {}
@@ -386,33 +409,27 @@ Status Database::put_pods(const std::vector<const JobRecord*>& jobs) {
 }
 
 Status Database::put_usage(const std::vector<const JobRecord*>& jobs) {
-  static const std::string kAdd =
-      "INSERT INTO used (hour, account, user_name, cpu_ms, gpu_ms, jobs) VALUES (" + places(6) +
-      ") ON CONFLICT (hour, account, user_name) DO UPDATE SET cpu_ms = used.cpu_ms + excluded.cpu_ms, "
-      "gpu_ms = used.gpu_ms + excluded.gpu_ms, jobs = used.jobs + excluded.jobs";
-  struct Sum {
-    std::uint64_t cpu_ms = 0, gpu_ms = 0, jobs = 0;
-  };
-  std::map<std::tuple<std::int64_t, std::string, std::string>, Sum> sums;
+  constexpr std::int64_t kHoursADay = 24;
+  Sums hours, days;
   for (const JobRecord* record : jobs) {
     const JobRow& job = record->row.job;
     if (job.step_of != JobId{}) continue;
     const std::string account = clean(job.account), user = clean(job.user);
-    ++sums[{job.ended_at / kHourUs, account, user}].jobs;
+    ++hours[{job.ended_at / kHourUs, account, user}].jobs;
     for (const HourUse& use : record->hours) {
-      Sum& sum = sums[{use.hour, account, user}];
+      Sum& sum = hours[{use.hour, account, user}];
       sum.cpu_ms += use.cpu_ms;
       sum.gpu_ms += use.gpu_ms;
     }
   }
-  auto at = sums.begin();
-  return sql_->put(kAdd, sums.size(), [&](std::size_t, Binder& to) {
-    const auto& [hour, account, user] = at->first;
-    to.number(hour);
-    to.text(account), to.text(user);
-    to.unsigned_number(at->second.cpu_ms), to.unsigned_number(at->second.gpu_ms), to.unsigned_number(at->second.jobs);
-    ++at;
-  });
+  for (const auto& [key, sum] : hours) {
+    Sum& day = days[{std::get<0>(key) / kHoursADay, std::get<1>(key), std::get<2>(key)}];
+    day.cpu_ms += sum.cpu_ms;
+    day.gpu_ms += sum.gpu_ms;
+    day.jobs += sum.jobs;
+  }
+  Status done = add_sums(*sql_, "used", "hour", hours);
+  return done ? add_sums(*sql_, "used_days", "day", days) : done;
 }
 
 Result<std::uint64_t> Database::forget(TimeUs before, std::uint32_t limit) {
@@ -522,24 +539,40 @@ Result<PodPage> Database::pods(const HistoryPodsRequest& request, const std::opt
 
 Result<UsagePage> Database::usage(const UsageRequest& request, const std::optional<Whose>& whose) {
   const auto hour_from = [](TimeUs at) { return (at + kHourUs - 1) / kHourUs; };
+  constexpr std::int64_t kHoursADay = 24, kNever = INT64_MAX / 2;
+  const std::int64_t from = request.since > 0 ? hour_from(request.since) : 0;
+  const std::int64_t to = request.until > 0 ? hour_from(request.until) : kNever;
+  // Whole days by the day, what is left at both ends by the hour.
+  const std::int64_t first_day = (from + kHoursADay - 1) / kHoursADay, last_day = to / kHoursADay;
   const bool account = request.by != UsageRequest::By::kUser, user = request.by != UsageRequest::By::kAccount;
-  Query query;
-  if (request.since > 0) query.add("hour >= ?", hour_from(request.since));
-  if (request.until > 0) query.add("hour < ?", hour_from(request.until));
-  if (whose) query.add("user_name = ?", clean(whose->user));
+  std::string parts;
+  std::vector<Value> values;
+  if (whose) values.emplace_back(clean(whose->user));
+  const auto add = [&](const char* table, const char* time, std::int64_t begin, std::int64_t end) {
+    if (begin >= end) return;
+    parts += std::string(parts.empty() ? "" : " UNION ALL ") + "SELECT account, user_name, cpu_ms, gpu_ms, jobs FROM " +
+             table + " WHERE " + time + " >= " + std::to_string(begin) + " AND " + time + " < " + std::to_string(end) +
+             (whose ? " AND user_name = $1" : "");
+  };
+  if (first_day < last_day) {
+    add("used", "hour", from, first_day * kHoursADay);
+    add("used_days", "day", first_day, last_day);
+    add("used", "hour", last_day * kHoursADay, to);
+  } else {
+    add("used", "hour", from, to);
+  }
+  UsagePage page;
+  if (parts.empty()) return page;
   const std::string by = account && user ? "account, user_name" : account ? "account" : "user_name";
   std::string text = std::string("SELECT ") + (account ? "account" : "''") + ", " + (user ? "user_name" : "''") +
                      ", CAST(sum(cpu_ms) AS BIGINT) AS cpu, CAST(sum(gpu_ms) AS BIGINT), CAST(sum(jobs) AS BIGINT)"
-                     " FROM used" +
-                     query.where + " GROUP BY " + by + " ORDER BY cpu DESC, " + by;
-  UsagePage page;
-  Status asked = sql_->ask(text, query.values, [&](const Row& from) {
+                     " FROM (" +
+                     parts + ") AS parts GROUP BY " + by + " ORDER BY cpu DESC, " + by;
+  Status asked = sql_->ask(text, values, [&](const Row& answer) {
+    Columns in(answer);
     UsageRow row;
-    row.account = from.text(0);
-    row.user = from.text(1);
-    row.cpu_ms = static_cast<std::uint64_t>(from.number(2));
-    row.gpu_ms = static_cast<std::uint64_t>(from.number(3));
-    row.jobs = static_cast<std::uint64_t>(from.number(4));
+    row.account = in.text(), row.user = in.text();
+    in.number(row.cpu_ms), in.number(row.gpu_ms), in.number(row.jobs);
     page.rows.push_back(std::move(row));
   });
   if (!asked) return asked.error();

@@ -16,7 +16,7 @@
 
 namespace berth::accounting {
 
-inline constexpr int kSchema = 2;
+inline constexpr int kSchema = 3;
 inline constexpr std::uint32_t kHistoryRowsMax = 10'000;
 
 struct Reach {  // how far a database is complete

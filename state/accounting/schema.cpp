@@ -42,6 +42,13 @@ constexpr std::array<const char*, kSchema> kSteps = {
     "CREATE INDEX jobs_by_name ON jobs (name, ended_at, id, state) WHERE step_of = 0;"
     "CREATE INDEX jobs_by_state ON jobs (state, ended_at, id) WHERE step_of = 0;"
     "CREATE INDEX jobs_by_step_of ON jobs (step_of, ended_at, id) WHERE step_of <> 0;",
+    // The same by the day, UTC: a year by the hour is too much to add up while somebody waits.
+    "CREATE TABLE used_days ("
+    "  day BIGINT NOT NULL, account TEXT NOT NULL, user_name TEXT NOT NULL, cpu_ms BIGINT NOT NULL,"
+    "  gpu_ms BIGINT NOT NULL, jobs BIGINT NOT NULL, PRIMARY KEY (day, account, user_name));"
+    "INSERT INTO used_days (day, account, user_name, cpu_ms, gpu_ms, jobs)"
+    "  SELECT hour / 24, account, user_name, CAST(sum(cpu_ms) AS BIGINT), CAST(sum(gpu_ms) AS BIGINT),"
+    "  CAST(sum(jobs) AS BIGINT) FROM used GROUP BY hour / 24, account, user_name;",
 };
 
 std::string for_make(std::string text, Sql::Make make) {

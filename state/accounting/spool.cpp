@@ -107,14 +107,4 @@ Reach Spool::reach() const {
   return reach_;
 }
 
-std::uint64_t Spool::jobs() const {
-  const std::lock_guard lock(mutex_);
-  return jobs_;
-}
-
-std::uint64_t Spool::units() const {
-  const std::lock_guard lock(mutex_);
-  return units_;
-}
-
 }  // namespace berth::accounting

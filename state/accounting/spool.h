@@ -2,6 +2,8 @@
 // server as well as the database being away for long. First in, first out. Two threads may use it: one adds, one takes.
 #pragma once
 
+#include <atomic>
+#include <cstdint>
 #include <memory>
 #include <mutex>
 #include <span>
@@ -26,8 +28,9 @@ class Spool {
   state::Status drop(const Front& front);
 
   Reach reach() const;  // up to where everything was added, ever
-  std::uint64_t jobs() const;
-  std::uint64_t units() const;
+  // Without waiting for what is being written.
+  std::uint64_t jobs() const { return jobs_; }
+  std::uint64_t units() const { return units_; }
 
  private:
   explicit Spool(std::unique_ptr<Sql> sql) : sql_(std::move(sql)) {}
@@ -36,7 +39,7 @@ class Spool {
   mutable std::mutex mutex_;
   std::unique_ptr<Sql> sql_;
   Reach reach_;
-  std::uint64_t jobs_ = 0, units_ = 0;
+  std::atomic<std::uint64_t> jobs_{0}, units_{0};
 };
 
 }  // namespace berth::accounting

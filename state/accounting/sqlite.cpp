@@ -1,6 +1,10 @@
 // The only file that knows SQLite.
+#include <cerrno>
+#include <cstring>
+#include <fcntl.h>
 #include <map>
 #include <sqlite3.h>
+#include <unistd.h>
 
 #include "state/accounting/sql.h"
 
@@ -137,6 +141,12 @@ class Sqlite : public Sql {
 }  // namespace
 
 Result<std::unique_ptr<Sql>> open_sqlite(const std::string& path, Access access) {
+  if (access == Access::kWrite) {
+    // Nobody else's to read; what SQLite puts beside the file has its mode.
+    const int made = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (made < 0) return Error{ErrorCode::kUnavailable, "", path + ": " + std::strerror(errno), 0};
+    ::close(made);
+  }
   sqlite3* handle = nullptr;
   const int flags = SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_READWRITE | (access == Access::kWrite ? SQLITE_OPEN_CREATE : 0);
   const int opened = sqlite3_open_v2(path.c_str(), &handle, flags, nullptr);

@@ -177,6 +177,60 @@ TEST(AccountingDatabase, FiltersFindWhatLookingAtEachRowFinds) {
   EXPECT_GT(found, 1000U);  // or it has compared nothing with nothing
 }
 
+TEST(AccountingDatabase, UsageIsTheSumOfItsHoursWhereverTheyBeginAndEnd) {
+  const Directory directory;
+  World world(13);
+  auto database = open(directory.file("a.db"));
+  struct Use {
+    std::int64_t hour = 0;
+    std::string account, user;
+    std::uint64_t cpu_ms = 0, gpu_ms = 0, jobs = 0;
+  };
+  std::vector<Use> all;
+  for (int i = 0; i < 1500; ++i) {  // some four days and more
+    const Batch batch = world.end_jobs(1);
+    const JobRecord record = record_of(world.cluster(), *world.cluster().job(world.cluster().last_job_id()));
+    const JobRow& job = record.row.job;
+    const Ended unit{batch.index, batch.at, {record}};
+    ASSERT_TRUE(database->write(std::span(&unit, 1)));
+    all.push_back({job.ended_at / kHourUs, job.account, job.user, 0, 0, 1});
+    for (const HourUse& use : record.hours) {
+      all.push_back({use.hour, job.account, job.user, use.cpu_ms, use.gpu_ms, 0});
+    }
+  }
+  const TimeUs until = world.cluster().applied_at();
+  ASSERT_GT(until - kStart, 72 * kHourUs);
+  for (int round = 0; round < 200; ++round) {
+    UsageRequest request;
+    request.by = static_cast<UsageRequest::By>(world.random(3));
+    const auto some_time = [&] { return kStart + static_cast<TimeUs>(world.random(until - kStart + kHourUs)); };
+    if (world.random(4) != 0) request.since = some_time();
+    if (world.random(4) != 0) request.until = some_time();
+    const auto whose = world.random(4) == 0 ? std::optional<Whose>({1001, "user1"}) : std::nullopt;
+    std::map<std::pair<std::string, std::string>, Use> expected;
+    for (const Use& use : all) {
+      const TimeUs begins = use.hour * kHourUs;
+      if (request.since != 0 && begins < request.since) continue;
+      if (request.until != 0 && begins >= request.until) continue;
+      if (whose && use.user != whose->user) continue;
+      Use& sum = expected[{request.by == UsageRequest::By::kUser ? "" : use.account,
+                           request.by == UsageRequest::By::kAccount ? "" : use.user}];
+      sum.cpu_ms += use.cpu_ms;
+      sum.gpu_ms += use.gpu_ms;
+      sum.jobs += use.jobs;
+    }
+    const auto page = database->usage(request, whose);
+    ASSERT_TRUE(page) << page.error().message;
+    ASSERT_EQ(page->rows.size(), expected.size()) << "round " << round;
+    for (const UsageRow& row : page->rows) {
+      const Use& sum = expected[{row.account, row.user}];
+      EXPECT_EQ(row.cpu_ms, sum.cpu_ms) << "round " << round;
+      EXPECT_EQ(row.gpu_ms, sum.gpu_ms) << "round " << round;
+      EXPECT_EQ(row.jobs, sum.jobs) << "round " << round;
+    }
+  }
+}
+
 TEST(AccountingDatabase, PodsComeOneByOneAndPageByPage) {
   const Directory directory;
   World world(2);
@@ -245,11 +299,16 @@ TEST(AccountingDatabase, AnOlderSchemaIsBroughtUpToDateAndANewerOneRefused) {
     ASSERT_TRUE(
         (*sql)->run("INSERT INTO jobs VALUES (7,'old','user1',1001,1001,'','','default','single','',"
                     "'succeeded','',0,0,1,'',1000,0,0,0,0,'n1',1,2,3,4,5,6,1,0,0)"));
+    ASSERT_TRUE((*sql)->run("INSERT INTO used VALUES (25,'','user1',4,5,1),(47,'','user1',6,7,1)"));
   }
   EXPECT_FALSE(Database::open(path, Access::kRead, kCluster)) << "whoever reads does not migrate";
   auto database = open(path);
   ASSERT_NE(database, nullptr);
   EXPECT_EQ(ids_of(all_rows(*database)), std::vector<std::uint64_t>{7});
+  const auto usage = database->usage({}, {});
+  ASSERT_TRUE(usage && usage->rows.size() == 1);
+  EXPECT_EQ(usage->rows[0].cpu_ms, 10U);
+  EXPECT_EQ(usage->rows[0].jobs, 2U);
   const Ended unit = unit_of(world.cluster(), batch);
   ASSERT_TRUE(database->write(std::span(&unit, 1)));
   EXPECT_EQ(all_rows(*database).size(), 30U);  // one of them has the old one's id, which counts
@@ -260,6 +319,18 @@ TEST(AccountingDatabase, AnOlderSchemaIsBroughtUpToDateAndANewerOneRefused) {
   const auto newer = Database::open(path, Access::kWrite, kCluster);
   ASSERT_FALSE(newer);
   EXPECT_NE(newer.error().message.find("schema 99"), std::string::npos) << newer.error().message;
+}
+
+TEST(AccountingDatabase, ItsFilesAreNobodyElsesToRead) {
+  const Directory directory;
+  const auto database = open(directory.file("a.db"));
+  int files = 0;
+  for (const auto& entry : std::filesystem::directory_iterator(directory.path())) {
+    EXPECT_EQ(entry.status().permissions(), std::filesystem::perms::owner_read | std::filesystem::perms::owner_write)
+        << entry.path();
+    ++files;
+  }
+  EXPECT_GE(files, 2);  // what is written goes to a file beside it first
 }
 
 TEST(AccountingDatabase, AnotherClustersDatabaseIsRefused) {

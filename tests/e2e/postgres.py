@@ -4,11 +4,13 @@ import glob
 import os
 import pwd
 import shutil
+import signal
 import subprocess
 import tempfile
+import time
 import unittest
 
-import harness
+PATIENCE_S = 60
 
 
 def programs():
@@ -24,10 +26,11 @@ needs_postgres = unittest.skipUnless(programs(), "needs PostgreSQL (package post
 
 
 class Postgres:
-    def __init__(self):
+    def __init__(self, durable=False):
+        self.durable = durable
         self.directory = tempfile.mkdtemp(prefix="berth-pg-")
-        user = next((name for name in ("postgres", "nobody") if harness.is_root() and self.is_user(name)), None)
-        self.prefix = harness.as_user(user) if user else []
+        user = next((name for name in ("postgres", "nobody") if os.geteuid() == 0 and self.is_user(name)), None)
+        self.prefix = ["setpriv", f"--reuid={user}", f"--regid={pwd.getpwnam(user).pw_gid}", "--init-groups"] if user else []
         if user:
             shutil.chown(self.directory, user)
         self.process = None
@@ -57,9 +60,14 @@ class Postgres:
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen(
                 self.prefix + [os.path.join(programs(), "postgres"), "-D", self.data, "-k", self.directory,
-                               "-c", "listen_addresses=", "-c", "fsync=off", "-c", "max_connections=20"],
+                               "-c", "listen_addresses=", "-c", f"fsync={'on' if self.durable else 'off'}", "-c", "max_connections=20"],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/", start_new_session=True)
-        harness.wait_until("PostgreSQL answers", lambda: self.ask("SELECT 1", check=False) == "1")
+        deadline = time.monotonic() + PATIENCE_S
+        while self.ask("SELECT 1", check=False) != "1":
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                with open(self.log, encoding="utf-8", errors="replace") as log:
+                    raise AssertionError("PostgreSQL does not answer: " + log.read()[-1000:])
+            time.sleep(0.05)
 
     def ask(self, query, check=True):
         """The answer as text, a line a row."""
@@ -73,11 +81,11 @@ class Postgres:
         """At once, with whatever was under way undone."""
         if self.process is None:
             return
-        self.process.send_signal(number or harness.signal.SIGINT)
+        self.process.send_signal(number or signal.SIGINT)
         self.process.wait(timeout=60)
         self.process = None
 
     def close(self):
         if self.process is not None and self.process.poll() is None:
-            self.stop(harness.signal.SIGQUIT)
+            self.stop(signal.SIGQUIT)
         shutil.rmtree(self.directory, ignore_errors=True)
