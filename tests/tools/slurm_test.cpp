@@ -278,6 +278,80 @@ TEST(SlurmOptions, EveryTableNamesEachOptionOnce) {
   }
 }
 
+Result<MadeJob> made_of(const std::vector<std::string>& words, JobUse use = JobUse::kBatch) {
+  return make_job(*parse(table_of(use == JobUse::kTasks ? "srun" : "sbatch"), words), "job", use);
+}
+std::string variable_of(const MadeJob& made, const std::string& name) {
+  for (const std::string& line : made.launch.env) {
+    if (line.starts_with(name + "=")) return line.substr(name.size() + 1);
+  }
+  return "";
+}
+
+TEST(SlurmShapes, WhatIsAskedOfANodeIsNotDividedAmongTasks) {
+  struct Case {
+    std::vector<std::string> words;
+    std::uint32_t pods, cpus, gpus, mem_mib;
+  };
+  for (const Case& c :
+       {Case{{"-n4", "--gres=gpu:1"}, 1, 4, 1, 0}, Case{{"-n4", "-G1"}, 1, 4, 1, 0}, Case{{"-n4", "-G8"}, 4, 1, 2, 0},
+        Case{{"--ntasks-per-node=4", "--gpus-per-node=1"}, 1, 4, 1, 0}, Case{{"-n4", "--mem=8G"}, 1, 4, 0, 8192},
+        Case{{"-n8", "--ntasks-per-node=4", "--mem=8G"}, 2, 4, 0, 8192},
+        Case{{"-n8", "-N2-4", "--mem=1G"}, 2, 4, 0, 1024}, Case{{"-n4", "--exclusive"}, 1, 4, 0, 0},
+        Case{{"-n4", "--mem-per-cpu=1G"}, 4, 1, 0, 1024}, Case{{"-N2", "-n4", "--gres=gpu:1"}, 2, 2, 1, 0},
+        Case{{"-n4", "--array=1-2", "--gres=gpu:1"}, 2, 4, 1, 0}}) {
+    const auto made = made_of(c.words);
+    ASSERT_TRUE(made.ok()) << c.words[0] << " " << c.words.back() << ": " << made.error().message;
+    const JobSpec& spec = made->spec;
+    EXPECT_EQ(std::max(spec.elements.size(), 1U), c.pods) << c.words[0] << " " << c.words.back();
+    EXPECT_EQ(spec.request.resources.cpu_milli, c.cpus * 1000) << c.words[0] << " " << c.words.back();
+    EXPECT_EQ(spec.request.resources.gpus, c.gpus) << c.words[0] << " " << c.words.back();
+    EXPECT_EQ(spec.request.resources.mem_mib, c.mem_mib) << c.words[0] << " " << c.words.back();
+  }
+  for (const std::vector<std::string>& words : std::vector<std::vector<std::string>>{
+           {"-N2", "-n5", "--mem=1G"}, {"-n5", "--ntasks-per-node=4", "--exclusive"}, {"-N2", "-n4", "--array=1-2"}}) {
+    EXPECT_FALSE(made_of(words).ok()) << words.back();
+  }
+}
+
+TEST(SlurmShapes, AnArrayHasItsLicencesOnce) {
+  const auto made = made_of({"-n2", "--array=1-2", "-L", "ansys:1"});
+  ASSERT_TRUE(made.ok());
+  EXPECT_EQ(made->spec.request.licences.size(), 1U);
+}
+
+TEST(SlurmShapes, TasksThatAgentsStartShareANodeThatIsAskedFor) {
+  const auto made = made_of({"-n4", "--mem=8G", "true"}, JobUse::kTasks);
+  ASSERT_TRUE(made.ok());
+  EXPECT_EQ(made->spec.elements.size(), 4U);
+  EXPECT_EQ(made->spec.gang.nodes_max, 1U);
+  EXPECT_EQ(made->spec.request.resources.mem_mib, 2048U);
+  EXPECT_FALSE(made_of({"-n4", "--exclusive", "true"}, JobUse::kTasks).ok());
+  EXPECT_TRUE(made_of({"-n4", "-N4", "--exclusive", "true"}, JobUse::kTasks).ok());
+}
+
+TEST(SlurmShapes, VariablesSayWhatWasAskedFor) {
+  const auto made = made_of({"-n4", "--mem=8G", "--tasks-per-node=4", "--gpus-per-task=1", "--gpus-per-node=4"});
+  ASSERT_TRUE(made.ok()) << made.error().message;
+  EXPECT_EQ(variable_of(*made, "SLURM_MEM_PER_NODE"), "8192");
+  EXPECT_EQ(variable_of(*made, "SLURM_NTASKS_PER_NODE"), "4");
+  EXPECT_EQ(variable_of(*made, "SLURM_GPUS_PER_TASK"), "1");
+  EXPECT_EQ(variable_of(*made, "SLURM_GPUS_PER_NODE"), "4");
+}
+
+TEST(SlurmOptions, OfThoseThatExcludeEachOtherTheLastOneWins) {
+  const CommandTable& table = table_of("sbatch");
+  Given given = *parse(table, {"--mem-per-cpu=1G", "--no-requeue", "--tasks-per-node=2", "--requeue"});
+  EXPECT_TRUE(given.has("requeue") && !given.has("no-requeue"));
+  const auto script = script_options(
+      table, "#!/bin/sh\n#SBATCH --mem-per-cpu=9G\n#SBATCH --mem=4G\n#SBATCH --no-requeue --ntasks-per-node=8 -n2\n",
+      true);
+  EXPECT_TRUE(script->has("mem") && !script->has("mem-per-cpu"));
+  given.fill_from(*script);
+  EXPECT_EQ(given.text("mem-per-cpu") + given.text("tasks-per-node") + given.text("ntasks"), "1G22");
+  EXPECT_FALSE(given.has("mem") || given.has("no-requeue") || given.has("ntasks-per-node"));
+}
+
 TEST(SlurmScript, OptionsOfTheFirstComments) {
   const CommandTable& table = table_of("sbatch");
   const auto given = script_options(

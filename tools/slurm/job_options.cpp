@@ -96,9 +96,13 @@ void tell_of_fewer_nodes(std::uint32_t tasks, std::uint32_t nodes) {
              program_invocation_short_name, tasks, nodes, tasks);
 }
 
+const char* per_node_option(const Given& given) {
+  return given.has("ntasks-per-node") ? "ntasks-per-node" : "tasks-per-node";
+}
+
 Status set_shape(const Given& given, TaskShape& shape) {
   if (Status good = set_nodes(given, shape); !good) return good;
-  const char* per = given.has("ntasks-per-node") ? "ntasks-per-node" : "tasks-per-node";
+  const char* per = per_node_option(given);
   if (Status good = number(given, per, 1, kMaxGangSize, shape.per_node); !good) return good;
   if (shape.nodes_min != 0 || shape.per_node != 0) {
     shape.tasks = std::max(shape.nodes_min, 1U) * std::max(shape.per_node, 1U);
@@ -122,37 +126,73 @@ Status set_shape(const Given& given, TaskShape& shape) {
   return Unit{};
 }
 
-// What one pod of the job asks for: all of it, a node's part, or a task's.
-Status set_resources(const Given& given, const TaskShape& shape, Request& request) {
-  using Unit = TaskShape::Unit;
-  Resources& resources = request.resources;
-  std::uint32_t per_task = 0, per_node = 0, all = 0, cpus_per_gpu = 0, least = 0;
+// What is asked for, before it is known for how many pods.
+struct Amounts {
+  std::uint32_t gpus_per_task = 0, gpus_per_node = 0, gpus = 0, cpus_per_gpu = 0, cpus_least = 0;
   std::vector<std::string> models;
-  for (const auto& [name, to] : {std::pair{"gpus", &all}, std::pair{"gpus-per-node", &per_node}}) {
+  std::vector<Countable> counts;  // of a node
+};
+
+Result<Amounts> parse_amounts(const Given& given) {
+  Amounts out;
+  for (const auto& [name, to] : {std::pair{"gpus", &out.gpus}, std::pair{"gpus-per-node", &out.gpus_per_node}}) {
     // [model:]N
     const std::string text = given.text(name);
     if (text.empty()) continue;
     const auto counted = parse_gres("gpu:" + text);
     if (!counted) return counted.error();
     *to = counted->gpus;
-    models.insert(models.end(), counted->models.begin(), counted->models.end());
+    out.models.insert(out.models.end(), counted->models.begin(), counted->models.end());
   }
-  if (Status good = number(given, "gpus-per-task", 0, kMaxGpus, per_task); !good) return good;
-  if (Status good = number(given, "cpus-per-gpu", 1, 1'000'000, cpus_per_gpu); !good) return good;
-  if (Status good = number(given, "mincpus", 1, 1'000'000, least); !good) return good;
-  Gres gres;
+  if (Status good = number(given, "gpus-per-task", 0, kMaxGpus, out.gpus_per_task); !good) return good.error();
+  if (Status good = number(given, "cpus-per-gpu", 1, 1'000'000, out.cpus_per_gpu); !good) return good.error();
+  if (Status good = number(given, "mincpus", 1, 1'000'000, out.cpus_least); !good) return good.error();
   if (given.has("gres")) {
     auto counted = parse_gres(given.text("gres"));
     if (!counted) return counted.error();
-    gres = std::move(*counted);
-    per_node = std::max(per_node, gres.gpus);
-    models.insert(models.end(), gres.models.begin(), gres.models.end());
+    out.counts = std::move(counted->others);
+    out.gpus_per_node = std::max(out.gpus_per_node, counted->gpus);
+    out.models.insert(out.models.end(), counted->models.begin(), counted->models.end());
   }
   if (given.has("tmp")) {
     const auto mib = parse_mem_mib(given.text("tmp"));
     if (!mib) return bad("Invalid --tmp specification");
-    if (*mib != 0) gres.others.push_back({std::string(kDisk), *mib});
+    if (*mib != 0) out.counts.push_back({std::string(kDisk), *mib});
   }
+  return out;
+}
+
+// A pod for each task divides what is asked of a node only where it is known how many of them a node has. So such a job
+// is one of nodes: of as many as -N and --ntasks-per-node make necessary, mostly one.
+Status settle_unit(const Given& given, const Amounts& amounts, TaskShape& shape) {
+  using Unit = TaskShape::Unit;
+  if (given.has("array")) {  // an element of an array runs on one node
+    if (shape.nodes_min > 1) {
+      return bad("--array with more than one node for each element is not supported by Berth");
+    }
+    shape.unit = Unit::kJob;
+  }
+  const bool of_nodes = given.has("mem") || given.has("exclusive") || amounts.gpus_per_node != 0 ||
+                        amounts.cpus_least > shape.cpus_per_task || !amounts.counts.empty() ||
+                        amounts.gpus % shape.tasks != 0;
+  if (shape.unit != Unit::kTask || !of_nodes) return state::Unit{};
+  if (shape.nodes_min == 0 && shape.per_node != 0) {
+    shape.nodes_min = (shape.tasks + shape.per_node - 1) / shape.per_node;
+  }
+  shape.nodes_min = shape.nodes_max = std::max(shape.nodes_min, 1U);
+  if (shape.tasks % shape.nodes_min != 0 || (shape.per_node != 0 && shape.tasks / shape.nodes_min > shape.per_node)) {
+    return bad(
+        "what is asked of a node (--mem, --gres, --gpus, --exclusive and the like) cannot be divided among tasks here: "
+        "give --nodes with as many tasks on each");
+  }
+  shape.unit = shape.nodes_min == 1 ? Unit::kJob : Unit::kNode;
+  return state::Unit{};
+}
+
+// What one pod of the job asks for: all of it, a node's part, or a task's.
+Status set_resources(const Given& given, const TaskShape& shape, Amounts amounts, Request& request) {
+  using Unit = TaskShape::Unit;
+  Resources& resources = request.resources;
   // Tasks on the node of one unit, and units on a node, as far as that is known.
   const std::uint32_t tasks = shape.unit == Unit::kJob    ? shape.tasks
                               : shape.unit == Unit::kNode ? shape.tasks / shape.nodes_min
@@ -166,19 +206,22 @@ Status set_resources(const Given& given, const TaskShape& shape, Request& reques
     return state::Unit{};
   };
   std::uint64_t gpus = 0, gpus_of_all = 0;
-  if (Status good = part(per_node, on_node, "GPUs of a node", gpus); !good) return good;
-  if (Status good = part(all, shape.units(), "The job's GPUs", gpus_of_all); !good) return good;
-  gpus = std::max({gpus, gpus_of_all, std::uint64_t{per_task} * tasks});
+  if (Status good = part(amounts.gpus_per_node, on_node, "GPUs of a node", gpus); !good) return good;
+  if (Status good = part(amounts.gpus, shape.units(), "The job's GPUs", gpus_of_all); !good) return good;
+  gpus = std::max({gpus, gpus_of_all, std::uint64_t{amounts.gpus_per_task} * tasks});
   if (gpus > kMaxGpus) return bad("Requested node configuration is not available");
-  for (Countable& item : gres.others) {
-    if (Status good = part(item.count, item.name == kDisk ? 1 : on_node, item.name.c_str(), item.count); !good) {
+  for (Countable& item : amounts.counts) {
+    if (item.name == kDisk) {
+      item.count = (item.count + on_node - 1) / on_node;
+    } else if (Status good = part(item.count, on_node, item.name.c_str(), item.count); !good) {
       return good;
     }
   }
-  request.counts = std::move(gres.others);
-  for (const std::string& model : models) request.features.push_back(model);
-  const std::uint64_t cpus = std::max<std::uint64_t>(
-      {std::uint64_t{tasks} * shape.cpus_per_task, std::uint64_t{cpus_per_gpu} * gpus, least / on_node});
+  request.counts = std::move(amounts.counts);
+  for (const std::string& model : amounts.models) request.features.push_back(model);
+  const std::uint64_t cpus =
+      std::max<std::uint64_t>({std::uint64_t{tasks} * shape.cpus_per_task, std::uint64_t{amounts.cpus_per_gpu} * gpus,
+                               (std::uint64_t{amounts.cpus_least} + on_node - 1) / on_node});
   if (cpus > 1'000'000) return bad("More processors requested than permitted");
   resources.cpu_milli = static_cast<std::uint32_t>(cpus * 1000);
   resources.gpus = static_cast<std::uint32_t>(gpus);
@@ -299,29 +342,14 @@ void add_variables(const Given& given, const MadeJob& made, std::vector<std::str
   const std::string cpus = std::to_string(r.cpu_milli / 1000);
   char host[256] = "";
   gethostname(host, sizeof host - 1);
-  for (const char* gone : {"SLURM_STEP_ID",
-                           "SLURM_STEPID",
-                           "SLURM_ARRAY_TASK_ID",
-                           "SLURM_ARRAY_JOB_ID",
-                           "SLURM_NTASKS",
-                           "SLURM_NPROCS",
-                           "SLURM_CPUS_PER_TASK",
-                           "SLURM_NTASKS_PER_NODE",
-                           "SLURM_MEM_PER_NODE",
-                           "SLURM_MEM_PER_CPU",
-                           "SLURM_JOB_DEPENDENCY",
-                           "SLURM_JOB_ACCOUNT",
-                           "SLURM_GPUS_ON_NODE",
-                           "SLURM_TASKS_PER_NODE",
-                           "SLURM_NNODES",
-                           "SLURM_JOB_NUM_NODES",
-                           "SLURM_JOB_NODELIST",
-                           "SLURM_NODELIST",
-                           "SLURM_JOB_CPUS_PER_NODE",
-                           "SLURM_STEP_NODELIST",
-                           "SLURM_STEP_NUM_NODES",
-                           "SLURM_STEP_NUM_TASKS",
-                           "SLURM_STEP_TASKS_PER_NODE"}) {
+  for (const char* gone :
+       {"SLURM_STEP_ID",       "SLURM_STEPID",         "SLURM_ARRAY_TASK_ID",  "SLURM_ARRAY_JOB_ID",
+        "SLURM_NTASKS",        "SLURM_NPROCS",         "SLURM_CPUS_PER_TASK",  "SLURM_NTASKS_PER_NODE",
+        "SLURM_MEM_PER_NODE",  "SLURM_MEM_PER_CPU",    "SLURM_MEM_PER_GPU",    "SLURM_GPUS",
+        "SLURM_GPUS_PER_NODE", "SLURM_GPUS_PER_TASK",  "SLURM_CPUS_PER_GPU",   "SLURM_JOB_DEPENDENCY",
+        "SLURM_JOB_ACCOUNT",   "SLURM_GPUS_ON_NODE",   "SLURM_TASKS_PER_NODE", "SLURM_NNODES",
+        "SLURM_JOB_NUM_NODES", "SLURM_JOB_NODELIST",   "SLURM_NODELIST",       "SLURM_JOB_CPUS_PER_NODE",
+        "SLURM_STEP_NODELIST", "SLURM_STEP_NUM_NODES", "SLURM_STEP_NUM_TASKS", "SLURM_STEP_TASKS_PER_NODE"}) {
     std::erase_if(environment, [&](const std::string& v) { return v.starts_with(std::string(gone) + "="); });
   }
   set("SLURM_SUBMIT_DIR", this_process().directory);
@@ -346,12 +374,20 @@ void add_variables(const Given& given, const MadeJob& made, std::vector<std::str
     set("SLURM_NTASKS", std::to_string(shape.tasks));
     set("SLURM_NPROCS", std::to_string(shape.tasks));
   }
-  if (given.has("ntasks-per-node")) set("SLURM_NTASKS_PER_NODE", given.text("ntasks-per-node"));
+  if (shape.per_node != 0) set("SLURM_NTASKS_PER_NODE", given.text(per_node_option(given)));
   if (shape.cpus_given) set("SLURM_CPUS_PER_TASK", std::to_string(shape.cpus_per_task));
-  if (given.has("mem")) set("SLURM_MEM_PER_NODE", std::to_string(r.mem_mib));
-  if (given.has("mem-per-cpu")) set("SLURM_MEM_PER_CPU", std::to_string(r.mem_mib / std::max(1U, r.cpu_milli / 1000)));
+  for (const auto& [name, option] :
+       {std::pair{"SLURM_MEM_PER_NODE", "mem"}, std::pair{"SLURM_MEM_PER_CPU", "mem-per-cpu"},
+        std::pair{"SLURM_MEM_PER_GPU", "mem-per-gpu"}}) {
+    const auto mib = parse_mem_mib(given.text(option));
+    if (mib) set(name, std::to_string(*mib));
+  }
   if (r.gpus != 0) set("SLURM_GPUS_ON_NODE", std::to_string(r.gpus));
-  if (given.has("gpus")) set("SLURM_GPUS", given.text("gpus"));
+  for (const auto& [name, option] :
+       {std::pair{"SLURM_GPUS", "gpus"}, std::pair{"SLURM_GPUS_PER_NODE", "gpus-per-node"},
+        std::pair{"SLURM_GPUS_PER_TASK", "gpus-per-task"}, std::pair{"SLURM_CPUS_PER_GPU", "cpus-per-gpu"}}) {
+    if (given.has(option)) set(name, given.text(option));
+  }
   if (!made.spec.depends.empty()) set("SLURM_JOB_DEPENDENCY", given.text("dependency"));
   set("SLURM_NODEID", "0");
   set("SLURM_PROCID", "0");
@@ -419,12 +455,30 @@ Status set_array(const Given& given, JobSpec& spec) {
   return Unit{};
 }
 
+Status check_files(const Given& given) {
+  if (given.has("input") && given.text("input") != "none" && given.text("input") != "/dev/null") {
+    return bad("--input is not supported by Berth but for none and /dev/null");
+  }
+  const std::string mode = given.text("open-mode");
+  if (!mode.empty() && mode != "append" && mode != "a" && mode != "truncate" && mode != "t") {
+    return bad("Invalid --open-mode specification");
+  }
+  return Unit{};
+}
+
 }  // namespace
+
+Result<TaskShape> local_shape(const Given& given) {
+  TaskShape shape;
+  if (Status good = set_shape(given, shape); !good) return good.error();
+  if (Status good = check_files(given); !good) return good.error();
+  return shape;
+}
 
 Status set_step(const Given& given, std::uint32_t nodes, std::optional<std::uint32_t> job_tasks, JobSpec& spec) {
   TaskShape shape;
   if (Status good = set_nodes(given, shape); !good) return good;
-  const char* per = given.has("ntasks-per-node") ? "ntasks-per-node" : "tasks-per-node";
+  const char* per = per_node_option(given);
   if (Status good = number(given, per, 1, kMaxGangSize, shape.per_node); !good) return good;
   if (shape.nodes_min != 0) {
     nodes = shape.nodes_min;
@@ -463,30 +517,28 @@ Result<MadeJob> make_job(const Given& given, const std::string& name, JobUse use
   JobSpec& spec = made.spec;
   spec.name = given.text("job-name", name);
   if (Status good = set_shape(given, made.shape); !good) return good.error();
-  if (use == JobUse::kTasks && made.shape.tasks > 1) {
+  auto amounts = parse_amounts(given);
+  if (!amounts) return amounts.error();
+  if (Status good = settle_unit(given, *amounts, made.shape); !good) return good.error();
+  TaskShape each = made.shape;
+  if (use == JobUse::kTasks && each.tasks > 1) {
     // Every pod is a task, whatever the nodes.
-    TaskShape each = made.shape;
     each.unit = TaskShape::Unit::kTask;
-    if (each.per_node == 0 && each.nodes_min != 0) each.per_node = (each.tasks + each.nodes_min - 1) / each.nodes_min;
-    if (Status good = set_resources(given, each, spec.request); !good) return good.error();
-  } else if (Status good = set_resources(given, made.shape, spec.request); !good) {
-    return good.error();
+    const bool even = made.shape.unit != TaskShape::Unit::kTask;
+    if (each.nodes_min != 0 && (even || each.per_node == 0)) {
+      each.per_node = (each.tasks + each.nodes_min - 1) / each.nodes_min;
+    }
+    if (given.has("exclusive") && each.per_node != 1) {
+      return bad("--exclusive with several tasks on a node is not supported by Berth outside of a job: use salloc");
+    }
   }
+  if (Status good = set_resources(given, each, std::move(*amounts), spec.request); !good) return good.error();
   if (Status good = set_placement(given, spec.request); !good) return good.error();
   if (Status good = set_queueing(given, spec); !good) return good.error();
-  if (given.has("array") && made.shape.unit != TaskShape::Unit::kJob) {
-    // An element of an array runs on one node.
-    if (made.shape.nodes_min > 1)
-      return bad("--array with more than one node for each element is not supported by Berth");
-    made.shape.unit = TaskShape::Unit::kJob;
-    if (Status good = set_resources(given, made.shape, spec.request); !good) return good.error();
-  }
   if (Status good = set_layout(given, made.shape, use, spec); !good) return good.error();
   if (Status good = set_array(given, spec); !good) return good.error();
   if (Status good = set_signal(given, made.launch); !good) return good.error();
-  if (given.has("input") && given.text("input") != "none" && given.text("input") != "/dev/null") {
-    return bad("--input is not supported by Berth but for none and /dev/null");
-  }
+  if (Status good = check_files(given); !good) return good.error();
   // As Slurm does unless it is told otherwise, after the loss of a node.
   if (batch) spec.requeues_max = given.has("no-requeue") ? 0 : 10;
 
@@ -498,10 +550,6 @@ Result<MadeJob> make_job(const Given& given, const std::string& name, JobUse use
   launch.grace_ms = 30'000;  // Slurm's KillWait
   launch.slurm_variables = true;
   launch.append = given.text("open-mode") == "append" || given.text("open-mode") == "a";
-  const std::string mode = given.text("open-mode");
-  if (!mode.empty() && mode != "append" && mode != "a" && mode != "truncate" && mode != "t") {
-    return bad("Invalid --open-mode specification");
-  }
   const bool array = spec.kind == JobKind::kArray;
   if (batch) {
     launch.output_path = output_pattern(given.text("output", array ? "slurm-%A_%a.out" : "slurm-%j.out"), array);

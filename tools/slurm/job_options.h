@@ -36,6 +36,8 @@ enum class JobUse : std::uint8_t {
   kPlace,  // an allocation: nothing is run there but steps
 };
 state::Result<MadeJob> make_job(const Given& given, const std::string& name, JobUse use);
+// The shape of a step that is started here, with the checks of its files.
+state::Result<TaskShape> local_shape(const Given& given);
 // The tasks of a step of a job: what of the options says how many and where. The job has so many nodes; `tasks` are
 // those that it was submitted with (SLURM_NTASKS), if it was.
 state::Status set_step(const Given& given, std::uint32_t nodes, std::optional<std::uint32_t> tasks,

@@ -16,7 +16,42 @@ constexpr int kFirst = 1000;  // values of long options: kFirst + position
 
 Error wrong(std::string message) { return Error{ErrorCode::kInvalid, "", std::move(message), 0}; }
 
+// Of each of these one is given at most.
+const std::vector<std::vector<std::string_view>>& exclusive_options() {
+  static const std::vector<std::vector<std::string_view>> groups{
+      {"mem", "mem-per-cpu", "mem-per-gpu"}, {"requeue", "no-requeue"}, {"ntasks-per-node", "tasks-per-node"}};
+  return groups;
+}
+
+std::vector<std::string_view> group_of(std::string_view name) {
+  for (const auto& group : exclusive_options()) {
+    if (std::find(group.begin(), group.end(), name) != group.end()) return group;
+  }
+  return {name};
+}
+
 }  // namespace
+
+bool Given::says(std::string_view name) const {
+  const auto group = group_of(name);
+  return std::any_of(group.begin(), group.end(),
+                     [&](std::string_view one) { return values_.contains(std::string(one)); });
+}
+
+void Given::set(const std::string& name, std::string value) {
+  for (const std::string_view other : group_of(name)) {
+    if (other != name) values_.erase(std::string(other));
+  }
+  values_[name].push_back(std::move(value));
+}
+
+void Given::fill_from(const Given& other) {
+  std::vector<std::string> news;
+  for (const auto& [name, values] : other.values_) {
+    if (!says(name)) news.push_back(name);
+  }
+  for (const std::string& name : news) values_[name] = other.values_.at(name);
+}
 
 state::Result<Given> parse(const CommandTable& table, const std::vector<std::string>& words) {
   std::vector<option> longs;

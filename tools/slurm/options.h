@@ -37,7 +37,8 @@ struct CommandTable {
 const CommandTable& table_of(std::string_view command);
 const std::vector<const CommandTable*>& all_tables();
 
-// What a command line said. An option given again wins, but all its values are kept.
+// What a command line said. An option given again wins, but all its values are kept; of those that exclude each other
+// (--mem and --mem-per-cpu, --requeue and --no-requeue) the last one is given and the others are not.
 class Given {
  public:
   bool has(const char* name) const { return values_.contains(name); }
@@ -49,11 +50,11 @@ class Given {
     const auto found = values_.find(name);
     return found == values_.end() ? std::vector<std::string>{} : found->second;
   }
-  void set(const std::string& name, std::string value) { values_[name].push_back(std::move(value)); }
+  // The option, or one that excludes it.
+  bool says(std::string_view name) const;
+  void set(const std::string& name, std::string value);
   // What `other` says where this says nothing.
-  void fill_from(const Given& other) {
-    for (const auto& [name, values] : other.values_) values_.try_emplace(name, values);
-  }
+  void fill_from(const Given& other);
   std::vector<std::string> words;
 
  private:

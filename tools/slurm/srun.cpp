@@ -84,19 +84,19 @@ bool node_will_do(const Given& given) {
 // Tasks of the job that this runs in, on its only node.
 int run_inside(const Given& given) {
   if (Status good = check_step_options(given, true); !good) return fail("srun", good.error().message);
-  auto made = make_job(given, "srun", JobUse::kTasks);  // for its checks
-  if (!made) return fail("srun", made.error().message);
+  const auto shape = local_shape(given);
+  if (!shape) return fail("srun", shape.error().message);
   const std::string failure = fmt::format("Unable to create step for job {}: ", std::getenv("SLURM_JOB_ID"));
-  if (made->shape.nodes_min > 1) return fail("srun", failure + "Requested node count exceeds the job's 1");
+  if (shape->nodes_min > 1) return fail("srun", failure + "Requested node count exceeds the job's 1");
   if (!node_will_do(given)) {
     return fail("srun",
                 failure + "Requested node configuration is not available (the job has only " + node_here() + ")");
   }
-  std::uint32_t tasks = made->shape.tasks;
-  if (!made->shape.tasks_given) tasks = tasks_of_job().value_or(1);
+  std::uint32_t tasks = shape->tasks;
+  if (!shape->tasks_given) tasks = tasks_of_job().value_or(1);
   const std::uint32_t cpus = number_of("SLURM_CPUS_ON_NODE").value_or(1);
-  const bool asked = made->shape.tasks_given || made->shape.cpus_given;
-  if (asked && std::uint64_t{tasks} * made->shape.cpus_per_task > cpus) {
+  const bool asked = shape->tasks_given || shape->cpus_given;
+  if (asked && std::uint64_t{tasks} * shape->cpus_per_task > cpus) {
     return fail("srun", failure + "More processors requested than permitted");
   }
   if (tasks > 4096) return fail("srun", "at most 4096 tasks run on a node");

@@ -1,7 +1,6 @@
 #include "tools/slurm/variables.h"
 
 #include <algorithm>
-#include <array>
 #include <cstdlib>
 #include <string>
 #include <string_view>
@@ -119,14 +118,6 @@ constexpr Variable kVariables[] = {
     {"REMOTE_CWD", "chdir", R | S},
 };
 
-// Of these, one given says that the others are not.
-constexpr std::array<const char*, 3> kMemory{"mem", "mem-per-cpu", "mem-per-gpu"};
-
-bool is_given(const Given& given, std::string_view option) {
-  if (std::find(kMemory.begin(), kMemory.end(), option) == kMemory.end()) return given.has(option.data());
-  return std::any_of(kMemory.begin(), kMemory.end(), [&](const char* one) { return given.has(one); });
-}
-
 }  // namespace
 
 std::vector<std::pair<std::string, const char*>> variables_of(Reader reader) {
@@ -145,7 +136,7 @@ Status fill_from_environment(const CommandTable& table, Reader reader, Given& gi
   Given found;
   for (const auto& [name, option] : variables_of(reader)) {
     const char* value = std::getenv(name.c_str());
-    if (value == nullptr || is_given(given, option) || is_given(found, option)) continue;
+    if (value == nullptr || given.says(option) || found.says(option)) continue;
     const auto known = std::find_if(table.options.begin(), table.options.end(),
                                     [name = option](const Option& o) { return std::string_view(o.name) == name; });
     std::string word = std::string("--") + option;
