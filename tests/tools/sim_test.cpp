@@ -37,6 +37,7 @@ TEST(JobLog, ReadsWhatTheFormatSays) {
   EXPECT_EQ(log->jobs[1].limit_s, 60U);
   EXPECT_EQ(log->jobs[1].wait_s, 3);
   EXPECT_EQ(log->jobs[1].user, 7U);
+  EXPECT_EQ(log->jobs[1].group, 0U);  // not known
   EXPECT_EQ(log->jobs[2].limit_s, 100U);
 }
 
@@ -225,6 +226,61 @@ TEST(Simulator, NeverUsesMoreThanThereIsOnNodes) {
       }
       std::int64_t used = 0;
       for (const auto& [at, change] : changes) ASSERT_LE(used += change, std::int64_t{total});
+    }
+  }
+}
+
+// Two groups with shares 3:1 and endless work, whatever one of them used before: what they use comes to 3:1.
+TEST(Simulator, SharesOfGroupsConverge) {
+  constexpr std::int64_t kDay = 86'400, kFrom = 10 * kDay, kUntil = 20 * kDay;
+  for (const char* policy : {"easy", "default"}) {
+    for (const std::int64_t alone : {std::int64_t{0}, kDay / 4, 3 * kDay}) {
+      std::mt19937 random(11);
+      const auto below = [&](std::uint32_t n) { return std::uniform_int_distribution<std::uint32_t>(0, n - 1)(random); };
+      JobLog log;
+      double work[2] = {0, 0};
+      // Each group brings more than the whole machine can do, the second from the start, the first later.
+      for (std::int64_t at = 0; at < kUntil; at += 60) {
+        for (const std::uint32_t group : {1U, 2U}) {
+          const std::int64_t begin = group == 1 ? alone : 0;
+          while (at >= begin && work[group - 1] < 70.0 * static_cast<double>(at - begin + 7'200)) {
+            LogJob job;
+            job.id = static_cast<std::int64_t>(log.jobs.size() + 1);
+            job.submit_s = at;
+            job.procs = 1 + below(8);
+            job.run_s = 300 + below(3'300);
+            job.limit_s = 3'600;
+            job.group = group;
+            job.user = group * 10 + below(3);
+            work[group - 1] += static_cast<double>(job.procs) * job.run_s;
+            log.jobs.push_back(job);
+          }
+        }
+      }
+      SimOptions options;
+      options.policy = find_queue_policy(policy);
+      options.cluster = {1, 64};
+      options.shares.head_start = 100 * kDay * 1'000'000;  // no wait in these days outweighs a share
+      options.shares.half_life = kDay * 1'000'000;
+      options.group_shares = {{1, 3}};
+      const auto result = simulate(log, options);
+      ASSERT_TRUE(result.ok()) << result.error().message;
+      double used[2] = {0, 0};
+      std::map<std::uint32_t, double> by_user;
+      for (std::size_t i = 0; i < log.jobs.size(); ++i) {
+        const LogJob& job = log.jobs[i];
+        const std::int64_t from = std::max(kFrom, result->starts_s[i]);
+        const std::int64_t until = std::min(kUntil, result->starts_s[i] + job.run_s);
+        if (from >= until) continue;
+        used[job.group - 1] += static_cast<double>(job.procs) * static_cast<double>(until - from);
+        by_user[job.user] += static_cast<double>(job.procs) * static_cast<double>(until - from);
+      }
+      const double all = used[0] + used[1];
+      EXPECT_GT(all, 0.95 * 64 * static_cast<double>(kUntil - kFrom));
+      EXPECT_NEAR(used[0] / all, 0.75, 0.015) << policy << " after " << alone << " s alone";  // 2 % of it
+      for (const auto& [user, of] : by_user) {  // in a group equally
+        EXPECT_NEAR(of / used[user / 10 - 1], 1.0 / 3, 0.02) << policy << " user " << user;
+      }
     }
   }
 }

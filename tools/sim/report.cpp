@@ -81,18 +81,22 @@ std::map<std::uint32_t, Group> by_user(const JobLog& log, const SimResult& resul
   return grouped(log, result, [](const LogJob& job) { return job.user; });
 }
 
+std::map<std::uint32_t, Group> by_group(const JobLog& log, const SimResult& result) {
+  return grouped(log, result, [](const LogJob& job) { return job.group; });
+}
+
 std::map<std::uint32_t, Group> by_size(const JobLog& log, const SimResult& result) {
   return grouped(log, result, [](const LogJob& job) { return std::bit_ceil(job.procs); });
 }
 
 std::string jobs_csv(const JobLog& log, const SimResult& result) {
-  std::string out = "id,user,processors,limit_s,submit_s,start_s,end_s,wait_s,bounded_slowdown\n";
+  std::string out = "id,user,processors,limit_s,submit_s,start_s,end_s,wait_s,bounded_slowdown,group\n";
   for (std::size_t i = 0; i < log.jobs.size(); ++i) {
     const LogJob& job = log.jobs[i];
     const std::int64_t start = result.starts_s[i];
-    fmt::format_to(std::back_inserter(out), "{},{},{},{},{},{},{},{},{:.4f}\n", job.id, job.user, job.procs,
+    fmt::format_to(std::back_inserter(out), "{},{},{},{},{},{},{},{},{:.4f},{}\n", job.id, job.user, job.procs,
                    job.limit_s, job.submit_s, start, start + job.run_s, start - job.submit_s,
-                   bounded_slowdown(job, start));
+                   bounded_slowdown(job, start), job.group);
   }
   return out;
 }

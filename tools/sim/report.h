@@ -31,6 +31,7 @@ struct Group {
 };
 std::map<std::uint32_t, Group> by_user(const JobLog& log, const SimResult& result);
 // By the power of two that holds the processors: 1, 2, 4 (3 and 4), 8 (5 to 8), …
+std::map<std::uint32_t, Group> by_group(const JobLog& log, const SimResult& result);
 std::map<std::uint32_t, Group> by_size(const JobLog& log, const SimResult& result);
 
 // One line for each job: id,user,processors,limit_s,submit_s,start_s,end_s,wait_s,bounded_slowdown.

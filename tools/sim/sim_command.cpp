@@ -5,8 +5,10 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <memory>
+#include <tuple>
 #include <unistd.h>
 
+#include "state/units.h"
 #include "tools/cli/command.h"
 #include "tools/cli/json.h"
 #include "tools/cli/output.h"
@@ -43,7 +45,7 @@ struct Options {
   std::string log;
   std::vector<std::string> policies;
   std::uint32_t nodes = 0, cpus = 0;
-  std::string by, jobs, plot;
+  std::string by, jobs, plot, fair_share, half_life, shares;
   bool exact = false, check = false, json = false;
 };
 
@@ -127,13 +129,16 @@ using Groups = std::vector<std::map<std::uint32_t, Group>>;  // by run
 Groups groups_of(const Options& options, const JobLog& log, const std::vector<Run>& runs) {
   Groups groups;
   for (const Run& run : runs) {
-    groups.push_back(options.by == "user" ? by_user(log, run.result) : by_size(log, run.result));
+    groups.push_back(options.by == "user"    ? by_user(log, run.result)
+                     : options.by == "group" ? by_group(log, run.result)
+                                             : by_size(log, run.result));
   }
   return groups;
 }
 
 void print_groups(Output& out, const Options& options, const std::vector<Run>& runs, const Groups& groups) {
-  std::vector<TableColumn> columns{{options.by == "user" ? "USER" : "PROCESSORS"}, {"JOBS", true}};
+  std::vector<TableColumn> columns{
+      {options.by == "user" ? "USER" : options.by == "group" ? "GROUP" : "PROCESSORS"}, {"JOBS", true}};
   for (const Run& run : runs) {
     columns.push_back({"WAIT " + std::string(run.policy->name), true});
     columns.push_back({"SLOWDOWN", true});
@@ -141,7 +146,7 @@ void print_groups(Output& out, const Options& options, const std::vector<Run>& r
   out.write("\n");
   Table table(out, std::move(columns), 0);
   for (const auto& [key, first] : groups[0]) {
-    std::vector<Cell> row{{options.by == "user" ? std::to_string(key) : "up to " + std::to_string(key)},
+    std::vector<Cell> row{{options.by == "size" ? "up to " + std::to_string(key) : std::to_string(key)},
                           {std::to_string(first.jobs)}};
     for (const auto& of_run : groups) {
       row.push_back({number(of_run.at(key).wait_s) + "s"});
@@ -187,6 +192,36 @@ int print_json(const Options& options, const JobLog& log, const SimCluster& clus
   return out.finish();
 }
 
+// "8=3,2=1": of group 8 three shares, of group 2 one.
+Status set_shares(const Options& options, SimOptions& sim) {
+  for (const auto& [text, option, to] :
+       {std::tuple{&options.fair_share, "--fair-share", true}, std::tuple{&options.half_life, "--half-life", false}}) {
+    if (text->empty()) continue;
+    const auto ms = parse_duration_ms(*text, option);
+    if (!ms) return ms.error();
+    if (to) {
+      sim.shares.head_start = *ms * 1000;
+    } else {
+      sim.shares.half_life = *ms * 1000;
+    }
+  }
+  if (options.fair_share.empty() && !(options.half_life.empty() && options.shares.empty())) {
+    return invalid("--fair-share", "is needed for shares to decide anything");
+  }
+  if (options.shares.empty()) return Unit{};
+  for (const std::string& word : split(options.shares, ',')) {
+    const std::size_t sign = word.find('=');
+    const auto group = parse_integer(word.substr(0, sign), "--shares", 0, 1'000'000'000);
+    const auto shares = sign == std::string::npos ? Result<std::int64_t>(invalid("--shares", ""))
+                                                  : parse_integer(word.substr(sign + 1), "--shares", 1, kSharesMax);
+    if (!group || !shares) {
+      return invalid("--shares", "'" + printable(word) + "'; accepted: GROUP=SHARES, with commas between, as in 8=3,2=1");
+    }
+    sim.group_shares[static_cast<std::uint32_t>(*group)] = static_cast<std::uint32_t>(*shares);
+  }
+  return Unit{};
+}
+
 int run(const Options& options) {
   std::vector<const scheduler::QueuePolicy*> policies;
   for (const std::string& name : options.policies) {
@@ -202,10 +237,16 @@ int run(const Options& options) {
   if (!log) return report(log.error());
   const auto cluster = cluster_of(options, *log);
   if (!cluster) return report(cluster.error(), true);
+  SimOptions sim;
+  sim.cluster = *cluster;
+  sim.exact_limits = options.exact;
+  sim.check = options.check;
+  if (Status good = set_shares(options, sim); !good) return report(good.error(), true);
   std::vector<Run> runs;
   for (const auto* policy : policies) {
     const auto begin = std::chrono::steady_clock::now();
-    auto result = simulate(*log, {policy, *cluster, options.exact, options.check});
+    sim.policy = policy;
+    auto result = simulate(*log, sim);
     const double took = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
     if (!result) return report(result.error());
     SimFigures figures = figures_of(*log, *cluster, *result);
@@ -253,9 +294,17 @@ void add_sim_command(CLI::App& app, Context& context) {
       ->type_name("N")
       ->check(CLI::Range(1U, 1'000'000U));
   command->add_flag("--exact-limits", options->exact, "as if every user had known the run time exactly");
-  command->add_option("--by", options->by, "also the means by user or by size")
+  command->add_option("--by", options->by, "also the means by user, by group or by size")
       ->type_name("WHAT")
-      ->check(CLI::IsMember({"user", "size"}));
+      ->check(CLI::IsMember({"user", "group", "size"}));
+  command
+      ->add_option("--fair-share", options->fair_share,
+                   "the log's groups have shares, their users equal ones of those: how far who used the least stands "
+                   "before who used the most")
+      ->type_name("TIME");
+  command->add_option("--half-life", options->half_life, "half of what was used is forgotten after this (default: 7d)")
+      ->type_name("TIME");
+  command->add_option("--shares", options->shares, "of the groups: GROUP=N,… (default: 1 each)")->type_name("LIST");
   command->add_option("--jobs", options->jobs, "write a line for each job to this file, as CSV")->type_name("FILE");
   command->add_option("--plot", options->plot, "draw processors in use and jobs that wait over time, as SVG")
       ->type_name("FILE");

@@ -18,7 +18,8 @@ constexpr std::uint32_t kMilli = 1'000;
 class Simulation : private scheduler::Starter {
  public:
   Simulation(const JobLog& log, const SimOptions& options)
-      : log_(log), options_(options), dispatcher_(placement::default_policy(), *options.policy) {
+      : log_(log), options_(options), dispatcher_(placement::default_policy(), *options.policy, options.shares) {
+    add_groups();
     for (std::uint32_t n = 1; n <= options.cluster.nodes; ++n) {
       dispatcher_.engine().set_node(NodeId{n}, {options.cluster.cpus * kMilli, 0, 0}, std::vector<std::string>{});
       dispatcher_.engine().set_connected(NodeId{n}, true);
@@ -89,7 +90,7 @@ class Simulation : private scheduler::Starter {
   void submit(std::uint32_t job) {
     const std::uint32_t procs = log_.jobs[job].procs;
     const std::uint32_t gang = pool() || procs == 1 ? 0 : procs;
-    dispatcher_.wait({id_of(job), {request_of(job), gang, {}, limit_us(job)}, 0, shape_of(job)});
+    dispatcher_.wait({id_of(job), {request_of(job), gang, {}, limit_us(job)}, 0, shape_of(job), tenant_of(job)});
   }
 
   void end(std::uint32_t job) {
@@ -101,10 +102,50 @@ class Simulation : private scheduler::Starter {
       for (const NodeId node : places_[job]) dispatcher_.ended(node, request, 0, end_us);
       places_[job] = {};
     }
+    charge(job, false);
     dispatcher_.learn(shape_of(job), TimeUs{log_.jobs[job].run_s} * kSecond);
   }
 
+  // Groups are accounts, users their members.
+  void add_groups() {
+    if (!fair()) return;
+    Cluster cluster;
+    for (const auto& [group, shares] : options_.group_shares) {
+      (void)cluster.apply_event(AccountSet{{account_of(group), "", shares, "", {}}}, 0);
+    }
+    for (const LogJob& job : log_.jobs) {
+      if (options_.group_shares.contains(job.group) || cluster.accounts().contains(account_of(job.group))) continue;
+      (void)cluster.apply_event(AccountSet{{account_of(job.group), "", 1, "", {}}}, 0);
+    }
+    dispatcher_.tenants().configure(cluster, 0);
+  }
+  bool fair() const { return options_.shares.head_start.value_or(0) != 0; }
+  static std::string account_of(std::uint32_t group) { return "g" + std::to_string(group); }
+  scheduler::TenantId tenant_of(std::uint32_t job) {
+    if (!fair()) return 0;
+    const LogJob& of = log_.jobs[job];
+    const std::size_t before = dispatcher_.tenants().size();
+    const auto id = dispatcher_.tenants().of(account_of(of.group), "u" + std::to_string(of.user), "");
+    if (dispatcher_.tenants().size() != before) judged_s_ = -kJudgeEveryS;
+    return id;
+  }
+  void charge(std::uint32_t job, bool runs) {
+    if (!fair()) return;
+    const std::uint32_t pods = pool() ? 1 : log_.jobs[job].procs;
+    const auto charge = scheduler::Charge::of(request_of(job), pods, 1);
+    scheduler::Tenants& tenants = dispatcher_.tenants();
+    if (runs) {
+      tenants.add(tenant_of(job), charge, now_s_ * kSecond);
+    } else {
+      tenants.remove(tenant_of(job), charge, now_s_ * kSecond);
+    }
+  }
+
   void pass() {
+    if (fair() && now_s_ >= judged_s_ + kJudgeEveryS) {
+      judged_s_ = now_s_;
+      dispatcher_.judge_shares(now_s_ * kSecond);
+    }
     do {
       dispatcher_.pass(now_s_ * kSecond, ~0U, *this);
       ++result_.passes;
@@ -141,6 +182,7 @@ class Simulation : private scheduler::Starter {
       dispatcher_.runs(place.node, request, end_us);
       if (!pool()) places_[job].push_back(place.node);
     }
+    charge(job, true);
     ends_.push({now_s_ + log_.jobs[job].run_s, ++started_, job});
   }
 
@@ -150,6 +192,8 @@ class Simulation : private scheduler::Starter {
   Request request_;
   SimResult result_;
   std::int64_t now_s_ = 0;
+  static constexpr std::int64_t kJudgeEveryS = 10;  // as the server does
+  std::int64_t judged_s_ = -kJudgeEveryS;
   std::uint32_t started_ = 0;
   std::priority_queue<End, std::vector<End>, std::greater<>> ends_;
   std::vector<std::uint32_t> early_;

@@ -85,6 +85,7 @@ class Parser {
   state::Status job(const std::array<double, kFields>& field) {
     const double id = field[0], submit = field[1], wait = field[2], run = field[3];
     const double procs = field[7] > 0 ? field[7] : field[4], asked = field[8], user = field[11];
+    const double group = field[12];
     if (run < 0 || procs <= 0) {
       ++log_.left_out;
       return state::Unit{};
@@ -99,6 +100,7 @@ class Parser {
     job.run_s = static_cast<std::uint32_t>(run);
     job.procs = static_cast<std::uint32_t>(procs);
     job.limit_s = asked > 0 ? static_cast<std::uint32_t>(std::min<double>(asked, kSecondsMax)) : job.run_s;
+    job.group = group >= 0 && group < kSecondsMax ? static_cast<std::uint32_t>(group) : 0;
     job.user = user >= 0 && user < kSecondsMax ? static_cast<std::uint32_t>(user) : 0;
     if (job.limit_s < job.run_s) {
       job.limit_s = job.run_s;

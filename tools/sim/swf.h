@@ -18,7 +18,7 @@ struct LogJob {
   std::uint32_t run_s = 0;
   std::uint32_t limit_s = 0;  // what the user asked for, at least run_s
   std::uint32_t procs = 0;
-  std::uint32_t user = 0;
+  std::uint32_t user = 0, group = 0;
 };
 
 struct JobLog {
