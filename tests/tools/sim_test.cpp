@@ -236,7 +236,9 @@ TEST(Simulator, SharesOfGroupsConverge) {
   for (const char* policy : {"easy", "default"}) {
     for (const std::int64_t alone : {std::int64_t{0}, kDay / 4, 3 * kDay}) {
       std::mt19937 random(11);
-      const auto below = [&](std::uint32_t n) { return std::uniform_int_distribution<std::uint32_t>(0, n - 1)(random); };
+      const auto below = [&](std::uint32_t n) {
+        return std::uniform_int_distribution<std::uint32_t>(0, n - 1)(random);
+      };
       JobLog log;
       double work[2] = {0, 0};
       // Each group brings more than the whole machine can do, the second from the start, the first later.
@@ -278,7 +280,7 @@ TEST(Simulator, SharesOfGroupsConverge) {
       const double all = used[0] + used[1];
       EXPECT_GT(all, 0.95 * 64 * static_cast<double>(kUntil - kFrom));
       EXPECT_NEAR(used[0] / all, 0.75, 0.015) << policy << " after " << alone << " s alone";  // 2 % of it
-      for (const auto& [user, of] : by_user) {  // in a group equally
+      for (const auto& [user, of] : by_user) {                                                // in a group equally
         EXPECT_NEAR(of / used[user / 10 - 1], 1.0 / 3, 0.02) << policy << " user " << user;
       }
     }

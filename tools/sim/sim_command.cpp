@@ -137,8 +137,10 @@ Groups groups_of(const Options& options, const JobLog& log, const std::vector<Ru
 }
 
 void print_groups(Output& out, const Options& options, const std::vector<Run>& runs, const Groups& groups) {
-  std::vector<TableColumn> columns{
-      {options.by == "user" ? "USER" : options.by == "group" ? "GROUP" : "PROCESSORS"}, {"JOBS", true}};
+  std::vector<TableColumn> columns{{options.by == "user"    ? "USER"
+                                    : options.by == "group" ? "GROUP"
+                                                            : "PROCESSORS"},
+                                   {"JOBS", true}};
   for (const Run& run : runs) {
     columns.push_back({"WAIT " + std::string(run.policy->name), true});
     columns.push_back({"SLOWDOWN", true});
@@ -215,7 +217,8 @@ Status set_shares(const Options& options, SimOptions& sim) {
     const auto shares = sign == std::string::npos ? Result<std::int64_t>(invalid("--shares", ""))
                                                   : parse_integer(word.substr(sign + 1), "--shares", 1, kSharesMax);
     if (!group || !shares) {
-      return invalid("--shares", "'" + printable(word) + "'; accepted: GROUP=SHARES, with commas between, as in 8=3,2=1");
+      return invalid("--shares",
+                     "'" + printable(word) + "'; accepted: GROUP=SHARES, with commas between, as in 8=3,2=1");
     }
     sim.group_shares[static_cast<std::uint32_t>(*group)] = static_cast<std::uint32_t>(*shares);
   }
