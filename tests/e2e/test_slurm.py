@@ -205,11 +205,59 @@ sleep 30 & wait; echo after; sleep 30 & wait
             self.assertIn(text, record)
         self.call("scancel", job)
 
+    def test_a_job_is_requeued(self):
+        job = self.sbatch("--wrap", "sleep 300")
+        done = self.call("scontrol", "requeue", 999999, check=False)
+        self.assertEqual((done.returncode, done.stderr), (1, "Invalid job id specified for job 999999\n"))
+        wait_until("it runs", lambda: self.call("squeue", "-h", "-j", job, "-o", "%t").stdout == "R\n")
+        self.call("scontrol", "requeuehold", job)
+        wait_until("it is held", lambda: self.call("squeue", "-h", "-j", job, "-o", "%t %r").stdout == "PD JobHeldUser\n")
+        done = self.call("scontrol", "requeue", job, check=False)
+        self.assertEqual((done.returncode, done.stderr), (1, f"Job is pending execution for job {job}\n"))
+        self.assertEqual(self.call("scontrol", "-Q", "requeue", job, check=False).stderr, "")
+        self.call("scancel", job)
+
+    def test_a_step_and_filters_do_not_end_the_job(self):
+        job = self.sbatch("--wrap", "sleep 300")
+        done = self.call("scancel", "-u", "root", f"{job}.0", check=False)
+        self.assertEqual(done.returncode, 1)
+        self.assertIn(f"({job}.0)", done.stderr)
+        self.assertNotEqual(self.call("squeue", "-h", "-j", job).stdout, "")
+        self.call("scancel", job)
+
+    def test_a_queue_has_a_tier_and_says_who_makes_room(self):
+        self.cluster.run("queue", "add", "night", "--tier", "3", "--preempt", "requeue")
+        self.assertEqual(self.call("sinfo", "-h", "-p", "night", "-o", "%M %p").stdout, "REQUEUE 3\n")
+        record = self.call("scontrol", "show", "partition=night").stdout
+        self.assertIn("PreemptMode=REQUEUE", record)
+        self.assertIn("PriorityTier=3 ", record)
+        self.call("sacctmgr", "-i", "add", "qos", "soft", "PreemptMode=cancel")
+        listed = lambda: self.call("sacctmgr", "-nP", "list", "qos", "soft", "format=PreemptMode").stdout  # noqa: E731
+        self.assertEqual(listed(), "cancel\n")
+        self.call("sacctmgr", "-i", "modify", "qos", "soft", "set", "PreemptMode=cluster")
+        self.assertEqual(listed(), "cluster\n")
+        for word in ("PreemptMode=suspend", "Preempt=soft"):
+            done = self.call("sacctmgr", "-i", "modify", "qos", "soft", "set", word, check=False)
+            self.assertEqual(done.returncode, 1)
+            self.assertIn("not supported by Berth", done.stderr)
+        self.call("sacctmgr", "-i", "delete", "qos", "soft")
+        self.cluster.run("queue", "rm", "night")
+
+    def test_updates_of_nodes_do_what_they_say_or_are_refused(self):
+        node = self.call("sinfo", "-ho", "%n").stdout.strip()
+        for words, said in ((("State=down", "Reason=x"), "State=down is not supported"),
+                            (("State=drain", "Reason=x", "Weight=3"), "not supported by Berth: weight")):
+            done = self.call("scontrol", "update", f"NodeName={node}", *words, check=False)
+            self.assertEqual(done.returncode, 1)
+            self.assertIn(said, done.stderr)
+        self.assertIn("Node N1X not found", self.call("scontrol", "show", "node=N1X", check=False).stdout)
+        self.assertIn("MinJobAge               = 300 sec", self.call("scontrol", "show", "config").stdout)
+
     def test_the_page_lists_the_options_as_they_are(self):
-        page = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "docs", "slurm.md")
+        page = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "docs", "slurm-options.md")
         with open(page, encoding="utf-8") as source:
             self.assertIn(self.cluster.run("slurm", "options").stdout.strip(), source.read(),
-                          "docs/slurm.md is to end with what `berth slurm options` prints")
+                          "docs/slurm-options.md is to end with what `berth slurm options` prints")
 
     # ---- srun ----
     def test_srun_by_itself(self):

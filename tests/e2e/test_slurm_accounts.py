@@ -261,7 +261,7 @@ class SlurmAccounts(ClusterTest):
                ("add account a GrpTRES=node=3", "GrpTRES=node"), ("add account a,b/c", "Bad account name: b/c"), ("add account a GrpTRES=cpu=x", "Bad GrpTRES"),
                ("add account a Fairshare=parent", "Bad Fairshare value"), ("add account a Cluster=other", "'other' doesn't exist"),
                ("add account a AdminLevel=Operator", "AdminLevel is not supported"), ("add qos a Flags=NoReserve", "Flags=NoReserve"),
-               ("add qos a Priority=many", "Bad Priority"), ("add qos a UsageFactor=1.23456", "Bad UsageFactor"), ("add qos a Preempt=high", "nothing is preempted"),
+               ("add qos a Priority=many", "Bad Priority"), ("add qos a UsageFactor=1.23456", "Bad UsageFactor"), ("add qos a Preempt=high", "tiers say"),
                ("modify user nobody set QOS+=high", "QOS is not supported"), ("modify user nobody set DefaultAccount=science", "is not in account"),
                ("modify account physics", "anything to set"), ("modify account physics set Parent=physics", "below itself"),
                ("modify user where nonsense=3 set Fairshare=2", "Unknown condition: nonsense"), ("delete account", "No conditions"),

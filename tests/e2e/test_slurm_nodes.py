@@ -254,6 +254,26 @@ class Nodes(OverNodes):
                                  f"{job}.0|first|COMPLETED|0:0|3", f"{job}.1|second|FAILED|3:0|2"])
         self.assertEqual(len(self.call("sacct", "-X", "-n", "-P", "-j", job).stdout.splitlines()), 1)
 
+    def test_listings_tell_what_was_asked_for(self):
+        self.cluster.run("licence", "set", "tool", "2")
+        job = self.call("sbatch", "--parsable", "-H", "-N3", "-n6", "-c1", "--mem=64M", "--contiguous", "-L", "tool:2", "-x", "n9",
+                        "--wrap", "true").stdout.strip()
+        self.addCleanup(self.call, "scancel", job)
+        self.assertEqual(self.call("squeue", "-h", "-j", job, "-o", "%D|%f|%x|%n|%W|%O|%Z|%o|%E|%s|%z").stdout,
+                         f"3|(null)|n9||tool:2|1|{self.work}|(null)|(null)||*:*:*\n")
+        record = self.call("scontrol", "show", "job", job).stdout
+        for text in ("NumNodes=3 NumCPUs=6 NumTasks=6 CPUs/Task=1 ", "TRES=cpu=6,mem=192M,node=3,billing=6",
+                     "Contiguous=1 Licenses=tool:2 ", "ReqNodeList=(null) ExcNodeList=n9"):
+            self.assertIn(text, record)
+        self.assertIn("mem=192M", self.call("sacct", "-X", "-n", "-P", "-j", job, "-o", "ReqTRES").stdout)
+
+    def test_the_memory_that_a_job_took_is_told(self):
+        job = self.call("sbatch", "--parsable", "--wait", "-N2", "--wrap",
+                        "python3 -c 'import time; x = bytearray(1 << 26); time.sleep(2)'").stdout.strip()
+        text = self.call("sacct", "-n", "-P", "-j", job, "-o", "JobID,MaxRSS").stdout.splitlines()
+        self.assertEqual(text[0], f"{job}|")
+        self.assertRegex(text[1], rf"^{job}\.batch\|(\d+K)?$")
+
     def test_partitions_are_what_the_queues_are(self):
         self.cluster.run("queue", "add", "two", "--nodes", "node in (n1,n3)", "--max-nodes", "1", "--accounts", "a,b",
                          "--default-time", "5m", "--state", "down")

@@ -237,6 +237,16 @@ TEST(SlurmSignals, ByNameAndNumber) {
   EXPECT_EQ(signal_number("NOPE"), 0);
 }
 
+Result<MadeJob> made_of(const std::vector<std::string>& words, JobUse use = JobUse::kBatch) {
+  return make_job(*parse(table_of(use == JobUse::kTasks ? "srun" : "sbatch"), words), "job", use);
+}
+std::string variable_of(const MadeJob& made, const std::string& name) {
+  for (const std::string& line : made.launch.env) {
+    if (line.starts_with(name + "=")) return line.substr(name.size() + 1);
+  }
+  return "";
+}
+
 TEST(SlurmJobs, WordsNameJobsAndElements) {
   EXPECT_EQ(parse_job_word("12")->job, JobId{12});
   EXPECT_EQ(parse_job_word("12_3")->indexes->to_string(), "3");
@@ -244,6 +254,39 @@ TEST(SlurmJobs, WordsNameJobsAndElements) {
   EXPECT_EQ(parse_job_word("12.batch")->job, JobId{12});
   EXPECT_EQ(parse_job_words({"1,2_[3,4],5"})->size(), 3U);
   for (const char* text : {"", "x", "_1", "0", "12_", "12_x", "-1"}) EXPECT_FALSE(parse_job_word(text).ok()) << text;
+}
+
+TEST(SlurmJobs, AreForgottenAWhileAfterTheirEnd) {
+  JobRow job;
+  EXPECT_FALSE(is_forgotten(job, 1'000'000'000));
+  job.ended_at = 1'000'000;
+  EXPECT_FALSE(is_forgotten(job, 301'000'000));
+  EXPECT_TRUE(is_forgotten(job, 301'000'001));
+  job.counts.by_state[static_cast<std::size_t>(PodState::kRunning)] = 1;
+  EXPECT_FALSE(is_forgotten(job, 301'000'001));
+}
+
+TEST(SlurmJobs, ConditionsAreToldApart) {
+  const Where both = split_where("((big)&(node in (n[1-2],n4)))&(node notin (n2))");
+  EXPECT_EQ(both.features + "|" + both.nodes + "|" + both.without, "big|n[1-2],n4|n2");
+  const Where nodes = split_where("node in (n1)");
+  EXPECT_EQ(nodes.features + "|" + nodes.nodes + "|" + nodes.without, "|n1|");
+  const Where own = split_where("(node in (a))|(node in (b))");
+  EXPECT_EQ(own.features + "|" + own.nodes, "(node in (a))|(node in (b))|");
+}
+
+TEST(SlurmJobs, WhatWaitsHasAsManyNodesAsItAskedFor) {
+  const auto nodes = [](const std::vector<std::string>& words) {
+    Record record;
+    JobDetail detail;
+    detail.spec = made_of(words)->spec;
+    record.detail = std::make_shared<const JobDetail>(std::move(detail));
+    return record.node_count();
+  };
+  EXPECT_EQ(nodes({"-n1"}), 1U);
+  EXPECT_EQ(nodes({"-N4"}), 4U);
+  EXPECT_EQ(nodes({"-N3", "-n4"}), 3U);
+  EXPECT_EQ(nodes({"-n6", "--ntasks-per-node=4"}), 2U);
 }
 
 TEST(SlurmOptions, AreParsedAsSlurmDoes) {
@@ -276,16 +319,6 @@ TEST(SlurmOptions, EveryTableNamesEachOptionOnce) {
       EXPECT_NE(std::string(one.text), "") << table->name << " --" << one.name;
     }
   }
-}
-
-Result<MadeJob> made_of(const std::vector<std::string>& words, JobUse use = JobUse::kBatch) {
-  return make_job(*parse(table_of(use == JobUse::kTasks ? "srun" : "sbatch"), words), "job", use);
-}
-std::string variable_of(const MadeJob& made, const std::string& name) {
-  for (const std::string& line : made.launch.env) {
-    if (line.starts_with(name + "=")) return line.substr(name.size() + 1);
-  }
-  return "";
 }
 
 TEST(SlurmShapes, WhatIsAskedOfANodeIsNotDividedAmongTasks) {
@@ -328,6 +361,25 @@ TEST(SlurmShapes, TasksThatAgentsStartShareANodeThatIsAskedFor) {
   EXPECT_EQ(made->spec.request.resources.mem_mib, 2048U);
   EXPECT_FALSE(made_of({"-n4", "--exclusive", "true"}, JobUse::kTasks).ok());
   EXPECT_TRUE(made_of({"-n4", "-N4", "--exclusive", "true"}, JobUse::kTasks).ok());
+}
+
+TEST(SlurmShapes, AllNodesThatAreListedAreTaken) {
+  for (const auto& [words, nodes] : std::vector<std::pair<std::vector<std::string>, std::uint32_t>>{
+           {{"-w", "n[1-2]"}, 2}, {{"-w", "n1,n3", "-n4"}, 2}, {{"-N2", "-w", "n1,n2"}, 2}, {{"-w", "n1,n1"}, 1}}) {
+    const auto made = made_of(words);
+    ASSERT_TRUE(made.ok()) << made.error().message;
+    EXPECT_EQ(std::max(made->spec.elements.size(), 1U), nodes) << words.back();
+  }
+  EXPECT_EQ(made_of({"-w", "n1,n2", "-n3"})->spec.gang.nodes_min, 2U);
+  for (const std::vector<std::string>& words : std::vector<std::vector<std::string>>{
+           {"-N1", "-w", "n1,n2"}, {"-N3", "-w", "n1,n2"}, {"-n1", "-w", "n1,n2"}, {"-w", "n1,n2", "--array=1-2"}}) {
+    EXPECT_FALSE(made_of(words).ok()) << words[0];
+  }
+}
+
+TEST(SlurmShapes, AllMemoryOfANodeIsForWhoHasItForHimself) {
+  EXPECT_NE(made_of({"--mem=0"}).error().message.find("--mem=0"), std::string::npos);
+  EXPECT_TRUE(made_of({"--mem=0", "--exclusive"}).ok());
 }
 
 TEST(SlurmShapes, VariablesSayWhatWasAskedFor) {

@@ -91,17 +91,34 @@ Status set_nodes(const Given& given, TaskShape& shape) {
   return Unit{};
 }
 
+// All nodes that are listed, and no others.
+Status set_listed_nodes(const Given& given, TaskShape& shape) {
+  if (!given.has("nodelist")) return Unit{};
+  auto names = parse_name_list(given.text("nodelist"), "nodelist");
+  if (!names) return bad("Invalid node name specified");
+  std::sort(names->begin(), names->end());
+  names->erase(std::unique(names->begin(), names->end()), names->end());
+  const auto count = static_cast<std::uint32_t>(names->size());
+  const auto tasks = parse_integer(given.text("ntasks"), "ntasks", 1, kMaxGangSize);
+  const bool other_nodes = shape.nodes_min != 0 && (count < shape.nodes_min || count > shape.nodes_max);
+  if (other_nodes || (tasks && *tasks < count)) {
+    return bad(
+        fmt::format("--nodelist of {} nodes with another number of them, or with fewer tasks, is not supported by "
+                    "Berth: a job has all nodes that are listed, and no others",
+                    count));
+  }
+  if (count > 1 || shape.nodes_min != 0) shape.nodes_min = shape.nodes_max = count;
+  return Unit{};
+}
+
 void tell_of_fewer_nodes(std::uint32_t tasks, std::uint32_t nodes) {
   fmt::print(stderr, "{}: Warning: can't run {} processes on {} nodes, setting nnodes to {}\n",
              program_invocation_short_name, tasks, nodes, tasks);
 }
 
-const char* per_node_option(const Given& given) {
-  return given.has("ntasks-per-node") ? "ntasks-per-node" : "tasks-per-node";
-}
-
-Status set_shape(const Given& given, TaskShape& shape) {
+Status set_shape(const Given& given, bool step, TaskShape& shape) {
   if (Status good = set_nodes(given, shape); !good) return good;
+  if (Status good = step ? Status(Unit{}) : set_listed_nodes(given, shape); !good) return good;
   const char* per = per_node_option(given);
   if (Status good = number(given, per, 1, kMaxGangSize, shape.per_node); !good) return good;
   if (shape.nodes_min != 0 || shape.per_node != 0) {
@@ -230,6 +247,9 @@ Status set_resources(const Given& given, const TaskShape& shape, Amounts amounts
     if (!given.has(name)) continue;
     const auto mib = parse_mem_mib(given.text(name));
     if (!mib) return bad(fmt::format("Invalid --{} specification", name));
+    if (*mib == 0 && times == 0 && !given.has("exclusive")) {
+      return bad("--mem=0, all memory of a node, is not supported by Berth but with --exclusive");
+    }
     resources.mem_mib = times == 0 ? (*mib + on_node - 1) / on_node : *mib * times;
   }
   if (given.has("licenses")) {
@@ -333,76 +353,6 @@ Status set_signal(const Given& given, Launch& launch) {
   return Unit{};
 }
 
-// What a batch job finds in its environment that does not depend on where it runs.
-void add_variables(const Given& given, const MadeJob& made, std::vector<std::string>& environment) {
-  const auto set = [&](const char* name, const std::string& value) { set_variable(environment, name, value); };
-  const TaskShape& shape = made.shape;
-  const Resources& r = made.spec.request.resources;
-  const bool several = made.spec.kind == JobKind::kGang;  // on nodes that are not known yet: told where it runs
-  const std::string cpus = std::to_string(r.cpu_milli / 1000);
-  char host[256] = "";
-  gethostname(host, sizeof host - 1);
-  for (const char* gone :
-       {"SLURM_STEP_ID",       "SLURM_STEPID",         "SLURM_ARRAY_TASK_ID",  "SLURM_ARRAY_JOB_ID",
-        "SLURM_NTASKS",        "SLURM_NPROCS",         "SLURM_CPUS_PER_TASK",  "SLURM_NTASKS_PER_NODE",
-        "SLURM_MEM_PER_NODE",  "SLURM_MEM_PER_CPU",    "SLURM_MEM_PER_GPU",    "SLURM_GPUS",
-        "SLURM_GPUS_PER_NODE", "SLURM_GPUS_PER_TASK",  "SLURM_CPUS_PER_GPU",   "SLURM_JOB_DEPENDENCY",
-        "SLURM_JOB_ACCOUNT",   "SLURM_GPUS_ON_NODE",   "SLURM_TASKS_PER_NODE", "SLURM_NNODES",
-        "SLURM_JOB_NUM_NODES", "SLURM_JOB_NODELIST",   "SLURM_NODELIST",       "SLURM_JOB_CPUS_PER_NODE",
-        "SLURM_STEP_NODELIST", "SLURM_STEP_NUM_NODES", "SLURM_STEP_NUM_TASKS", "SLURM_STEP_TASKS_PER_NODE"}) {
-    std::erase_if(environment, [&](const std::string& v) { return v.starts_with(std::string(gone) + "="); });
-  }
-  set("SLURM_SUBMIT_DIR", this_process().directory);
-  set("SLURM_SUBMIT_HOST", host);
-  set("SLURM_CLUSTER_NAME", "berth");
-  set("SLURM_JOB_NAME", made.spec.name);
-  set("SLURM_JOB_PARTITION", made.spec.queue);
-  set("SLURM_JOB_QOS", made.spec.qos.empty() ? "normal" : made.spec.qos);
-  set("SLURM_EXPORT_ENV", given.text("export", "ALL"));
-  if (!made.spec.account.empty()) set("SLURM_JOB_ACCOUNT", made.spec.account);
-  if (!several) {
-    set("SLURM_NNODES", "1");
-    set("SLURM_JOB_NUM_NODES", "1");
-    set("SLURM_JOB_CPUS_PER_NODE", cpus);
-    set("SLURM_CPUS_ON_NODE", cpus);
-    set("SLURM_TASKS_PER_NODE", std::to_string(shape.tasks));
-  } else if (shape.unit == TaskShape::Unit::kNode && made.spec.lead_only) {
-    set("SLURM_TASKS_PER_NODE",
-        per_node_text(std::vector<std::uint32_t>(shape.nodes_min, shape.tasks / shape.nodes_min)));
-  }
-  if (shape.tasks_given) {
-    set("SLURM_NTASKS", std::to_string(shape.tasks));
-    set("SLURM_NPROCS", std::to_string(shape.tasks));
-  }
-  if (shape.per_node != 0) set("SLURM_NTASKS_PER_NODE", given.text(per_node_option(given)));
-  if (shape.cpus_given) set("SLURM_CPUS_PER_TASK", std::to_string(shape.cpus_per_task));
-  for (const auto& [name, option] :
-       {std::pair{"SLURM_MEM_PER_NODE", "mem"}, std::pair{"SLURM_MEM_PER_CPU", "mem-per-cpu"},
-        std::pair{"SLURM_MEM_PER_GPU", "mem-per-gpu"}}) {
-    const auto mib = parse_mem_mib(given.text(option));
-    if (mib) set(name, std::to_string(*mib));
-  }
-  if (r.gpus != 0) set("SLURM_GPUS_ON_NODE", std::to_string(r.gpus));
-  for (const auto& [name, option] :
-       {std::pair{"SLURM_GPUS", "gpus"}, std::pair{"SLURM_GPUS_PER_NODE", "gpus-per-node"},
-        std::pair{"SLURM_GPUS_PER_TASK", "gpus-per-task"}, std::pair{"SLURM_CPUS_PER_GPU", "cpus-per-gpu"}}) {
-    if (given.has(option)) set(name, given.text(option));
-  }
-  if (!made.spec.depends.empty()) set("SLURM_JOB_DEPENDENCY", given.text("dependency"));
-  set("SLURM_NODEID", "0");
-  set("SLURM_PROCID", "0");
-  set("SLURM_LOCALID", "0");
-  set("SLURM_GTIDS", "0");
-  set("ENVIRONMENT", "BATCH");
-  if (const IndexSet& e = made.spec.elements; made.spec.kind == JobKind::kArray) {
-    const std::uint32_t size = e.size();
-    set("SLURM_ARRAY_TASK_COUNT", std::to_string(size));
-    set("SLURM_ARRAY_TASK_MIN", std::to_string(e.at(0)));
-    set("SLURM_ARRAY_TASK_MAX", std::to_string(e.at(size - 1)));
-    set("SLURM_ARRAY_TASK_STEP", std::to_string(e.ranges()[0].step));
-  }
-}
-
 Status set_queueing(const Given& given, JobSpec& spec) {
   spec.queue = given.text("partition", "default");
   spec.account = given.text("account");
@@ -470,7 +420,7 @@ Status check_files(const Given& given) {
 
 Result<TaskShape> local_shape(const Given& given) {
   TaskShape shape;
-  if (Status good = set_shape(given, shape); !good) return good.error();
+  if (Status good = set_shape(given, true, shape); !good) return good.error();
   if (Status good = check_files(given); !good) return good.error();
   return shape;
 }
@@ -516,7 +466,7 @@ Result<MadeJob> make_job(const Given& given, const std::string& name, JobUse use
   MadeJob made;
   JobSpec& spec = made.spec;
   spec.name = given.text("job-name", name);
-  if (Status good = set_shape(given, made.shape); !good) return good.error();
+  if (Status good = set_shape(given, false, made.shape); !good) return good.error();
   auto amounts = parse_amounts(given);
   if (!amounts) return amounts.error();
   if (Status good = settle_unit(given, *amounts, made.shape); !good) return good.error();

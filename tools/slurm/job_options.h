@@ -42,6 +42,9 @@ state::Result<TaskShape> local_shape(const Given& given);
 // those that it was submitted with (SLURM_NTASKS), if it was.
 state::Status set_step(const Given& given, std::uint32_t nodes, std::optional<std::uint32_t> tasks,
                        state::JobSpec& spec);
+// What a job finds in its environment that does not depend on where it runs.
+void add_variables(const Given& given, const MadeJob& made, std::vector<std::string>& environment);
+const char* per_node_option(const Given& given);  // which of the two names of --ntasks-per-node was given
 void set_variable(std::vector<std::string>& environment, const std::string& name, const std::string& value);
 std::vector<std::string> exported(const Given& given, const std::vector<std::string>& mine);
 // A batch script's %A, %N and the rest as Berth's own; `none` as /dev/null.

@@ -50,13 +50,18 @@ std::int64_t Record::priority() const { return place.value_or(Place::kSite + Pla
 
 std::string Record::node_list() const { return hostlist(nodes); }
 
-std::uint32_t Record::cpus() const {
-  const std::uint32_t pods = job.kind == JobKind::kGang ? job.pods : 1;
-  return pods * cpus_of(job.resources);
-}
+std::uint32_t Record::cpus() const { return pods() * cpus_of(job.resources); }
+
+std::uint32_t Record::pods() const { return job.kind == JobKind::kGang ? job.pods : 1; }
 
 std::uint32_t Record::node_count() const {
-  return std::max<std::uint32_t>(1, static_cast<std::uint32_t>(nodes.size()));
+  if (!nodes.empty() || !detail || detail->spec.kind != JobKind::kGang) {
+    return std::max<std::uint32_t>(1, static_cast<std::uint32_t>(nodes.size()));
+  }
+  const GangShape& shape = detail->spec.gang;
+  const std::uint32_t each = std::max(shape.per_node, 1U);
+  const std::uint32_t least = shape.per_node == 0 ? 1 : (detail->spec.elements.size() + each - 1) / each;
+  return std::max(shape.nodes_min, least);
 }
 
 std::int64_t Record::elapsed_s(TimeUs now) const {
@@ -259,6 +264,49 @@ Status add_places(ServerLink& link, std::vector<Record>& records) {
   return Unit{};
 }
 
+Status add_details(ServerLink& link, std::vector<Record>& records, bool all) {
+  constexpr std::size_t kAskedMax = 200;  // each is a question of its own
+  std::map<JobId, std::shared_ptr<const JobDetail>> known;
+  for (Record& record : records) {
+    if (!all && (!record.waits() || record.job.kind != JobKind::kGang)) continue;
+    if (!all && known.size() >= kAskedMax) break;
+    auto found = known.find(record.job.id);
+    if (found == known.end()) {
+      auto detail = link.call_for<JobDetail>(ShowJobRequest{record.job.id});
+      if (!detail && detail.error().code != ErrorCode::kNotFound) return detail.error();
+      auto kept =
+          detail ? std::make_shared<const JobDetail>(std::move(*detail)) : nullptr;  // null: forgotten meanwhile
+      found = known.emplace(record.job.id, std::move(kept)).first;
+    }
+    record.detail = found->second;
+  }
+  return Unit{};
+}
+
+Where split_where(std::string where) {
+  Where out;
+  constexpr std::string_view kAnd = ")&(";
+  while (true) {
+    // The last part: all of it, or "(rest)&(node in (names))".
+    const std::size_t at = where.rfind(")&(node ");
+    const bool joined = at != std::string::npos && where.starts_with('(') && where.ends_with("))");
+    std::string part = joined ? where.substr(at + kAnd.size(), where.size() - at - kAnd.size() - 1) : where;
+    std::string* to = nullptr;
+    for (const auto& [head, list] : {std::pair{std::string_view("node in ("), &out.nodes},
+                                     std::pair{std::string_view("node notin ("), &out.without}}) {
+      if (!part.starts_with(head) || part.find(')') != part.size() - 1) continue;
+      part = part.substr(head.size(), part.size() - head.size() - 1);
+      to = list;
+    }
+    if (to == nullptr || !to->empty()) break;
+    *to = part;
+    where = joined ? where.substr(1, at - 1) : "";
+    if (!joined) break;
+  }
+  out.features = where;
+  return out;
+}
+
 void want_only(Want& want, const std::vector<JobWord>& words) {
   for (const JobWord& word : words) {
     want.filter.jobs.push_back(word.job);
@@ -267,6 +315,10 @@ void want_only(Want& want, const std::vector<JobWord>& words) {
       want.only.emplace_back(word.job, word.indexes->at(i));
     }
   }
+}
+
+bool is_forgotten(const JobRow& job, TimeUs now) {
+  return job.counts.active() == 0 && job.ended_at != 0 && now - job.ended_at > kMinJobAgeS * 1'000'000;
 }
 
 // ---- words ----------------------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 // started.
 #pragma once
 
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -23,8 +24,9 @@ struct Record {
   std::uint32_t mem_peak_mib = 0;
   std::uint32_t restarts = 0;  // after lost nodes; of an element, or where it was asked for
   std::string message;
-  state::TimeUs expected_start = 0;   // 0: not asked for, or not known
-  std::optional<std::int64_t> place;  // its priority as sprio has it; none: not asked for
+  state::TimeUs expected_start = 0;                // 0: not asked for, or not known
+  std::shared_ptr<const state::JobDetail> detail;  // null: not asked for
+  std::optional<std::int64_t> place;               // its priority as sprio has it; none: not asked for
 
   bool array() const { return job.kind == state::JobKind::kArray; }
   bool waits() const { return state == state::PodState::kPending; }
@@ -34,8 +36,9 @@ struct Record {
   std::string qos() const;        // "normal" for a job without
   std::int64_t priority() const;  // its place, or what its own priority makes of it
   std::string node_list() const;
-  std::uint32_t cpus() const;  // of all its pods
-  std::uint32_t node_count() const;
+  std::uint32_t cpus() const;        // of all its pods
+  std::uint32_t pods() const;        // that it stands for
+  std::uint32_t node_count() const;  // that it has, or asked for where that is known
   std::int64_t elapsed_s(state::TimeUs now) const;
 };
 
@@ -80,6 +83,18 @@ struct Place {
   std::int64_t age, fair_share, size, queue, qos, own;
   std::int64_t sum() const { return kSite + age + fair_share + size + queue + qos + own; }
 };
+
+// Gives them their details: all, or those alone that wait for several nodes, the first 200 of them.
+state::Status add_details(ServerLink& link, std::vector<Record>& records, bool all);
+// What a job's condition on nodes is made of.
+struct Where {
+  std::string features, nodes, without;
+};
+Where split_where(std::string where);
+
+// Slurm's controller forgets what ended so long ago (scontrol show config: MinJobAge); sacct knows it for longer.
+inline constexpr std::int64_t kMinJobAgeS = 300;
+bool is_forgotten(const state::JobRow& job, state::TimeUs now);
 
 // What Slurm's commands say of an error of the server's.
 std::string slurm_error(const state::Error& error);

@@ -56,12 +56,13 @@ constexpr std::array<Name, 23> kNames{{
 
 constexpr const char* kNoSuch = "Berth has no such limit";
 constexpr const char* kOneCluster = "there is one cluster";
-constexpr const char* kNoPreemption = "nothing is preempted";
+constexpr const char* kTiers = "who may take whose room, tiers say: berth qos set NAME --tier";
+constexpr const char* kAtOnce = "a job in the way is stopped at once";
 struct Missing {
   const char* name;
   const char* reason;
 };
-constexpr std::array<Missing, 54> kMissing{{
+constexpr std::array<Missing, 53> kMissing{{
     {"GrpTRESMins", kNoSuch},
     {"GrpTRESRunMins", kNoSuch},
     {"GrpCPUMins", kNoSuch},
@@ -97,10 +98,9 @@ constexpr std::array<Missing, 54> kMissing{{
     {"MinPrioThresh", kNoSuch},
     {"LimitFactor", kNoSuch},
     {"UsageThreshold", kNoSuch},
-    {"GraceTime", kNoPreemption},
-    {"Preempt", kNoPreemption},
-    {"PreemptMode", kNoPreemption},
-    {"PreemptExemptTime", kNoPreemption},
+    {"GraceTime", kAtOnce},
+    {"Preempt", kTiers},
+    {"PreemptExemptTime", kAtOnce},
     {"AdminLevel", "administrators are the server's (see docs/server.md)"},
     {"DefaultQOS", "a job without a quality has none"},
     {"QosLevel", "who may use a quality is said there: berth qos set NAME --users"},

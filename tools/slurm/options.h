@@ -1,6 +1,6 @@
-// The options of a command that speaks Slurm: one table for each drives parsing, --help and --usage, and docs/slurm.md.
-// Parsing is the C library's getopt_long, as Slurm's own: unique prefixes, optional values behind '=', permutation
-// where Slurm permutes.
+// The options of a command that speaks Slurm: one table for each drives parsing, --help and --usage, and
+// docs/slurm-options.md. Parsing is the C library's getopt_long, as Slurm's own: unique prefixes, optional values
+// behind '=', permutation where Slurm permutes.
 #pragma once
 
 #include <map>

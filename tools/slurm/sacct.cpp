@@ -55,8 +55,8 @@ const std::vector<F>& fields() {
     };
     const auto tres = [](const Record& r) -> std::string {
       std::string text = fmt::format("billing={0},cpu={0}", r.cpus());
-      if (r.job.resources.gpus != 0) text += fmt::format(",gres/gpu={}", r.job.resources.gpus);
-      if (r.job.resources.mem_mib != 0) text += fmt::format(",mem={}M", r.job.resources.mem_mib);
+      if (r.job.resources.gpus != 0) text += fmt::format(",gres/gpu={}", r.job.resources.gpus * r.pods());
+      if (r.job.resources.mem_mib != 0) text += fmt::format(",mem={}M", r.job.resources.mem_mib * r.pods());
       return text + fmt::format(",node={}", r.node_count());
     };
     const auto cpus = [](const Record& r) { return std::to_string(r.cpus()); };
@@ -197,6 +197,20 @@ void write_line(Output& out, const std::vector<Shown>& shown, const Style& style
   out.write(line + "\n");
 }
 
+// The most memory that one of its pods took; of a job over nodes its script's, which runs in the first of them.
+std::uint32_t peak_of(ServerLink& link, const Record& record, bool step) {
+  std::uint32_t peak = record.mem_peak_mib;
+  ListPodsRequest request{record.job.id, {}, 0, step ? 10'000U : 1U};
+  while (!record.array() && record.started_at != 0) {
+    const auto page = link.call_for<PodPage>(request);
+    if (!page) break;  // forgotten meanwhile
+    for (const PodRow& row : page->rows) peak = std::max(peak, row.mem_peak_mib);
+    if (!step || !page->more) break;
+    request.from_element = page->next_element;
+  }
+  return peak;
+}
+
 }  // namespace
 
 int sacct(const Context& context, const Words& words) {
@@ -267,7 +281,10 @@ int sacct(const Context& context, const Words& words) {
                  [](const Shown& s) { return std::string(static_cast<std::size_t>(std::abs(s.width)), '-'); });
     }
   }
-  for (const Record& record : *records) {
+  const bool peaks = !given.has("allocations") && std::any_of(shown->begin(), shown->end(), [](const Shown& s) {
+    return std::string_view(s.field->name) == "maxrss";
+  });
+  for (Record& record : *records) {
     const JobRow& job = record.job;
     const TimeUs end = record.ended_at != 0 ? record.ended_at : now_us;
     if (end < from || (to != 0 && job.submitted_at > to)) continue;
@@ -283,6 +300,7 @@ int sacct(const Context& context, const Words& words) {
         })) {
       continue;
     }
+    if (peaks) record.mem_peak_mib = peak_of(link, record, false);
     const Row row{&record, false, record.id(), ""}, step{&record, true, record.id(), "batch"};
     write_line(out, *shown, style, [&](const Shown& s) { return s.field->value(row); });
     if (!given.has("allocations") && record.started_at != 0) {
@@ -293,7 +311,8 @@ int sacct(const Context& context, const Words& words) {
     of.filter.steps_of = job.id;
     auto steps = fetch_records(link, of);
     if (!steps) return fail("sacct", slurm_error(steps.error()));
-    for (const Record& one : *steps) {
+    for (Record& one : *steps) {
+      if (peaks) one.mem_peak_mib = peak_of(link, one, true);
       const Row line{&one, true, record.id(), std::to_string(one.job.step)};
       write_line(out, *shown, style, [&](const Shown& s) { return s.field->value(line); });
     }

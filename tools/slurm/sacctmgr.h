@@ -99,14 +99,16 @@ struct QosChange {
   std::optional<std::int32_t> priority;
   std::optional<std::uint32_t> usage_milli;
   std::optional<bool> wait;
+  std::optional<state::Preempt> preempt;
   LimitChange limits;
   bool description = false;
 
   state::Result<bool> take(const Setting& setting);
-  bool any() const { return priority || usage_milli || wait || limits.any(); }
+  bool any() const { return priority || usage_milli || wait || preempt || limits.any(); }
   void apply(state::Qos& qos) const;
 };
 std::string usage_text(std::uint32_t usage_milli);
+std::string preempt_text(state::Preempt preempt);  // "cluster", "off", "requeue", "cancel"
 // Why there is no such setting: " Unknown option: X", or what Berth has instead.
 std::string unknown_setting(const Setting& setting);
 

@@ -91,9 +91,9 @@ std::vector<TableField<Qos>> qos_fields() {
       {"Name", 1, 10, "Name", [](const Q& qos) { return qos.name; }},
       {"Description", 3, 20, "Descr", [](const Q& qos) { return qos.name; }},
       {"Priority", 3, 10, "Priority", [](const Q& qos) { return std::to_string(qos.priority); }},
-      fixed_field<Q>("GraceTime", 3, 10, "GraceTime", "00:00:00"),  // nothing is preempted
+      fixed_field<Q>("GraceTime", 3, 10, "GraceTime", "00:00:00"),  // a job in the way is stopped at once
       empty_field<Q>("Preempt", 7, 10, "Preempt"),
-      fixed_field<Q>("PreemptMode", 8, 11, "PreemptMode", "cluster"),
+      {"PreemptMode", 8, 11, "PreemptMode", [](const Q& qos) { return preempt_text(qos.preempt); }},
       empty_field<Q>("PreemptExemptTime", 8, 19, "PreemptExemptTime"),
       {"Flags", 2, 20, "Flags", [](const Q& qos) { return qos.limits.wait ? "" : "DenyOnLimit"; }},
       empty_field<Q>("UsageThreshold", 6, 10, "UsageThres"),

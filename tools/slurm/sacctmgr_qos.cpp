@@ -81,6 +81,7 @@ std::string settings_text(const QosChange& change) {
   };
   if (change.priority) line("Priority", std::to_string(*change.priority));
   if (change.usage_milli) line("UsageFactor", usage_text(*change.usage_milli));
+  if (change.preempt) line("PreemptMode", preempt_text(*change.preempt));
   if (change.wait) line("Flags", *change.wait ? "" : "DenyOnLimit");
   for (const NamedLimit& limit : named_limits(Whose::kQos, qos.limits, qos.user_limits)) line(limit.name, limit.value);
   return text;
@@ -94,6 +95,10 @@ bool chosen(const std::vector<std::string>& names, const std::string& name) {
 
 std::string usage_text(std::uint32_t usage_milli) {
   return fmt::format("{}.{:03}000", usage_milli / 1000, usage_milli % 1000);
+}
+
+std::string preempt_text(Preempt preempt) {
+  return preempt == Preempt::kAsQueue ? "cluster" : std::string(name_of(preempt));
 }
 
 Result<bool> QosChange::take(const Setting& setting) {
@@ -129,6 +134,12 @@ Result<bool> QosChange::take(const Setting& setting) {
     usage_milli = *factor;
     return true;
   }
+  if (is("PreemptMode", 8)) {
+    for (const Preempt one : {Preempt::kOff, Preempt::kRequeue, Preempt::kCancel, Preempt::kAsQueue}) {
+      if (lower(setting.value) == preempt_text(one)) return preempt = one, true;
+    }
+    return bad("PreemptMode=" + setting.value + " is not supported by Berth: off, requeue, cancel and cluster are");
+  }
   if (is("Description", 1)) return description = true, true;
   return limits.take(Whose::kQos, setting.name, setting.value);
 }
@@ -136,6 +147,7 @@ Result<bool> QosChange::take(const Setting& setting) {
 void QosChange::apply(Qos& qos) const {
   if (priority) qos.priority = *priority;
   if (usage_milli) qos.usage_milli = *usage_milli;
+  if (preempt) qos.preempt = *preempt;
   if (wait) qos.limits.wait = qos.user_limits.wait = *wait;
   limits.apply(qos.limits, qos.user_limits);
 }

@@ -64,9 +64,16 @@ int scancel(const Context& context, const Words& words) {
 
   auto jobs = parse_job_words(given.words);
   if (!jobs) return fail("scancel", jobs.error().message);
+  const bool chosen = filtered || given.has("interactive");
+  const auto step = std::find_if(jobs->begin(), jobs->end(),
+                                 [](const JobWord& word) { return !word.step.empty() && word.step != "batch"; });
+  if (chosen && step != jobs->end()) {
+    return fail("scancel", fmt::format("A step ({}.{}) together with what chooses jobs is not supported by Berth",
+                                       step->job.value, step->step));
+  }
   ServerLink link(context);
   std::vector<Target> targets;
-  if (!filtered && !given.has("interactive")) {
+  if (!chosen) {
     for (JobWord& word : *jobs) {
       std::string text = std::to_string(word.job.value);
       if (!word.step.empty() && word.step != "batch") {

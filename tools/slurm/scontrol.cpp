@@ -1,9 +1,10 @@
 // scontrol: records of jobs, nodes and queues, and what can be done with them.
+#include "tools/slurm/scontrol.h"
+
 #include <algorithm>
 #include <cstdlib>
 #include <fmt/format.h>
 #include <grp.h>
-#include <map>
 #include <pwd.h>
 #include <unistd.h>
 
@@ -71,7 +72,24 @@ std::string output_of(const Record& r, const Launch& launch, bool error) {
   return path.starts_with('/') ? path : launch.cwd + "/" + path;
 }
 
-std::string job_text(const Record& r, const JobDetail& detail, const Style& style) {
+// What its environment was given; 0: nothing.
+std::uint32_t number_in(const Launch& launch, const std::string& name) {
+  for (const std::string& line : launch.env) {
+    if (!line.starts_with(name + "=")) continue;
+    const auto value = parse_integer(std::string_view(line).substr(name.size() + 1), name, 1, 1'000'000);
+    return value ? static_cast<std::uint32_t>(*value) : 0;
+  }
+  return 0;
+}
+
+std::string licences_text(const std::vector<Countable>& licences) {
+  std::string text;
+  for (const Countable& one : licences) text += fmt::format("{}{}:{}", text.empty() ? "" : ",", one.name, one.count);
+  return shown(text);
+}
+
+std::string job_text(const Record& r, const Style& style) {
+  const JobDetail& detail = *r.detail;
   const JobSpec& spec = detail.spec;
   const JobRow& job = r.job;
   const auto decoded = decode_launch(std::as_bytes(std::span(spec.launch)));
@@ -108,18 +126,21 @@ std::string job_text(const Record& r, const JobDetail& detail, const Style& styl
                        time_text(end, "Unknown")));
   out.line("SuspendTime=None SecsPreSuspend=0 LastSchedEval=N/A Scheduler=Main");
   out.line(fmt::format("Partition={} AllocNode:Sid=N/A:0", job.queue));
-  if (spec.request.where.empty()) out.line("ReqNodeList=(null) ExcNodeList=(null)");  // else see Features
+  const Where where = split_where(spec.request.where);
+  out.line("ReqNodeList=" + shown(where.nodes) + " ExcNodeList=" + shown(where.without));
   out.line("NodeList=" + (r.waits() ? "" : r.node_list()));
   if (!r.waits() && !r.nodes.empty()) out.line("BatchHost=" + r.nodes[0]);
-  const std::uint32_t each = cpus_of(job.resources);
+  const std::uint32_t each = cpus_of(job.resources), asked = number_in(launch, "SLURM_NTASKS"),
+                      tasks = asked != 0 ? asked : r.pods(), per_task = number_in(launch, "SLURM_CPUS_PER_TASK");
   out.line(fmt::format("NumNodes={} NumCPUs={} NumTasks={} CPUs/Task={} ReqB:S:C:T=0:0:*:*", r.node_count(), r.cpus(),
-                       job.kind == JobKind::kGang ? job.pods : 1, each));
-  out.line("TRES=" + tres(r.cpus(), job.resources.mem_mib, r.node_count(), job.resources.gpus));
+                       tasks, per_task != 0 ? per_task : std::max(r.cpus() / tasks, 1U)));
+  out.line("TRES=" + tres(r.cpus(), job.resources.mem_mib * r.pods(), r.node_count(), job.resources.gpus * r.pods()));
   out.line("Socks/Node=* NtasksPerN:B:S:C=0:0:*:* CoreSpec=*");
   out.line(fmt::format("MinCPUsNode={} MinMemoryNode={} MinTmpDiskNode=0", each, memory_text(job.resources.mem_mib)));
-  out.line(fmt::format("Features={} DelayBoot=00:00:00", shown(spec.request.where)));
-  out.line(fmt::format("OverSubscribe={} Contiguous=0 Licenses=(null) Network=(null)",
-                       spec.request.exclusive ? "NO" : "OK"));
+  out.line(fmt::format("Features={} DelayBoot=00:00:00", shown(where.features)));
+  out.line(fmt::format("OverSubscribe={} Contiguous={} Licenses={} Network=(null)",
+                       spec.request.exclusive ? "NO" : "OK", spec.gang.contiguous ? 1 : 0,
+                       licences_text(spec.request.licences)));
   if (launch.script.empty()) {
     out.line("Command=" + (launch.argv.empty() ? "(null)" : join(launch.argv, " ")));
   } else {
@@ -149,22 +170,16 @@ int show_jobs(ServerLink& link, const Words& words, const Style& style, Output& 
     return 0;
   }
   if (Status good = add_places(link, *records); !good) return fail("slurm_load_jobs", slurm_error(good.error()));
-  std::map<JobId, JobDetail> details;
+  if (Status good = add_details(link, *records, true); !good) {
+    return fail("slurm_load_jobs", slurm_error(good.error()));
+  }
   for (Record& record : *records) {
-    auto known = details.find(record.job.id);
-    if (known == details.end()) {
-      auto detail = link.call_for<JobDetail>(ShowJobRequest{record.job.id});
-      if (!detail) {
-        if (detail.error().code == ErrorCode::kNotFound) continue;  // forgotten meanwhile
-        return fail("slurm_load_jobs", slurm_error(detail.error()));
-      }
-      known = details.emplace(record.job.id, std::move(*detail)).first;
-    }
+    if (!record.detail) continue;  // forgotten meanwhile
     if (!record.array()) {
       auto pods = link.call_for<PodPage>(ListPodsRequest{record.job.id, {}, 0, 1});
       if (pods && !pods->rows.empty()) record.restarts = pods->rows[0].attempt - std::min(pods->rows[0].attempt, 1U);
     }
-    out.write(job_text(record, known->second, style));
+    out.write(job_text(record, style));
   }
   return 0;
 }
@@ -264,9 +279,9 @@ int show_partitions(ServerLink& link, const Words& words, const Style& style, Ou
     record.line(fmt::format("DefaultTime={} DisableRootJobs=NO ExclusiveUser=NO GraceTime=0 Hidden=NO", usual));
     record.line(fmt::format("MaxNodes={} MaxTime={} MinNodes=0 LLN=NO MaxCPUsPerNode=UNLIMITED", nodes_max, most));
     record.line("Nodes=" + hostlist(names));
-    record.line(
-        fmt::format("PriorityJobFactor={} PriorityTier=1 RootOnly=NO ReqResv=NO OverSubscribe=NO", queue.priority));
-    record.line("OverTimeLimit=NONE PreemptMode=OFF");
+    record.line(fmt::format("PriorityJobFactor={} PriorityTier={} RootOnly=NO ReqResv=NO OverSubscribe=NO",
+                            queue.priority, queue.tier));
+    record.line("OverTimeLimit=NONE PreemptMode=" + upper(name_of(queue.preempt)));
     record.line(fmt::format("State={} TotalCPUs={} TotalNodes={} SelectTypeParameters=NONE",
                             upper(name_of(queue.state)), cpus, names.size()));
     record.line("JobDefaults=(null)");
@@ -290,7 +305,7 @@ int show_config(ServerLink& link, Output& out) {
   line("ClusterName", info->cluster.empty() ? "berth" : info->cluster);
   line("KillWait", "30 sec");
   line("MaxArraySize", "10000001");
-  line("MinJobAge", "604800 sec");
+  line("MinJobAge", fmt::format("{} sec", kMinJobAgeS));
   line("SchedulerTimeSlice", "30 sec");
   line("SLURM_VERSION", "22.05.8");
   line("BerthVersion", info->version);
@@ -319,13 +334,12 @@ int show_licences(ServerLink& link, const Words& words, const Style& style, Outp
 
 int show(ServerLink& link, Words words, const Style& style, Output& out) {
   if (words.empty()) return fail("scontrol", "too few arguments for keyword:show");
-  std::string what = lower(words[0]);
-  words.erase(words.begin());
   // "show job=12", "show node=n1"
-  if (const std::size_t equals = what.find('='); equals != std::string::npos) {
-    words.insert(words.begin(), what.substr(equals + 1));
-    what = what.substr(0, equals);
-  }
+  const std::string first = words[0];
+  const std::size_t equals = first.find('=');
+  const std::string what = lower(first.substr(0, equals));
+  words.erase(words.begin());
+  if (equals != std::string::npos) words.insert(words.begin(), first.substr(equals + 1));
   const auto is = [&](std::string_view name, std::size_t least) {
     return what.size() >= least && (name.starts_with(what) || what == std::string(name) + "s");
   };
@@ -359,86 +373,6 @@ int show(ServerLink& link, Words words, const Style& style, Output& out) {
     return show_licences(link, words, style, out);
   }
   return fail("scontrol", "invalid entity:" + what + " for keyword:show");
-}
-
-int change(ServerLink& link, const Words& words, const JobUpdateRequest& request) {
-  auto jobs = parse_job_words(words);
-  if (!jobs) return fail("scontrol", jobs.error().message);
-  if (jobs->empty()) return fail("scontrol", "too few arguments");
-  int code = 0;
-  for (const JobWord& word : *jobs) {
-    JobUpdateRequest one = request;
-    one.job = word.job;
-    if (word.indexes) {
-      code = fail("slurm_update", "elements of an array cannot be changed by themselves");
-      continue;
-    }
-    auto done = link.call_for<Ok>(one);
-    if (!done) code = fail("slurm_update", slurm_error(done.error()));
-  }
-  return code;
-}
-
-// update JobId=12 TimeLimit=… Priority=… Nice=… StartTime=… JobName=… Comment=… Account=… QOS=…; update NodeName=n1
-// State=drain Reason=…
-int update(ServerLink& link, const Words& words) {
-  std::map<std::string, std::string> fields;
-  for (const std::string& word : words) {
-    const std::size_t equals = word.find('=');
-    if (equals == std::string::npos) return fail("scontrol", "Invalid update specification: " + word);
-    fields[lower(word.substr(0, equals))] = word.substr(equals + 1);
-  }
-  if (const auto node = fields.find("nodename"); node != fields.end()) {
-    auto names = expand_hostlist(node->second);
-    if (!names) return fail("scontrol", "Invalid node name " + node->second);
-    const std::string state = lower(fields["state"]);
-    NodeActionRequest request;
-    request.reason = fields["reason"];
-    if (state == "drain" || state == "down" || state == "fail") {
-      if (request.reason.empty()) return fail("scontrol", "You must specify a reason when DOWNING or DRAINING a node");
-    } else if (state == "resume" || state == "idle" || state == "undrain") {
-      request.action = NodeActionRequest::Action::kResume;
-    } else {
-      return fail("scontrol", "Invalid input for State: accepted are drain, down, resume, undrain and idle");
-    }
-    for (const std::string& name : *names) {
-      request.node = name;
-      auto done = link.call_for<Ok>(request);
-      if (!done) return fail("slurm_update", slurm_error(done.error()));
-    }
-    return 0;
-  }
-  const auto job = fields.find("jobid");
-  if (job == fields.end()) return fail("scontrol", "No valid entity in update command: JobId or NodeName");
-  const std::string id = job->second;
-  fields.erase(job);
-  JobUpdateRequest request;
-  for (const auto& [name, value] : fields) {
-    if (name == "timelimit") {
-      auto limit = parse_limit_ms(value);
-      if (!limit) return fail("scontrol", "Invalid TimeLimit value");
-      request.time_limit_ms = *limit;
-    } else if (name == "priority" || name == "nice") {
-      auto number = parse_integer(value, name, -1000, 1000);
-      if (!number) return fail("scontrol", "Invalid " + name + " value: from -1000 to 1000 here");
-      request.priority = static_cast<std::int32_t>(name == "nice" ? -*number : *number);
-    } else if (name == "starttime" || name == "eligibletime") {
-      auto begin = parse_begin(value, name, wall_clock_us());
-      if (!begin) return fail("scontrol", "Invalid StartTime value");
-      request.begin_at = *begin;
-    } else if (name == "name" || name == "jobname") {
-      request.name = value;
-    } else if (name == "comment") {
-      request.comment = value;
-    } else if (name == "account") {
-      request.account = value;
-    } else if (name == "qos") {
-      request.qos = value;
-    } else {
-      return fail("scontrol", "Update of this parameter is not supported by Berth: " + name);
-    }
-  }
-  return change(link, {id}, request);
 }
 
 int wait_job(ServerLink& link, const Words& words) {
@@ -483,17 +417,11 @@ int run(ServerLink& link, Words words, const Style& style, bool verbose, Output&
     return verb.size() >= least && name.starts_with(verb);
   };
   if (is("show", 2)) return show(link, words, style, out);
-  if (is("hold", 2) || is("uhold", 2)) {
-    JobUpdateRequest request;
-    request.held = true;
-    return change(link, words, request);
-  }
-  if (is("release", 3)) {
-    JobUpdateRequest request;
-    request.held = false;
-    return change(link, words, request);
-  }
-  if (is("update", 1)) return update(link, words);
+  if (is("hold", 2) || is("uhold", 2)) return hold_jobs(link, words, true);
+  if (is("release", 3)) return hold_jobs(link, words, false);
+  if (is("requeue", 3)) return requeue_jobs(link, words, false, style.quiet);
+  if (is("requeuehold", 8)) return requeue_jobs(link, words, true, style.quiet);
+  if (is("update", 1)) return update_things(link, words);
   if (is("wait_job", 1)) return wait_job(link, words);
   if (is("write", 2)) return write_script(link, words, out);
   if (is("ping", 1)) {
@@ -507,8 +435,8 @@ int run(ServerLink& link, Words words, const Style& style, bool verbose, Output&
     out.flush();
     return print_version(verbose), 0;
   }
-  return fail("scontrol", fmt::format("\"{}\" is not supported by Berth; supported are show, hold, release, update, "
-                                      "wait_job, write, ping and version",
+  return fail("scontrol", fmt::format("\"{}\" is not supported by Berth; supported are show, hold, release, requeue, "
+                                      "requeuehold, update, wait_job, write, ping and version",
                                       verb));
 }
 

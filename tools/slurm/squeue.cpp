@@ -2,9 +2,12 @@
 #include <algorithm>
 #include <cstdlib>
 #include <fmt/format.h>
+#include <grp.h>
 #include <pwd.h>
+#include <span>
 #include <unistd.h>
 
+#include "state/launch.h"
 #include "state/units.h"
 #include "tools/cli/output.h"
 #include "tools/cli/text.h"
@@ -51,6 +54,38 @@ std::string memory(const Record& r) {
   return mib == 0 ? "0" : mib % 1024 == 0 ? std::to_string(mib / 1024) + "G" : std::to_string(mib) + "M";
 }
 
+Where where_of(const Record& r) { return r.detail ? split_where(r.detail->spec.request.where) : Where{}; }
+
+Launch launch_of(const Record& r) {
+  if (!r.detail) return {};
+  auto launch = decode_launch(std::as_bytes(std::span(r.detail->spec.launch)));
+  return launch ? std::move(*launch) : Launch{};
+}
+
+std::string command(const Record& r) {
+  const Launch launch = launch_of(r);
+  if (launch.argv.empty()) return "(null)";
+  if (launch.script.empty()) return join(launch.argv, " ");
+  const std::string& name = launch.argv[0];
+  return name.starts_with('/') ? name : name == "wrap" ? "(null)" : launch.cwd + "/" + name;
+}
+
+std::string licences(const Record& r) {
+  std::string text;
+  for (const Countable& one : r.detail ? r.detail->spec.request.licences : std::vector<Countable>{}) {
+    text += fmt::format("{}{}:{}", text.empty() ? "" : ",", one.name, one.count);
+  }
+  return text.empty() ? "(null)" : text;
+}
+
+std::string group(const Record& r) {
+  const struct group* entry = getgrgid(r.job.gid);
+  return entry != nullptr ? entry->gr_name : std::to_string(r.job.gid);
+}
+
+// What is known of a job's details alone: these are asked for where one of them is shown or sorted by.
+constexpr std::string_view kOfDetails = "EfhnoOWxZ";
+
 using F = Field<Record>;
 const std::vector<F>& fields() {
   static const std::vector<F> all = [] {
@@ -83,7 +118,30 @@ const std::vector<F>& fields() {
         {"endtime", 'e', "END_TIME", [](const Record& r) { return time_text(expected_end(r)); }},
         {"arrayjobid", 'F', "ARRAY_JOB_ID", number},
         {"groupid", 'G', "GROUP", [](const Record& r) { return std::to_string(r.job.gid); }},
-        {"oversubscribe", 'h', "OVER_SUBSCRIBE", constant("OK")},
+        {"groupname", 'g', "GROUP", group},
+        {"oversubscribe", 'h', "OVER_SUBSCRIBE",
+         [](const Record& r) { return std::string(r.detail && r.detail->spec.request.exclusive ? "NO" : "OK"); }},
+        {"dependency", 'E', "DEPENDENCY",
+         [](const Record& r) {
+           const std::string text = r.detail ? depends_text(r.detail->spec) : "";
+           return text.empty() ? std::string("(null)") : text;
+         }},
+        {"feature", 'f', "FEATURES",
+         [](const Record& r) {
+           const std::string text = where_of(r).features;
+           return text.empty() ? std::string("(null)") : text;
+         }},
+        {"socketspernode", 'H', "SOCKETS_PER_NODE", constant("*")},
+        {"corespersocket", 'I', "CORES_PER_SOCKET", constant("*")},
+        {"threadspercore", 'J', "THREADS_PER_CORE", constant("*")},
+        {"sct", 'z', "S:C:T", constant("*:*:*")},
+        {"reqnodes", 'n', "REQ_NODES", [](const Record& r) { return where_of(r).nodes; }},
+        {"excnodes", 'x', "EXC_NODES", [](const Record& r) { return where_of(r).without; }},
+        {"command", 'o', "COMMAND", command},
+        {"contiguous", 'O', "CONTIGUOUS",
+         [](const Record& r) { return std::string(r.detail && r.detail->spec.gang.contiguous ? "1" : "0"); }},
+        {"selectjobinfo", 's', "SELECT_JOBINFO", constant("")},
+        {"workdir", 'Z', "WORK_DIR", [](const Record& r) { return launch_of(r).cwd; }},
         {"jobarrayid", 'i', "JOBID", [](const Record& r) { return r.id(); }},
         {"name", 'j', "NAME", [](const Record& r) { return r.job.name; }},
         {"comment", 'k', "COMMENT", comment},
@@ -110,7 +168,7 @@ const std::vector<F>& fields() {
         {"userid", 'U', "UID", [](const Record& r) { return std::to_string(r.job.uid); }},
         {"submittime", 'V', "SUBMIT_TIME", [](const Record& r) { return time_text(r.job.submitted_at); }},
         {"reservation", 'v', "RESERVATION", constant("(null)")},
-        {"licenses", 'W', "LICENSES", constant("(null)")},
+        {"licenses", 'W', "LICENSES", licences},
         {"wckey", 'w', "WCKEY", constant("(null)")},
         {"corespec", 'X', "CORE_SPEC", constant("N/A")},
         {"schednodes", 'Y', "SCHEDNODES", constant("(null)")},
@@ -121,7 +179,6 @@ const std::vector<F>& fields() {
          [](const Record& r) { return time_text(std::max(r.job.begin_at, r.job.submitted_at)); }},
         {"tres-per-node", 0, "TRES_PER_NODE", gpus},
         {"cluster", 0, "CLUSTER", constant("berth")},
-        {"groupname", 'g', "GROUP", [](const Record& r) { return std::to_string(r.job.gid); }},
     };
   }();
   return all;
@@ -189,7 +246,8 @@ void sort_records(std::vector<Record>& records, const std::string& keys) {
 struct Filters {
   Want want;
   std::string users, names, queues, accounts, qos;
-  bool places = false;  // priorities as sprio has them
+  bool places = false;   // priorities as sprio has them
+  bool details = false;  // of each job
   std::vector<std::string> nodes;
 };
 
@@ -213,11 +271,15 @@ int print(ServerLink& link, const Filters& filters, const std::vector<Column<Rec
   auto records = fetch_records(link, filters.want);
   if (!records) return fail("slurm_load_jobs", slurm_error(records.error()));
   if (filters.want.filter.jobs.size() == 1 && records->empty()) {
-    // A job that is not known is an error; one that is known, and in no state that was asked for, is just absent.
+    // A job that is not known is an error, as is one that ended long ago where states were not asked for: who looks
+    // whether it lives knows it by that. One that is in no state that was asked for is just absent.
     JobFilter any;
     any.jobs = filters.want.filter.jobs;
     auto rows = fetch_rows(link, any);
-    if (rows && rows->empty()) return fail("slurm_load_jobs", "Invalid job id specified");
+    const bool gone = rows && std::all_of(rows->begin(), rows->end(), [&](const JobRow& row) {
+                        return !given.has("states") && is_forgotten(row, now_us);
+                      });
+    if (gone) return fail("slurm_load_jobs", "Invalid job id specified");
   }
   std::erase_if(*records, [&](const Record& r) { return !kept(filters, r); });
   if (given.has("start")) {
@@ -226,6 +288,9 @@ int print(ServerLink& link, const Filters& filters, const std::vector<Column<Rec
       auto why = link.call_for<Explanation>(ExplainRequest{(*records)[i].job.id, std::nullopt});
       if (why) (*records)[i].expected_start = why->expected_start;
     }
+  }
+  if (Status good = add_details(link, *records, filters.details); !good) {
+    return fail("slurm_load_jobs", slurm_error(good.error()));
   }
   if (filters.places) {
     if (Status good = add_places(link, *records); !good) return fail("slurm_load_jobs", slurm_error(good.error()));
@@ -352,6 +417,11 @@ int squeue(const Context& context, const Words& words) {
                    std::any_of(columns.begin(), columns.end(), [](const Column<Record>& column) {
                      return column.field != nullptr && (column.field->letter == 'p' || column.field->letter == 'Q');
                    });
+  filters.details = given.text("sort").find_first_of(kOfDetails) != std::string::npos ||
+                    std::any_of(columns.begin(), columns.end(), [](const Column<Record>& column) {
+                      return column.field != nullptr && column.field->letter != 0 &&
+                             kOfDetails.find(column.field->letter) != std::string_view::npos;
+                    });
   ServerLink link(context);
   Output out;
   const std::string sort = given.text("sort", given.has("start") ? "S" : "P,t,-p");

@@ -16,7 +16,7 @@ constexpr const char* kNoBinding = "tasks run on all cores that their job has on
 constexpr const char* kNoProfile = "nothing is profiled";
 constexpr const char* kNoSteps = "jobs are listed, not their steps";
 constexpr const char* kNoReservations = "there are no reservations";
-constexpr const char* kNoLicenses = "there are no licences";
+constexpr const char* kNoLicenses = "jobs are not chosen by licences";
 constexpr const char* kCores = "cores are counted, not their arrangement";
 
 // What sbatch and srun share.
@@ -60,7 +60,7 @@ std::vector<Option> job_options() {
       {"licenses", 'L', kValue, kHonoured, "licences of the cluster: name[:N],…"},
       {"mail-type", 0, kValue, kIgnored, kNoMail},
       {"mail-user", 0, kValue, kIgnored, kNoMail},
-      {"mem", 0, kValue, kHonoured, "memory of the node, in MiB or with K, M, G, T"},
+      {"mem", 0, kValue, kHonoured, "memory of the node, in MiB or with K, M, G, T; 0 only with --exclusive"},
       {"mem-bind", 0, kValue, kIgnored, kNoBinding},
       {"mem-per-cpu", 0, kValue, kHonoured, "memory for each cpu"},
       {"mem-per-gpu", 0, kValue, kHonoured, "memory for each GPU"},
@@ -69,7 +69,7 @@ std::vector<Option> job_options() {
       {"nice", 0, kMaybe, kHonoured, "a lower priority, by so much (100)"},
       {"no-kill", 'k', kMaybe, kRefused, "a job ends when it loses a node"},
       {"nodefile", 'F', kValue, kRefused, "use --nodelist"},
-      {"nodelist", 'w', kValue, kHonoured, "on these nodes"},
+      {"nodelist", 'w', kValue, kHonoured, "on all of these nodes, and no others"},
       {"nodes", 'N', kValue, kHonoured, "nodes: N or MIN-MAX"},
       {"ntasks", 'n', kValue, kHonoured, "tasks"},
       {"ntasks-per-core", 0, kValue, kIgnored, kCores},
