@@ -25,6 +25,9 @@ constexpr std::size_t kJobsAtOnce = 4'000;  // in one transaction of the databas
 constexpr std::uint64_t kFewJobs = 20'000;  // so many are soon written
 constexpr std::int64_t kForgetEveryMs = 600'000;
 constexpr std::uint32_t kForgetAtOnce = 1'000;
+constexpr std::int64_t kMomentMs = 100;
+constexpr std::uint64_t kManyRows = 1'000;  // in a moment: jobs and pods
+constexpr std::int64_t kPatienceMs = 30'000;
 constexpr int kNice = 10;  // of the database thread: scheduling comes first
 
 std::int64_t since_1970_us() {
@@ -94,9 +97,17 @@ void Accountant::stop() {
 
 bool Accountant::offer(Ended&& unit) {
   const std::size_t bytes = bytes_of(unit);
+  std::size_t rows = unit.jobs.size();
+  for (const JobRecord& job : unit.jobs) rows += job.pods.size();
   const std::lock_guard lock(mutex_);
   // One that is larger than all the room gets in when it is alone.
   if (stopping_ || (queue_bytes_ != 0 && queue_bytes_ + bytes > options_.queue_bytes_max)) return false;
+  if (const std::int64_t moment = steady_ms() / kMomentMs; moment != moment_) {
+    rows_before_ = moment == moment_ + 1 ? rows_now_ : 0;
+    rows_now_ = 0;
+    moment_ = moment;
+  }
+  rows_now_ += rows;
   queue_bytes_ += bytes;
   queue_jobs_ += unit.jobs.size();
   ++units_ahead_;
@@ -243,6 +254,16 @@ bool Accountant::open_database() {
   return true;
 }
 
+// Whether so much comes in that it waited a moment instead of writing.
+bool Accountant::stand_back() {
+  std::unique_lock lock(mutex_);
+  const bool recent = steady_ms() / kMomentMs <= moment_ + 1;
+  if (stopping_ || patience_ms_ <= 0 || !recent || std::max(rows_now_, rows_before_) < kManyRows) return false;
+  patience_ms_ -= kMomentMs;
+  written_.wait_for(lock, Milliseconds(kMomentMs), [this] { return stopping_; });
+  return true;
+}
+
 // All that is in the spool; false: it did not go well.
 bool Accountant::forward() {
   while (true) {
@@ -250,6 +271,7 @@ bool Accountant::forward() {
       const std::lock_guard lock(mutex_);
       if (stopping_) return true;
     }
+    if (stand_back()) continue;
     auto front = spool_->front(kJobsAtOnce);
     Status done = front ? Status(state::Unit{}) : Status(front.error());
     if (done && !front->units.empty()) done = database_->write(front->units);
@@ -267,6 +289,7 @@ bool Accountant::forward() {
     written_.notify_all();
     if (front->units.empty()) break;
   }
+  patience_ms_ = kPatienceMs;
   forget_old();
   return true;
 }

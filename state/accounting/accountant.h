@@ -3,6 +3,9 @@
 //   offer (any thread) -> queue, bounded -> spool thread: one fsync for all that waits -> spool, a file of the server
 //                                        -> database thread: one transaction -> SQLite or PostgreSQL
 //
+// While more ends than a database is quick with, the database thread stands back, for half a minute at most: the spool
+// takes more than the core can make, and the cores are the scheduler's.
+//
 // What is in the spool is safe, however long the database is away: it is tried again, ever less often. What offer()
 // refused, or what the machine's death took from the queue, is read from the state again by whoever offers
 // (api/server), from complete_at() on; the database knows what it has.
@@ -64,6 +67,7 @@ class Accountant {
   bool spool(const std::vector<Ended>& units);
   bool open_database();
   bool forward();
+  bool stand_back();
   void forget_old();
   void trouble(std::string Accountant::*error, const std::string& line);
   void well(std::string Accountant::*error, const char* line);
@@ -75,6 +79,7 @@ class Accountant {
   std::unique_ptr<Database> database_;  // database thread
   bool known_ = false;                  // database thread: it was open before
   std::int64_t next_forget_ms_ = 0;     // database thread
+  std::int64_t patience_ms_ = 0;        // database thread: how long it will stand back yet
 
   mutable std::mutex mutex_;  // guards what follows
   std::condition_variable queued_, spooled_, written_;
@@ -83,6 +88,8 @@ class Accountant {
   std::uint64_t units_ahead_ = 0;  // what was in the spool at first, and what was offered since
   std::uint64_t units_written_ = 0;
   std::uint64_t index_ = 0;
+  std::int64_t moment_ = 0;                       // the one in which there came
+  std::uint64_t rows_now_ = 0, rows_before_ = 0;  // … so many rows, and in the one before
   std::string spool_error_, database_error_;
   bool more_ = false, stopping_ = false;
 

@@ -233,7 +233,10 @@ const char* index_for(const HistoryFilter& filter, bool of_user) {
   return filter.states.empty() ? "jobs_by_end" : "jobs_by_state";
 }
 
-Query query_for(const HistoryRequest& request, const std::vector<PodState>& states, const std::optional<Whose>& whose) {
+bool has_state(std::string_view index) { return index != "jobs_by_end" && index != "jobs_by_step_of"; }
+
+// All but the states.
+Query query_for(const HistoryRequest& request, const std::optional<Whose>& whose) {
   const HistoryFilter& filter = request.filter;
   Query query;
   if (!filter.jobs.empty()) {
@@ -253,13 +256,6 @@ Query query_for(const HistoryRequest& request, const std::vector<PodState>& stat
   if (!filter.account.empty()) query.add("account = ?", clean(filter.account));
   if (!filter.queue.empty()) query.add("queue = ?", clean(filter.queue));
   if (!filter.name.empty()) query.add("name = ?", clean(filter.name));
-  if (states.size() == 1) {
-    query.add("state = ?", std::string(name_of(states.front())));
-  } else if (!states.empty()) {
-    std::string names;
-    for (const PodState state : states) names += (names.empty() ? "'" : ",'") + std::string(name_of(state)) + "'";
-    query.and_("state IN (" + names + ")");
-  }
   if (filter.since != 0) query.add("ended_at >= ?", filter.since);
   if (filter.until != 0) query.add("ended_at < ?", filter.until);
   if (request.after.job != JobId{}) {
@@ -470,30 +466,32 @@ Result<HistoryPage> Database::history(const HistoryRequest& request, const std::
   }
   const std::uint32_t limit = std::clamp<std::uint32_t>(request.limit, 1, kHistoryRowsMax);
   const char* index = index_for(filter, whose.has_value() || !filter.user.empty());
-  // Where the index is that of the states, each is a list of its own, in order; they are merged.
-  const bool apart = index != nullptr && std::string_view(index) == "jobs_by_state" && filter.states.size() > 1;
-  std::vector<std::vector<PodState>> parts;
-  if (apart) {
-    for (const PodState state : filter.states) parts.push_back({state});
+  const Query query = query_for(request, whose);
+  std::vector<PodState> states = filter.states;
+  std::sort(states.begin(), states.end());
+  states.erase(std::unique(states.begin(), states.end()), states.end());
+  std::string select = std::string("SELECT ") + kJobColumns + " FROM jobs";
+  if (index != nullptr && sql_->make() == Sql::Make::kSqlite) select += std::string(" INDEXED BY ") + index;
+  select += query.where;
+  std::string text;
+  if (index != nullptr && has_state(index)) {
+    // Each state is a list by itself there; the database merges them as they are read.
+    if (states.empty()) {
+      states = {PodState::kSucceeded, PodState::kFailed,    PodState::kOutOfMemory,
+                PodState::kTimedOut,  PodState::kCancelled, PodState::kNodeLost};
+    }
+    for (const PodState state : states) {
+      text += (text.empty() ? "" : " UNION ALL ") + select + " AND state = '" + std::string(name_of(state)) + "'";
+    }
   } else {
-    parts.push_back(filter.states);
+    std::string names;
+    for (const PodState state : states) names += (names.empty() ? "'" : ",'") + std::string(name_of(state)) + "'";
+    text = select + (names.empty() ? "" : " AND state IN (" + names + ")");
   }
+  text += " ORDER BY ended_at DESC, id DESC LIMIT " + std::to_string(limit + 1);
   HistoryPage page;
-  for (const std::vector<PodState>& states : parts) {
-    const Query query = query_for(request, states, whose);
-    std::string text = std::string("SELECT ") + kJobColumns + " FROM jobs";
-    if (index != nullptr && sql_->make() == Sql::Make::kSqlite) text += std::string(" INDEXED BY ") + index;
-    text += query.where + " ORDER BY ended_at DESC, id DESC LIMIT " + std::to_string(limit + 1);
-    Status asked = sql_->ask(text, query.values, [&](const Row& row) { page.rows.push_back(job_of(row)); });
-    if (!asked) return asked.error();
-  }
-  if (apart) {
-    std::sort(page.rows.begin(), page.rows.end(), [](const HistoryRow& a, const HistoryRow& b) {
-      return std::tie(a.job.ended_at, a.job.id) > std::tie(b.job.ended_at, b.job.id);
-    });
-    const auto same = [](const HistoryRow& a, const HistoryRow& b) { return a.job.id == b.job.id; };
-    page.rows.erase(std::unique(page.rows.begin(), page.rows.end(), same), page.rows.end());
-  }
+  Status asked = sql_->ask(text, query.values, [&](const Row& row) { page.rows.push_back(job_of(row)); });
+  if (!asked) return asked.error();
   if (page.rows.size() > limit) {
     page.rows.resize(limit);
     page.next = {page.rows.back().job.ended_at, page.rows.back().job.id};

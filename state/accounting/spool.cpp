@@ -99,7 +99,15 @@ Status Spool::drop(const Front& front) {
   if (!done) return done;
   for (const Ended& unit : front.units) jobs_ -= unit.jobs.size();
   units_ -= front.units.size();
-  return done;
+  return units_ == 0 ? shrink() : done;
+}
+
+// After a long outage the empty file would stay as large as it was.
+Status Spool::shrink() {
+  constexpr std::int64_t kPagesMax = 16'384;
+  std::int64_t pages = 0;
+  Status done = sql_->ask("PRAGMA page_count", {}, [&](const Row& row) { pages = row.number(0); });
+  return done && pages > kPagesMax ? sql_->run("VACUUM; PRAGMA wal_checkpoint(TRUNCATE)") : done;
 }
 
 Reach Spool::reach() const {

@@ -35,6 +35,7 @@ class Spool {
  private:
   explicit Spool(std::unique_ptr<Sql> sql) : sql_(std::move(sql)) {}
   state::Status prepare();
+  state::Status shrink();
 
   mutable std::mutex mutex_;
   std::unique_ptr<Sql> sql_;

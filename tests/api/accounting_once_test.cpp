@@ -179,6 +179,37 @@ TEST(Accountant, WritesWhatItIsOfferedAndSettleWaitsForIt) {
   EXPECT_EQ(all_rows(*open(directory.file("accounting.db"), Access::kRead)).size(), 50U);
 }
 
+TEST(Accountant, WhatComesFasterThanADatabaseIsQuickWithIsWrittenToo) {
+  const Directory directory;
+  World world(1);
+  Accountant accountant(options_in(directory));
+  ASSERT_TRUE(accountant.open());
+  accountant.start();
+  const Batch batch = world.end_jobs(4'000);
+  const Ended unit = unit_of(world.cluster(), batch);
+  for (std::size_t from = 0; from < unit.jobs.size(); from += 40) {
+    const auto at = unit.jobs.begin() + static_cast<std::ptrdiff_t>(from);
+    ASSERT_TRUE(accountant.offer({batch.index, batch.at, {at, at + 40}}));
+  }
+  EXPECT_TRUE(eventually([&] { return accountant.standing().waiting == 0; }));
+  EXPECT_EQ(all_rows(*open(directory.file("accounting.db"), Access::kRead)).size(), 4'000U);
+}
+
+TEST(Accountant, ASpoolThatWasLargeIsSmallAgainWhenItIsEmpty) {
+  const Directory directory;
+  World world(1);
+  auto opened = Spool::open(directory.file("spool.db"));
+  ASSERT_TRUE(opened);
+  Ended unit = unit_of(world.cluster(), world.end_jobs(1));
+  unit.jobs[0].row.job.comment.assign(80U << 20, 'x');
+  ASSERT_TRUE((*opened)->add(std::span(&unit, 1)));
+  const auto front = (*opened)->front(1);
+  ASSERT_TRUE(front);
+  EXPECT_EQ(front->units.at(0).jobs.at(0).row.job.comment.size(), 80U << 20);
+  ASSERT_TRUE((*opened)->drop(*front));
+  EXPECT_LT(std::filesystem::file_size(directory.file("spool.db")), 1U << 20);
+}
+
 TEST(Accountant, ADatabaseThatIsDamagedIsSaidSoAndWhatEndsMeanwhileIsWrittenWhenItIsWell) {
   const Directory directory;
   World world(1);
