@@ -96,6 +96,7 @@ Turn Core::Impl::step(std::span<Command> commands, TimeUs now) {
   lose_overdue_nodes();
   wake_sleepers();
   keep_shares();
+  retry_room();
   dispatcher_.pass(now_, kBindsPerTurn, *this);
   send_starts();
   forget_old_jobs();
@@ -206,6 +207,7 @@ std::optional<TimeUs> Core::Impl::next_deadline() const {
   if (!lost_deadlines_.empty()) at(lost_deadlines_.begin()->first);
   if (!sleepers_.empty()) at(sleepers_.begin()->first);
   if (const auto shares = shares_deadline()) at(*shares);
+  if (room_retry_at_ != 0) at(room_retry_at_);
   if (!cluster_.ended_jobs().empty()) at(cluster_.ended_jobs().begin()->first + options_.ended_kept_ms * 1000 + 1);
   return next;
 }

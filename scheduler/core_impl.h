@@ -115,6 +115,7 @@ class Core::Impl : private Starter {
   std::uint32_t fitting(const ClassKey& key, std::uint32_t pods);
   bool make_room(state::JobId job, const ClassKey& key) override;
   bool takes_room(state::JobId job) const override;
+  void retry_room();
 
   // ---- core_waits.cpp: what keeps a job from the queue ----
   void on_request(ClientCommand& command, state::JobUpdateRequest& request);
@@ -260,6 +261,8 @@ class Core::Impl : private Starter {
   // Who waits for which of them to be gone, and for whom each goes.
   std::map<state::JobId, std::set<state::PodId>> making_room_;
   boost::unordered_flat_map<state::PodId, state::JobId, state::PodIdHash> preempted_;
+  std::map<state::JobId, state::TimeUs> room_tried_;  // who looked for such room in vain, when
+  state::TimeUs room_retry_at_ = 0;                   // 0: nobody waits to look again
   std::map<state::JobId, std::vector<ReplyTo>> watchers_;
   std::map<std::uint64_t, std::set<state::JobId>> watched_by_;  // session -> jobs
   std::uint64_t waiting_pods_ = 0;

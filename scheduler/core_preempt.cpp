@@ -13,7 +13,9 @@ using namespace state;
 
 namespace {
 
-constexpr std::size_t kCandidatesMax = 2'048;  // looked at for one job: about a millisecond
+constexpr std::size_t kCandidatesMax = 1'024;  // looked at for one job: about a millisecond
+constexpr TimeUs kRest = 1'000'000;
+constexpr std::size_t kTriedMax = 10'000;
 constexpr std::uint32_t kPodsAtOnceMax = 256;  // of an array that room is made for at once
 
 }  // namespace
@@ -201,6 +203,14 @@ bool Core::Impl::make_room(JobId id, const ClassKey& key) {
   const Job& job = *cluster_.job(id);
   if (preemptable_.begin()->first >= tier_of(job.spec)) return false;
   if (takes_room(id)) return true;  // they are on their way
+  // Who looked in vain rests a little, so that many such jobs cost little.
+  if (const auto tried = room_tried_.find(id); tried != room_tried_.end() && now_ < tried->second + kRest) {
+    const TimeUs again = tried->second + kRest;
+    room_retry_at_ = room_retry_at_ == 0 ? again : std::min(room_retry_at_, again);
+    return false;
+  }
+  if (room_tried_.size() >= kTriedMax) room_tried_.clear();
+  room_tried_[id] = now_;
   std::vector<Victim> victims = victims_for(job);
   if (victims.empty()) return false;
   for (const Victim& victim : victims) lift(victim, true);
@@ -233,6 +243,7 @@ bool Core::Impl::make_room(JobId id, const ClassKey& key) {
     for (const Victim& victim : victims) lift(victim, false);
   }
   if (needed.empty()) return false;
+  room_tried_.erase(id);
   std::set<PodId>& going = making_room_[id];
   std::vector<PodStop> stops;
   std::set<JobId> jobs;
@@ -250,6 +261,12 @@ bool Core::Impl::make_room(JobId id, const ClassKey& key) {
   }
   stop_pods(std::move(stops));
   return true;
+}
+
+void Core::Impl::retry_room() {
+  if (room_retry_at_ == 0 || now_ < room_retry_at_) return;
+  room_retry_at_ = 0;
+  dispatcher_.retry_tiers();
 }
 
 bool Core::Impl::takes_room(JobId id) const { return making_room_.contains(id); }

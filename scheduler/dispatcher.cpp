@@ -108,6 +108,13 @@ bool Dispatcher::promise_is_stale() const {
   return made_.version != forecast_.version() && now_ >= made_.keep_until;
 }
 
+void Dispatcher::retry_tiers() {
+  for (std::size_t i = queue_.blocked().size(); i-- > 0;) {
+    WaitQueue::Class* in = queue_.blocked()[i];
+    if (in->key.tier > lowest_preemptable_) queue_.unblock(*in);
+  }
+}
+
 bool Dispatcher::unblock_beside() {
   bool any = false;
   for (std::size_t i = queue_.blocked().size(); i-- > 0;) {

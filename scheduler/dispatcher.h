@@ -87,6 +87,7 @@ class Dispatcher {
   void pass(state::TimeUs now, std::uint32_t budget, Starter& starter);
   // The lowest tier of what may have to go for a higher one; the greatest number: nothing may.
   void set_lowest_preemptable(std::int32_t tier) { lowest_preemptable_ = tier; }
+  void retry_tiers();  // those that may take the room of others look for some again
   // There is more to do at once, without that anything changes.
   bool unfinished() const { return unfinished_; }
   // The first waiting job and the time it is promised, if one is.

@@ -103,6 +103,9 @@ TEST(Preemption, IsTriedAgainWhenSomethingElseEnds) {
   const JobId high = h.submit(in("high", single(4000)));
   EXPECT_TRUE(a.stopped.empty());
   h.end(a, {{kept, 0}, 1});
+  EXPECT_TRUE(a.stopped.empty());  // who looked in vain rests for a second
+  EXPECT_LE(*h.core().next_deadline(), h.now() + 1'000'000);
+  h.advance_ms(1'000);
   EXPECT_EQ(stopped(a), (std::set<PodRef>{{{low, 0}, 1}}));
   end_stopped(h, a);
   EXPECT_EQ(h.state_of(high), PodState::kBound);
