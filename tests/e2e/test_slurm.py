@@ -6,6 +6,7 @@ import subprocess
 import time
 
 import harness
+import test_history
 from harness import ClusterTest, wait_until
 
 COMMANDS = ("sbatch", "srun", "squeue", "scancel", "sinfo", "scontrol", "sacct")
@@ -286,6 +287,32 @@ echo "code $?"
         self.assertIn("task 0: Terminated", "\n".join(lines))
         self.assertEqual([line for line in lines if line.startswith("code ")], ["code 143", "code 143"])
         self.assertIn("srun: error: the step has reached its time limit", lines)
+
+
+class Forgotten(test_history.Accounted):
+    SETTINGS = "keep_ended_jobs: 1s\n"
+
+    def test_sacct_knows_what_the_state_has_forgotten(self):
+        links = os.path.join(self.files, "bin")
+        self.cluster.run("slurm", "install-links", links)
+
+        def call(*words):
+            done = harness.subprocess.run([os.path.join(links, words[0]), *[str(word) for word in words[1:]]], check=True, timeout=60,
+                                          capture_output=True, text=True, cwd="/tmp", env=self.cluster.environment)
+            return done.stdout
+
+        one = call("sbatch", "--parsable", "-o", "none", "-J", "one", "--wrap", "exit 3").strip()
+        array = call("sbatch", "--parsable", "-o", "none", "--array=4-5", "--wrap", "true").strip()
+        wait_until("they have ended and are forgotten",
+                   lambda: len(self.ids()) == 2 and self.cluster.json("ls", "--all", "-o", "json") == [])
+        lines = [f"{one}|FAILED|3:0", f"{array}_4|COMPLETED|0:0", f"{array}_5|COMPLETED|0:0"]
+        asked = ("sacct", "-X", "-n", "-P", "-o", "JobID,State,ExitCode")
+        self.assertEqual(call(*asked).splitlines(), lines)
+        self.assertEqual(call(*asked, "-j", f"{array}_5,{one}").splitlines(), [lines[0], lines[2]])
+        self.assertEqual(call(*asked, "-s", "F", "-S", "now-1hour").splitlines(), lines[:1])
+        self.assertEqual(call(*asked, "-S", "now").splitlines(), [])
+        self.assertEqual(call("sacct", "-n", "-P", "-j", one, "-o", "JobID,JobName").splitlines(), [f"{one}|one", f"{one}.batch|batch"])
+        self.assertEqual(call(*asked, "-j", 9999).splitlines(), [])
 
 
 if __name__ == "__main__":

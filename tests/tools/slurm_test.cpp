@@ -382,6 +382,13 @@ TEST(SlurmShapes, AllMemoryOfANodeIsForWhoHasItForHimself) {
   EXPECT_TRUE(made_of({"--mem=0", "--exclusive"}).ok());
 }
 
+TEST(SlurmShapes, AStepOfAJobOnOneNodeDividesNothing) {
+  const auto shape = local_shape(*parse(table_of("srun"), {"-n4", "--gres=gpu:1", "--mem=0", "-w", "n1,n2", "true"}));
+  ASSERT_TRUE(shape.ok()) << shape.error().message;
+  EXPECT_EQ(shape->tasks, 4U);
+  EXPECT_FALSE(local_shape(*parse(table_of("srun"), {"-i", "file", "true"})).ok());
+}
+
 TEST(SlurmShapes, VariablesSayWhatWasAskedFor) {
   const auto made = made_of({"-n4", "--mem=8G", "--tasks-per-node=4", "--gpus-per-task=1", "--gpus-per-node=4"});
   ASSERT_TRUE(made.ok()) << made.error().message;

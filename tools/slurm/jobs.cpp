@@ -188,6 +188,51 @@ Result<std::vector<Record>> fetch_records(ServerLink& link, const Want& want) {
   return records;
 }
 
+namespace {
+
+// The elements of an array that has ended; none where there were too many to be kept.
+Result<std::vector<Record>> past_elements(ServerLink& link, const HistoryRow& row) {
+  std::vector<Record> records;
+  HistoryPodsRequest request{row.job.id, 0, kHistoryPodsMax};
+  while (true) {
+    auto page = link.call_for<PodPage>(request);
+    if (!page) return page.error();
+    for (const PodRow& pod : page->rows) records.push_back(element(row.job, pod));
+    if (!page->more) return records;
+    request.from_element = page->next_element;
+  }
+}
+
+}  // namespace
+
+Result<std::vector<Record>> fetch_past(ServerLink& link, const HistoryFilter& filter, const Want& want) {
+  std::vector<Record> records;
+  HistoryRequest request{filter, {}, 1000};
+  do {
+    auto page = link.call_for<HistoryPage>(request);
+    if (!page && page.error().code == ErrorCode::kConflict) return records;  // it keeps none
+    if (!page) return page.error();
+    for (HistoryRow& row : page->rows) {
+      std::vector<Record> of_job;
+      if (row.job.kind == JobKind::kArray) {
+        auto elements = past_elements(link, row);
+        if (!elements) return elements.error();
+        of_job = std::move(*elements);
+      }
+      if (of_job.empty()) {
+        of_job.push_back(whole(std::move(row.job)));
+        of_job.back().mem_peak_mib = row.mem_peak_mib;
+      }
+      for (Record& record : of_job) {
+        record.past = true;
+        if (wanted(want, record)) records.push_back(std::move(record));
+      }
+    }
+    request.after = page->next;
+  } while (request.after.job);
+  return records;
+}
+
 Result<std::vector<NodeRow>> fetch_nodes(ServerLink& link) {
   std::vector<NodeRow> rows;
   ListNodesRequest request{NodeId{}, 10'000};

@@ -22,6 +22,7 @@ struct Record {
   state::TimeUs started_at = 0, ended_at = 0;
   int exit_code = -1, signal = 0;
   std::uint32_t mem_peak_mib = 0;
+  bool past = false;           // from the accounting's database
   std::uint32_t restarts = 0;  // after lost nodes; of an element, or where it was asked for
   std::string message;
   state::TimeUs expected_start = 0;                // 0: not asked for, or not known
@@ -51,6 +52,8 @@ struct Want {
 
 // Those that match, by id.
 state::Result<std::vector<Record>> fetch_records(ServerLink& link, const Want& want);
+// The same of what has ended, from the accounting's database; none where the server keeps no accounting.
+state::Result<std::vector<Record>> fetch_past(ServerLink& link, const state::HistoryFilter& filter, const Want& want);
 state::Result<std::vector<state::JobRow>> fetch_rows(ServerLink& link, const state::JobFilter& filter);
 state::Result<std::vector<state::NodeRow>> fetch_nodes(ServerLink& link);
 state::Result<std::vector<state::Queue>> fetch_queues(ServerLink& link);

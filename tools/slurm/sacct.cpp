@@ -1,6 +1,8 @@
-// sacct: what became of jobs. It asks the server, which remembers the last ones (berth server: keep_ended_pods).
+// sacct: what became of jobs. It asks the server, which remembers the last ones (keep_ended_jobs, keep_ended_pods), and
+// its accounting's database for those that it has forgotten.
 #include <algorithm>
 #include <fmt/format.h>
+#include <set>
 #include <unistd.h>
 
 #include "state/units.h"
@@ -201,7 +203,7 @@ void write_line(Output& out, const std::vector<Shown>& shown, const Style& style
 std::uint32_t peak_of(ServerLink& link, const Record& record, bool step) {
   std::uint32_t peak = record.mem_peak_mib;
   ListPodsRequest request{record.job.id, {}, 0, step ? 10'000U : 1U};
-  while (!record.array() && record.started_at != 0) {
+  while (!record.past && !record.array() && record.started_at != 0) {
     const auto page = link.call_for<PodPage>(request);
     if (!page) break;  // forgotten meanwhile
     for (const PodRow& row : page->rows) peak = std::max(peak, row.mem_peak_mib);
@@ -209,6 +211,45 @@ std::uint32_t peak_of(ServerLink& link, const Record& record, bool step) {
     request.from_element = page->next_element;
   }
   return peak;
+}
+
+// Adds what has ended since `from` and is known to the accounting's database alone.
+Status add_past(ServerLink& link, const Want& want, TimeUs from, std::vector<Record>& records) {
+  std::set<JobId> live;
+  bool reaches_back = false;  // what ended before is still known, so all that ended since is
+  for (const Record& record : records) {
+    live.insert(record.job.id);
+    reaches_back |= record.ended_at != 0 && record.ended_at < from;
+  }
+  HistoryFilter filter;
+  filter.since = from;
+  for (const JobId job : want.filter.jobs) {
+    if (!live.contains(job)) filter.jobs.push_back(job);
+  }
+  if (want.filter.jobs.empty() ? reaches_back : filter.jobs.empty()) return Unit{};
+  auto past = fetch_past(link, filter, want);
+  if (!past) return past.error();
+  for (Record& record : *past) {
+    if (!live.contains(record.job.id)) records.push_back(std::move(record));
+  }
+  std::stable_sort(records.begin(), records.end(), [](const Record& a, const Record& b) {
+    return std::pair(a.job.id, a.index.value_or(0)) < std::pair(b.job.id, b.index.value_or(0));
+  });
+  return Unit{};
+}
+
+// The steps of a job over nodes, by number.
+Result<std::vector<Record>> steps_of(ServerLink& link, const Record& record) {
+  Want want;
+  want.filter.steps_of = record.job.id;
+  if (!record.past) return fetch_records(link, want);
+  HistoryFilter filter;
+  filter.steps_of = record.job.id;
+  auto steps = fetch_past(link, filter, Want{});
+  if (steps) {
+    std::sort(steps->begin(), steps->end(), [](const Record& a, const Record& b) { return a.job.step < b.job.step; });
+  }
+  return steps;
 }
 
 }  // namespace
@@ -257,6 +298,7 @@ int sacct(const Context& context, const Words& words) {
   ServerLink link(context);
   auto records = fetch_records(link, want);
   if (!records) return fail("sacct", slurm_error(records.error()));
+  if (Status good = add_past(link, want, from, *records); !good) return fail("sacct", slurm_error(good.error()));
 
   const auto in = [&](const char* option, const std::string& value) {
     if (!given.has(option)) return true;
@@ -284,6 +326,13 @@ int sacct(const Context& context, const Words& words) {
   const bool peaks = !given.has("allocations") && std::any_of(shown->begin(), shown->end(), [](const Shown& s) {
     return std::string_view(s.field->name) == "maxrss";
   });
+  const bool counts = std::any_of(shown->begin(), shown->end(), [](const Shown& s) {
+    const std::string_view name = s.field->name;
+    return name == "nnodes" || name == "reqnodes" || name == "reqtres";
+  });
+  if (counts) {
+    if (Status good = add_details(link, *records, false); !good) return fail("sacct", slurm_error(good.error()));
+  }
   for (Record& record : *records) {
     const JobRow& job = record.job;
     const TimeUs end = record.ended_at != 0 ? record.ended_at : now_us;
@@ -307,9 +356,7 @@ int sacct(const Context& context, const Words& words) {
       write_line(out, *shown, style, [&](const Shown& s) { return s.field->value(step); });
     }
     if (given.has("allocations") || job.kind != JobKind::kGang) continue;
-    Want of;
-    of.filter.steps_of = job.id;
-    auto steps = fetch_records(link, of);
+    auto steps = steps_of(link, record);
     if (!steps) return fail("sacct", slurm_error(steps.error()));
     for (Record& one : *steps) {
       if (peaks) one.mem_peak_mib = peak_of(link, one, true);

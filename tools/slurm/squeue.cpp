@@ -248,6 +248,7 @@ struct Filters {
   std::string users, names, queues, accounts, qos;
   bool places = false;   // priorities as sprio has them
   bool details = false;  // of each job
+  bool counts = false;   // of the nodes of jobs that wait
   std::vector<std::string> nodes;
 };
 
@@ -289,8 +290,9 @@ int print(ServerLink& link, const Filters& filters, const std::vector<Column<Rec
       if (why) (*records)[i].expected_start = why->expected_start;
     }
   }
-  if (Status good = add_details(link, *records, filters.details); !good) {
-    return fail("slurm_load_jobs", slurm_error(good.error()));
+  if (filters.details || filters.counts) {
+    const Status good = add_details(link, *records, filters.details);
+    if (!good) return fail("slurm_load_jobs", slurm_error(good.error()));
   }
   if (filters.places) {
     if (Status good = add_places(link, *records); !good) return fail("slurm_load_jobs", slurm_error(good.error()));
@@ -422,6 +424,9 @@ int squeue(const Context& context, const Words& words) {
                       return column.field != nullptr && column.field->letter != 0 &&
                              kOfDetails.find(column.field->letter) != std::string_view::npos;
                     });
+  filters.counts = std::any_of(columns.begin(), columns.end(), [](const Column<Record>& column) {
+    return column.field != nullptr && std::string_view(column.field->title) == "NODES";
+  });
   ServerLink link(context);
   Output out;
   const std::string sort = given.text("sort", given.has("start") ? "S" : "P,t,-p");
