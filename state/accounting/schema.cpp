@@ -13,7 +13,7 @@ using state::Unit;
 
 namespace {
 
-// {key}: a whole number that is the primary key.
+// {key}: a whole number that is the primary key. {by_key}: the table lies in the order of its primary key.
 constexpr std::array<const char*, kSchema> kSteps = {
     // Times are microseconds since 1970, UTC; hours are counted from there.
     "CREATE TABLE progress (cluster TEXT NOT NULL, complete_index BIGINT NOT NULL, complete_at BIGINT NOT NULL,"
@@ -30,10 +30,11 @@ constexpr std::array<const char*, kSchema> kSteps = {
     "CREATE TABLE pods ("
     "  job BIGINT NOT NULL, element BIGINT NOT NULL, number BIGINT NOT NULL, node TEXT NOT NULL, state TEXT NOT NULL,"
     "  attempt BIGINT NOT NULL, exit_code BIGINT NOT NULL, signal BIGINT NOT NULL, mem_peak_mib BIGINT NOT NULL,"
-    "  started_at BIGINT NOT NULL, ended_at BIGINT NOT NULL, message TEXT NOT NULL, PRIMARY KEY (job, element));"
+    "  started_at BIGINT NOT NULL, ended_at BIGINT NOT NULL, message TEXT NOT NULL, PRIMARY KEY (job, "
+    "element)){by_key};"
     "CREATE TABLE used ("
     "  hour BIGINT NOT NULL, account TEXT NOT NULL, user_name TEXT NOT NULL, cpu_ms BIGINT NOT NULL,"
-    "  gpu_ms BIGINT NOT NULL, jobs BIGINT NOT NULL, PRIMARY KEY (hour, account, user_name));",
+    "  gpu_ms BIGINT NOT NULL, jobs BIGINT NOT NULL, PRIMARY KEY (hour, account, user_name)){by_key};",
     // One index for each filter; in it each state is a list by itself, in the order of the listing (database.cpp merges
     // them), so that the three that failed are found among a million that did not.
     "CREATE INDEX jobs_by_end ON jobs (ended_at, id, step_of);"
@@ -46,16 +47,21 @@ constexpr std::array<const char*, kSchema> kSteps = {
     // The same by the day, UTC: a year by the hour is too much to add up while somebody waits.
     "CREATE TABLE used_days ("
     "  day BIGINT NOT NULL, account TEXT NOT NULL, user_name TEXT NOT NULL, cpu_ms BIGINT NOT NULL,"
-    "  gpu_ms BIGINT NOT NULL, jobs BIGINT NOT NULL, PRIMARY KEY (day, account, user_name));"
+    "  gpu_ms BIGINT NOT NULL, jobs BIGINT NOT NULL, PRIMARY KEY (day, account, user_name)){by_key};"
     "INSERT INTO used_days (day, account, user_name, cpu_ms, gpu_ms, jobs)"
     "  SELECT hour / 24, account, user_name, CAST(sum(cpu_ms) AS BIGINT), CAST(sum(gpu_ms) AS BIGINT),"
     "  CAST(sum(jobs) AS BIGINT) FROM used GROUP BY hour / 24, account, user_name;",
 };
 
 std::string for_make(std::string text, Sql::Make make) {
-  constexpr std::string_view kKey = "{key}";
-  const char* key = make == Sql::Make::kSqlite ? "INTEGER PRIMARY KEY" : "BIGINT PRIMARY KEY";
-  if (const std::size_t at = text.find(kKey); at != std::string::npos) text.replace(at, kKey.size(), key);
+  const bool sqlite = make == Sql::Make::kSqlite;
+  for (const auto& [word, meaning] :
+       {std::pair<std::string_view, const char*>{"{key}", sqlite ? "INTEGER PRIMARY KEY" : "BIGINT PRIMARY KEY"},
+        {"{by_key}", sqlite ? " WITHOUT ROWID" : ""}}) {
+    for (std::size_t at = text.find(word); at != std::string::npos; at = text.find(word, at)) {
+      text.replace(at, word.size(), meaning);
+    }
+  }
   return text;
 }
 
