@@ -90,6 +90,7 @@ void Core::Impl::learn(const Job& job, const PodOutcome& outcome) {
 
 Turn Core::Impl::step(std::span<Command> commands, TimeUs now) {
   now_ = std::max({now, now_, cluster_.applied_at()});
+  forget_old_jobs();  // first: what has ended is in the state for a turn at least, for whoever keeps records of it
   for (Command& command : commands) {
     std::visit([this](auto& body) { handle(body); }, command);
   }
@@ -99,7 +100,6 @@ Turn Core::Impl::step(std::span<Command> commands, TimeUs now) {
   retry_room();
   dispatcher_.pass(now_, kBindsPerTurn, *this);
   send_starts();
-  forget_old_jobs();
   notify_watchers();
 
   Turn turn;

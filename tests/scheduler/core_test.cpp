@@ -337,6 +337,9 @@ TEST(Core, EndedJobsAreForgottenOldestFirstAndTheirNodesHearOfIt) {
     h.start_all(node);
     h.end(node, {{ids.back(), 0}, 1});
   }
+  EXPECT_NE(h.cluster().job(ids[3]), nullptr);  // never in the turn in which it ended
+  EXPECT_NE(h.cluster().job(ids[1]), nullptr);
+  h.turn({Tick{}});
   EXPECT_EQ(h.cluster().job(ids[0]), nullptr);
   EXPECT_EQ(h.cluster().job(ids[1]), nullptr);
   EXPECT_NE(h.cluster().job(ids[2]), nullptr);

@@ -261,7 +261,8 @@ TEST(Steps, HaveNumbersThatNeverComeAgain) {
     const JobId s = w.h.submit(step(id, 1));
     w.start_all();
     w.end(s, 0);
-    EXPECT_EQ(w.h.cluster().job(s), nullptr);  // forgotten at once
+    w.h.turn({Tick{}});
+    EXPECT_EQ(w.h.cluster().job(s), nullptr);  // forgotten
   }
   FakeAgent back = w.agent(0);
   w.h.restart();

@@ -204,6 +204,7 @@ TEST_F(Waits, DependenciesOutliveARestartAndTheJobTheyNamed) {
   EXPECT_TRUE(runs(other, second));
   other.start_all(again);
   other.end(again, {{second, 0}, 1});
+  other.turn({Tick{}});
   EXPECT_EQ(other.cluster().job(first), nullptr) << "forgotten";
   JobUpdateRequest release = change(held);
   release.held = false;
