@@ -106,9 +106,8 @@ void by_job(const Items& items, JobOf&& job_of, Each&& each) {
 
 TenantId Core::Impl::tenant_of(const Job& job) {
   if (!tenants_.active()) return 0;
-  const std::size_t before = tenants_.size();
   const TenantId id = tenants_.of(job.spec.account, job.owner.user, job.spec.qos);
-  if (tenants_.size() != before && tenants_.shared()) dispatcher_.judge_shares(now_);
+  if (tenants_.size() != dispatcher_.tenants_judged() && tenants_.shared()) dispatcher_.judge_shares(now_);
   return id;
 }
 

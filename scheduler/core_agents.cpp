@@ -168,7 +168,7 @@ bool Core::Impl::reconcile_unknown(NodeId node, const AgentPod& pod, std::vector
 // one of its pods alone is of no use.
 bool Core::Impl::adoptable(const Job& job, const AgentPod& pod) const {
   const std::uint32_t element = pod.ref.pod.element;
-  return job.spec.kind != JobKind::kGang && !job.spec.is_step() &&
+  return job.spec.kind != JobKind::kGang && !job.spec.is_step() && job.spec.hold == Hold::kNone &&
          std::popcount(pod.gpu_mask) == static_cast<int>(job.spec.request.resources.gpus) && pod.started_at != 0 &&
          element < job.spec.elements.size() && job.pending.contains(element) &&
          Cluster::next_attempt(job, element) == pod.ref.attempt + 1;
@@ -252,6 +252,11 @@ void Core::Impl::decide_end(const Job& job, const Pod& pod, PodEnd& end) {
     end.requeue = gang && !job.pending.empty();
     return;
   }
+  if (const auto lead = is_place(pod.ref) ? lead_ended_as(job) : std::nullopt) {
+    outcome.state = *lead;  // a place ends as its job's first pod did
+    outcome.exit_code = *lead == PodState::kSucceeded ? std::int16_t{0} : std::int16_t{-1};
+    return;
+  }
   const bool may_requeue = lost && end.ref.attempt <= job.spec.requeues_max;
   const bool none_ended = job.counts.active() == job.spec.elements.size();
   end.requeue = may_requeue && (!gang || none_ended);
@@ -274,6 +279,10 @@ void Core::Impl::end_pods(std::vector<PodEnd> ends) {
     const Pod* found = cluster_.pod(end.ref.pod);
     if (found == nullptr || found->ref != end.ref) continue;  // ended with a member before it
     const Pod pod = *found;
+    // Its own end is known, whatever became of its node while it waited for its steps.
+    if (job.spec.lead_only && pod.ref.pod.element == 0) {
+      if (auto held = held_ends_.extract(job.id); !held.empty() && held.mapped().ref == end.ref) end = held.mapped();
+    }
     decide_end(job, pod, end);
     if (!job.spec.is_step()) {
       dispatcher_.ended(pod.node, job.spec.request, pod.gpu_mask, end_of(job, pod), cluster_.pinning(end.ref.pod));

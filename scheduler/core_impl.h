@@ -113,7 +113,7 @@ class Core::Impl : private Starter {
   std::vector<Victim> victims_for(const state::Job& job) const;
   void lift(const Victim& victim, bool away);
   std::uint32_t fitting(const ClassKey& key, std::uint32_t pods);
-  bool make_room(state::JobId job, const ClassKey& key) override;
+  bool make_room(state::JobId job, const ClassKey& key, std::uint32_t most) override;
   bool takes_room(state::JobId job) const override;
   void retry_room();
 
@@ -151,6 +151,7 @@ class Core::Impl : private Starter {
   void after_step(const state::Job& step);
   void end_steps(const state::Job& job);
   bool is_place(const state::PodRef& ref) const;  // of a gang whose lead alone is run: no agent hears of it
+  std::optional<state::PodState> lead_ended_as(const state::Job& job) const;  // also if that end is held
   bool hold_end(const state::PodEnd& end);
   void settle_places(const state::Job& job);
 
@@ -262,6 +263,7 @@ class Core::Impl : private Starter {
   std::map<state::JobId, std::set<state::PodId>> making_room_;
   boost::unordered_flat_map<state::PodId, state::JobId, state::PodIdHash> preempted_;
   std::map<state::JobId, state::TimeUs> room_tried_;  // who looked for such room in vain, when
+  std::uint32_t room_tries_ = 0;                      // in this turn
   state::TimeUs room_retry_at_ = 0;                   // 0: nobody waits to look again
   std::map<state::JobId, std::vector<ReplyTo>> watchers_;
   std::map<std::uint64_t, std::set<state::JobId>> watched_by_;  // session -> jobs

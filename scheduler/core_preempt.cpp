@@ -15,6 +15,7 @@ namespace {
 
 constexpr std::size_t kCandidatesMax = 1'024;  // looked at for one job: about a millisecond
 constexpr TimeUs kRest = 1'000'000;
+constexpr std::uint32_t kTriesAPass = 16;
 constexpr std::size_t kTriedMax = 10'000;
 constexpr std::uint32_t kPodsAtOnceMax = 256;  // of an array that room is made for at once
 
@@ -117,20 +118,22 @@ void Core::Impl::tell_lowest() {
 }
 
 void Core::Impl::follow_preemptable(const Event& event) {
-  if (!preempts_) return;
-  if (const auto* bound = std::get_if<PodsBound>(&event)) {
-    for (const Bind& bind : bound->binds) note_preemptable(bind.ref.pod, true);
-  } else if (const auto* adopted = std::get_if<PodsAdopted>(&event)) {
-    for (const auto& pod : adopted->pods) note_preemptable(pod.ref.pod, true);
-  } else if (const auto* ended = std::get_if<PodsEnded>(&event)) {
+  if (const auto* ended = std::get_if<PodsEnded>(&event); ended != nullptr && !preempted_.empty()) {
     for (const PodEnd& end : ended->ends) {
-      note_preemptable(end.ref.pod, false);
       if (preempted_.erase(end.ref.pod) == 0) continue;
       for (auto it = making_room_.begin(); it != making_room_.end();) {
         it->second.erase(end.ref.pod);
         it = it->second.empty() ? making_room_.erase(it) : std::next(it);
       }
     }
+  }
+  if (!preempts_) return;
+  if (const auto* bound = std::get_if<PodsBound>(&event)) {
+    for (const Bind& bind : bound->binds) note_preemptable(bind.ref.pod, true);
+  } else if (const auto* adopted = std::get_if<PodsAdopted>(&event)) {
+    for (const auto& pod : adopted->pods) note_preemptable(pod.ref.pod, true);
+  } else if (const auto* ended = std::get_if<PodsEnded>(&event)) {
+    for (const PodEnd& end : ended->ends) note_preemptable(end.ref.pod, false);
   }
 }
 
@@ -142,7 +145,6 @@ std::vector<Core::Impl::Victim> Core::Impl::victims_for(const Job& job) const {
   const std::int32_t tier = tier_of(job.spec);
   std::vector<Victim> victims;
   std::map<JobId, std::size_t> gangs;
-  std::size_t pods = 0;
   for (const auto& [of, ids] : preemptable_) {
     if (of >= tier) break;
     for (const PodId& id : ids) {
@@ -153,17 +155,22 @@ std::vector<Core::Impl::Victim> Core::Impl::victims_for(const Job& job) const {
       const Preempt how = preempt_of(other.spec);
       // A gang that is not whole could not be run again.
       if (gang && how == Preempt::kRequeue && other.counts.active() != other.spec.elements.size()) continue;
-      if (++pods > kCandidatesMax) break;
       if (gang) {
-        const auto [at, made] = gangs.try_emplace(other.id, victims.size());
-        if (!made) {
+        if (const auto at = gangs.find(other.id); at != gangs.end()) {
           victims[at->second].pods.push_back(id);
           continue;
         }
       }
+      if (victims.size() == kCandidatesMax) break;
+      if (gang) gangs.emplace(other.id, victims.size());
       victims.push_back({of, priority_of(other), pod.bound_at, how, {id}});
     }
   }
+  // A gang of which some are being stopped already does not go as a whole.
+  std::erase_if(victims, [&](const Victim& victim) {
+    const Job& other = *cluster_.job(victim.pods[0].job);
+    return other.spec.kind == JobKind::kGang && victim.pods.size() != other.counts.live();
+  });
   std::stable_sort(victims.begin(), victims.end(), [](const Victim& a, const Victim& b) {
     return std::tuple(a.tier, a.priority, -a.since) < std::tuple(b.tier, b.priority, -b.since);
   });
@@ -198,7 +205,7 @@ std::uint32_t Core::Impl::fitting(const ClassKey& key, std::uint32_t pods) {
 }
 
 // The job finds no room: may others go for it? They do only if it then starts, and no more of them than it takes.
-bool Core::Impl::make_room(JobId id, const ClassKey& key) {
+bool Core::Impl::make_room(JobId id, const ClassKey& key, std::uint32_t most) {
   if (!preempts_ || preemptable_.empty()) return false;
   const Job& job = *cluster_.job(id);
   if (preemptable_.begin()->first >= tier_of(job.spec)) return false;
@@ -209,12 +216,17 @@ bool Core::Impl::make_room(JobId id, const ClassKey& key) {
     room_retry_at_ = room_retry_at_ == 0 ? again : std::min(room_retry_at_, again);
     return false;
   }
+  if (room_tries_ == kTriesAPass) {
+    room_retry_at_ = room_retry_at_ == 0 ? now_ + kRest : std::min(room_retry_at_, now_ + kRest);
+    return false;
+  }
+  ++room_tries_;
   if (room_tried_.size() >= kTriedMax) room_tried_.clear();
   room_tried_[id] = now_;
   std::vector<Victim> victims = victims_for(job);
   if (victims.empty()) return false;
   for (const Victim& victim : victims) lift(victim, true);
-  const std::uint32_t pods = key.gang != 0 ? key.gang : std::min(throttle_room(job), kPodsAtOnceMax);
+  const std::uint32_t pods = key.gang != 0 ? key.gang : std::min({throttle_room(job), kPodsAtOnceMax, most});
   const std::uint32_t target = fitting(key, pods);
   // Back they go, the dearest first, as long as the job still fits.
   std::vector<std::size_t> needed;
@@ -264,6 +276,7 @@ bool Core::Impl::make_room(JobId id, const ClassKey& key) {
 }
 
 void Core::Impl::retry_room() {
+  room_tries_ = 0;
   if (room_retry_at_ == 0 || now_ < room_retry_at_) return;
   room_retry_at_ = 0;
   dispatcher_.retry_tiers();

@@ -282,6 +282,16 @@ void Core::Impl::start_places(PodsStarted& started) const {
   }
 }
 
+std::optional<PodState> Core::Impl::lead_ended_as(const Job& job) const {
+  if (const auto held = held_ends_.find(job.id); held != held_ends_.end()) {
+    const PodState state = held->second.outcome.state;
+    return is_final(state) ? state : PodState::kFailed;
+  }
+  const PodOutcome* outcome = job.outcomes.find(0);
+  if (outcome == nullptr) return std::nullopt;
+  return outcome->state;
+}
+
 // The places of a gang of which only the first pod is run end with that one, as it ended: but not before the last step
 // on any of them has. Its own place neither: true if that end is to wait.
 bool Core::Impl::hold_end(const PodEnd& end) {

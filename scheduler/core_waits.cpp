@@ -229,8 +229,8 @@ std::pair<WaitReason, std::string> Core::Impl::kept_back_by(const Job& job) {
   if (queue != cluster_.queues().end() && !starts_jobs(queue->second.state)) {
     return {WaitReason::kQueueDown, "queue " + spec.queue + " is " + std::string(name_of(queue->second.state))};
   }
-  if (auto limited = limited_by(job)) return std::move(*limited);
   if (spec.begin_at > now_) return {WaitReason::kBeginTime, "begins at " + format_time(spec.begin_at)};
+  if (auto limited = limited_by(job)) return std::move(*limited);
   return {WaitReason::kNone, ""};
 }
 

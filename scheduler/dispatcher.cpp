@@ -5,6 +5,7 @@
 
 namespace berth::scheduler {
 
+using state::JobId;
 using state::NodeId;
 using state::TimeUs;
 
@@ -53,6 +54,7 @@ void Dispatcher::wait(Job job) {
 }
 
 void Dispatcher::judge_shares(TimeUs now) {
+  tenants_judged_ = tenants_.size();
   tenants_.refresh(now, [this](TenantId tenant, TimeUs head_start) { queue_.set_head_start(tenant, head_start); });
 }
 
@@ -106,6 +108,17 @@ bool Dispatcher::promise_is_stale() const {
   const auto first = queue_.first_blocked();
   if (!first || first->key.job != made_.job || made_.passed || made_.nodes_version != nodes_version_) return true;
   return made_.version != forecast_.version() && now_ >= made_.keep_until;
+}
+
+// For as many of its pods as limits and licences allow.
+void Dispatcher::try_make_room(JobId job, Starter& starter) {
+  const WaitQueue::Group* group = queue_.group_of(job);
+  if (group == nullptr || group->in->key.tier <= lowest_preemptable_) return;
+  constexpr std::uint32_t kMany = 65'536;
+  std::uint32_t most = allowed(*group, kMany);
+  const auto& licences = group->in->key.request.licences;
+  if (!licences.empty()) most = std::min(most, licences_.room(licences));
+  if (most != 0) starter.make_room(job, ClassKey(group->in->key), most);
 }
 
 void Dispatcher::retry_tiers() {
@@ -166,9 +179,11 @@ const Plan* Dispatcher::plan_for(const WaitQueue::Head& first) {
 }
 
 // Overdue jobs that come before `upto` keep the nodes that could hold them from all that come after.
-void Dispatcher::apply_holds(const WaitKey& upto) {
+void Dispatcher::apply_holds(const WaitKey& upto, const Starter* taking) {
   for (auto it = overdue_.begin(); it != overdue_.end();) {
-    if ((*it)->empty() || !((*it)->head() < upto)) {
+    const bool now =
+        !(*it)->empty() && (*it)->head() < upto && (taking == nullptr || taking->takes_room((*it)->head().job));
+    if (!now) {
       ++it;
       continue;
     }
@@ -213,15 +228,16 @@ void Dispatcher::pass(TimeUs now, std::uint32_t budget, Starter& starter) {
       made_.passed = true;
     } else {
       if (!policy_->backfill) break;
+      apply_holds(head->key, &starter);  // the room that is being made is for nobody else, whatever is promised
       if (const Plan* plan = starter.takes_room(first->key.job) ? nullptr : plan_for(*first); plan == nullptr) {
-        apply_holds(head->key);
+        apply_holds(head->key, nullptr);
       } else if (const TimeUs limit = head->in->key.limit_us; limit == 0 || now_ + limit > plan->at) {
         beside = &made_.plan.promised;
       }
     }
     if (place_from(*head, beside, may, budget, starter)) continue;
     // What is kept back by a promise alone needs nobody to go.
-    if (beside == nullptr) starter.make_room(head->key.job, head->in->key);
+    if (beside == nullptr) try_make_room(head->key.job, starter);
     block(*head->in, beside != nullptr, starter);
   }
   if (holds_applied_) engine_.drop_holds();

@@ -32,7 +32,10 @@ class Starter {
   // Nothing of it could be placed for too long.
   virtual bool overdue(state::JobId job) const = 0;
   // The job finds no room. True: others are being stopped for it, and it keeps what could hold it from who comes later.
-  virtual bool make_room(state::JobId job, const ClassKey& key) { return (void)job, (void)key, false; }
+  // At most so many of its pods may start.
+  virtual bool make_room(state::JobId job, const ClassKey& key, std::uint32_t most) {
+    return (void)job, (void)key, (void)most, false;
+  }
   virtual bool takes_room(state::JobId job) const { return (void)job, false; }
   // These start; their capacity is claimed. The callee says what still waits: wait() or forget(), and runs().
   virtual void start(state::JobId job, const std::vector<placement::Placed>& places) = 0;
@@ -62,6 +65,7 @@ class Dispatcher {
   // Who is charged. Whoever makes a pod run or end adds and removes what it takes here.
   Tenants& tenants() { return tenants_; }
   const Tenants& tenants() const { return tenants_; }
+  std::size_t tenants_judged() const { return tenants_judged_; }
   void judge_shares(state::TimeUs now);  // puts each tenant's jobs where its share says
 
   // ---- jobs ----
@@ -107,7 +111,8 @@ class Dispatcher {
                   std::uint32_t& budget, Starter& starter);
   std::uint32_t allowed(const WaitQueue::Group& group, std::uint32_t wanted) const;
   const Plan* plan_for(const WaitQueue::Head& first);
-  void apply_holds(const WaitKey& upto);
+  void apply_holds(const WaitKey& upto, const Starter* taking);  // given: of those that take others' room alone
+  void try_make_room(state::JobId job, Starter& starter);
   void block(WaitQueue::Class& in, bool beside, const Starter& starter);
   static placement::Amounts amounts_of(const state::Request& request, const state::Pinning* pinning);
   static bool overdue(const WaitQueue::Class& in, const Starter& starter);
@@ -118,6 +123,7 @@ class Dispatcher {
   Forecast forecast_;
   Licences licences_;
   Tenants tenants_;
+  std::size_t tenants_judged_ = 0;
   std::uint64_t tenants_seen_ = 0;  // Tenants::version() at the last pass
   Predictor predictor_;
   state::TimeUs now_ = 0;

@@ -91,6 +91,71 @@ TEST(Preemption, IsNeverInVain) {
   EXPECT_EQ(a.stopped.size(), 1U);
 }
 
+TEST(Preemption, MakesNoRoomForWhatMayNotStart) {
+  Harness h;
+  add_queue(h, "low", 0, Preempt::kRequeue);
+  add_queue(h, "high", 1);
+  h.ask_for<Ok>(AccountActionRequest{false, {"physics", "", 1, "", {}}});
+  Limits two;
+  two.most[static_cast<std::size_t>(Limit::kRunning)] = 2;
+  h.ask_for<Ok>(MemberActionRequest{false, {"physics", "user7", 1, false, two}});
+  h.ask_for<Ok>(LicenceActionRequest{false, {"matlab", 1}});
+  FakeAgent& a = h.join("a", {8000, 8192, 0});
+  h.submit(in("low", array(8)));
+  h.start_all(a);
+  const JobId high = h.submit(in("high", array(8)), Harness::user(7));
+  EXPECT_EQ(a.stopped.size(), 2U);  // no more than its limit lets run
+  end_stopped(h, a);
+  EXPECT_EQ(h.job(high).counts.live(), 2U);
+  h.start_all(a);
+  JobSpec licensed = in("high", array(4));
+  licensed.request.licences = {{"matlab", 1}};
+  const JobId one = h.submit(licensed);
+  EXPECT_EQ(a.stopped.size(), 1U);
+  end_stopped(h, a);
+  EXPECT_EQ(h.job(one).counts.live(), 1U);
+  h.advance_ms(5'000);
+  EXPECT_TRUE(a.stopped.empty());  // the licence is out, so nobody goes
+}
+
+// A gang whose pods are many is one victim, whatever stands before it in line.
+TEST(Preemption, NeverCutsAGangInTwo) {
+  Harness h;
+  h.resend_allowed = true;
+  add_queue(h, "low", 0, Preempt::kRequeue);
+  add_queue(h, "high", 1);
+  FakeAgent& a = h.join("a", {1'200'000, 1'000'000, 0});
+  const JobId many = h.submit(in("low", array(1000)));
+  const JobId team = h.submit(in("low", gang(200)));
+  EXPECT_EQ(h.job(many).counts.live() + h.job(team).counts.live(), 1200U);
+  h.start_all(a);
+  h.submit(in("high", single(150'000)));
+  const auto of_team =
+      std::count_if(a.stopped.begin(), a.stopped.end(), [&](const PodRef& ref) { return ref.pod.job == team; });
+  EXPECT_TRUE(of_team == 0 || of_team == 200) << of_team;
+  EXPECT_GE(a.stopped.size(), 150U);
+}
+
+TEST(Preemption, SwitchedOffInTheMiddleLeavesNothingBehind) {
+  Harness h;
+  h.resend_allowed = true;
+  add_queue(h, "low", 0, Preempt::kRequeue);
+  add_queue(h, "high", 1);
+  FakeAgent& a = h.join("a");
+  h.submit(in("low", single(4000)));
+  h.start_all(a);
+  const JobId high = h.submit(in("high", single(4000)));
+  add_queue(h, "low", 0, Preempt::kOff);
+  end_stopped(h, a);
+  EXPECT_EQ(h.state_of(high), PodState::kBound);
+  h.start_all(a);
+  h.end(a, {{high, 0}, 1});
+  add_queue(h, "low", 0, Preempt::kRequeue);
+  h.start_all(a);
+  h.submit(in("high", single(4000)));
+  EXPECT_EQ(a.stopped.size(), 1U);  // it works as the first time
+}
+
 TEST(Preemption, IsTriedAgainWhenSomethingElseEnds) {
   Harness h;
   add_queue(h, "low", 0, Preempt::kRequeue);

@@ -205,6 +205,35 @@ TEST(Steps, KeepThePlacesOfTheirJobUntilTheyHaveEnded) {
   }
 }
 
+// The end of a job's script is put off until its steps have ended; meanwhile its node, or another of its nodes, is
+// lost.
+TEST(Steps, AHeldEndIsNeitherForgottenNorUndone) {
+  for (const bool own : {true, false}) {
+    CoreOptions options;
+    options.node_lost_after_ms = 1'000;
+    World w(2, options);
+    JobSpec spec = places(own ? 4 : 8);
+    spec.requeues_max = 3;
+    const JobId id = w.h.submit(spec);
+    w.start_all();
+    const JobId s = w.h.submit(step(id, own ? 4 : 8));
+    w.start_all();
+    const NodeId lead = w.h.cluster().pod({id, 0})->node;
+    w.end(id, 0);
+    EXPECT_EQ(w.h.state_of(id), PodState::kRunning);  // held
+    FakeAgent& lost = w.agent(own ? lead.value - 1 : 2 - lead.value);
+    w.h.leave(lost);
+    w.h.advance_ms(2'000);
+    // What has come to its end is not run again because a step of it was lost.
+    for (std::uint32_t e = 0; e < w.h.job(s).spec.elements.size(); ++e) {
+      if (w.h.cluster().pod({s, e}) != nullptr) w.end(s, e, PodState::kCancelled);
+    }
+    EXPECT_FALSE(w.h.job(id).active());
+    EXPECT_EQ(w.h.state_of(id), PodState::kSucceeded);
+    EXPECT_EQ(w.h.job(id).counts.of(PodState::kSucceeded), own ? 4U : 8U);
+  }
+}
+
 TEST(Steps, ThatWaitByTheThousandAreStartedInTheirOrder) {
   World w(1);
   const JobId id = w.h.submit(places(4));
