@@ -38,7 +38,7 @@ class Accounts(ClusterTest):
         self.assert_one_line(run("submit", "--array", "1-9", "--", "true", user=ANA, check=False), 1,
                              "at most 8 jobs that wait or run")
         many = submit("--array", "1-6", *self.SLEEP, user=ANA)
-        wait_until("three run", lambda: self.cluster.job(many)["counts"]["running"] == 3)
+        wait_until("three run", lambda: self.cluster.job(many)["counts"].get("running", 0) == 3)
         self.assertEqual(self.rows()["physics", ANA]["taken"]["running"], 3)
         self.assertIn("account physics may have at most 3 jobs that run at once", run("explain", many).stdout)
         self.assertEqual(self.cluster.job(many)["account"], "physics")
@@ -46,7 +46,7 @@ class Accounts(ClusterTest):
         self.cluster.wait_state(other, "running")  # another account, another limit
         # The limit goes: so does the wait.
         run("account", "set", "physics", "--max-running", "none")
-        wait_until("six run", lambda: self.cluster.job(many)["counts"]["running"] == 6)
+        wait_until("six run", lambda: self.cluster.job(many)["counts"].get("running", 0) == 6)
         for words, says in ((("account", "rm", "physics"), "still has user"), (("user", "rm", ANA, "--account", "physics"), "still has jobs"),
                             (("account", "set", "science", "--parent", "physics"), "below itself"),
                             (("account", "set", "nothing", "--shares", "2"), "there is no account"),

@@ -120,7 +120,7 @@ TEST(Tables, CutTheLastColumnAtTheEdge) {
 
 TEST(Listings, OfNothingAreTitlesOrAnEmptyArray) {
   EXPECT_EQ(written([](Output& out) { Listing<Queue>(out, Format::kTable, 0, 0).finish(); }),
-            "QUEUE  PRIORITY  TIME LIMIT  STATE  NODES  USERS  ACCOUNTS\n");
+            "QUEUE  PRIORITY  TIME LIMIT  STATE  TIER  NODES  USERS  ACCOUNTS\n");
   EXPECT_EQ(written([](Output& out) { Listing<Queue>(out, Format::kJson, 0, 0).finish(); }), "[]\n");
 }
 
