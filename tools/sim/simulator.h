@@ -26,10 +26,10 @@ struct SimOptions {
   const scheduler::QueuePolicy* policy = &scheduler::default_queue_policy();
   SimCluster cluster;
   bool exact_limits = false;  // every job's limit is what it will run
+  bool check = false;         // the dispatcher's invariants and promises after every pass: slow
   // Users have equal shares of their groups, and these of the whole: 1, or what is named here.
   scheduler::FairShare shares = {.head_start = 0};
   std::map<std::uint32_t, std::uint32_t> group_shares = {};
-  bool check = false;  // the dispatcher's invariants and promises after every pass: slow
 };
 
 struct SimResult {
