@@ -100,14 +100,16 @@ struct CarelessQueue {
 
 TEST(CommandQueue, TheStressNoticesAQueueThatLosesAValue) {
   bool noticed = false;
-  for (int round = 0; round < 200 && !noticed; ++round) {
+  // A busy machine may run one producer after the other for long: go on until they meet.
+  for (int round = 0; round < 20'000 && !noticed; ++round) {
     CarelessQueue queue;
-    std::atomic<int> running{2};
+    std::atomic<int> ready{0};
     std::vector<std::thread> producers;
     for (std::uint64_t p = 0; p < 2; ++p) {
       producers.emplace_back([&, p] {
+        ++ready;
+        while (ready.load() != 2) std::this_thread::yield();
         for (std::uint64_t i = 0; i < 20; ++i) queue.push(p << 32 | i);
-        --running;
       });
     }
     for (std::thread& producer : producers) producer.join();
