@@ -190,11 +190,12 @@ void Core::Impl::count_tenants() {
 void Core::Impl::find_usage() {
   if (!tenants_.active()) return;
   for (const auto& [id, job] : cluster_.jobs()) {
-    if (job->spec.is_step()) continue;
-    const Charge each = Charge::of(job->spec.request, 1, 0);
-    job->outcomes.each(0, [&](std::uint32_t, const PodOutcome& outcome) {
+    const Job& ended = *job;
+    if (ended.spec.is_step()) continue;
+    const Charge each = Charge::of(ended.spec.request, 1, 0);
+    ended.outcomes.each(0, [&](std::uint32_t, const PodOutcome& outcome) {
       if (outcome.started_at != 0) {
-        tenants_.used(tenant_of(*job), each, outcome.started_at, outcome.ended_at, now_);
+        tenants_.used(tenant_of(ended), each, outcome.started_at, outcome.ended_at, now_);
       }
       return true;
     });
