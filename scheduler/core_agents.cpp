@@ -266,7 +266,6 @@ void Core::Impl::end_pods(std::vector<PodEnd> ends) {
   if (ends.empty()) return;
   PodsEnded ended;
   ended.ends.reserve(ends.size());
-  std::vector<PodStop> gang_stops;
   std::vector<JobId> jobs;
   const auto flush = [&] {
     if (!ended.ends.empty()) emit(std::exchange(ended, {}));

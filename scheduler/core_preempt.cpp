@@ -13,7 +13,7 @@ using namespace state;
 
 namespace {
 
-constexpr std::size_t kCandidatesMax = 1'024;  // looked at for one job: about a millisecond
+constexpr std::size_t kCandidatesMax = 1'024;  // looked at for one job
 constexpr TimeUs kRest = 1'000'000;
 constexpr std::uint32_t kTriesAPass = 16;
 constexpr std::size_t kTriedMax = 10'000;
