@@ -5,6 +5,9 @@
 #include <cstdio>
 #include <fcntl.h>
 #include <filesystem>
+#include <sys/file.h>
+#include <sys/mman.h>
+#include <sys/random.h>
 #include <sys/stat.h>
 #include <system_error>
 #include <unistd.h>
@@ -90,22 +93,65 @@ Status File::sync_data() {
   return ::fdatasync(fd_) == 0 ? Status(Unit{}) : Status(io_error("make durable", path_, errno));
 }
 
-Result<Bytes> read_whole(const std::string& path) {
-  auto file = File::open(path, O_RDONLY);
-  if (!file) return file.error();
-  auto size = file->size();
-  if (!size) return size.error();
-  Bytes bytes{std::make_unique_for_overwrite<std::byte[]>(*size), *size};
+void File::push_out(std::uint64_t offset, std::uint64_t bytes) {
+  ::sync_file_range(fd_, static_cast<off64_t>(offset), static_cast<off64_t>(bytes),
+                    SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER);
+}
+
+Result<bool> File::lock() {
+  if (::flock(fd_, LOCK_EX | LOCK_NB) == 0) return true;
+  if (errno == EWOULDBLOCK) return false;
+  return io_error("lock", path_, errno);
+}
+
+Bytes Bytes::of_size(std::size_t size) { return {new std::byte[size], size, 0}; }
+
+void ReleaseBytes::operator()(const std::byte* data) const {
+  if (mapped == 0) {
+    delete[] data;
+  } else {
+    ::munmap(const_cast<std::byte*>(data), mapped);
+  }
+}
+
+Result<Bytes> File::read_all() const {
+  auto length = size();
+  if (!length) return length.error();
+  Bytes bytes = Bytes::of_size(*length);
   std::size_t have = 0;
-  while (have < bytes.size) {
-    const ssize_t got = ::pread(file->fd(), bytes.data.get() + have, bytes.size - have, static_cast<off_t>(have));
+  while (have < bytes.size()) {
+    const ssize_t got = ::pread(fd_, bytes.fill() + have, bytes.size() - have, static_cast<off_t>(have));
     if (got < 0 && errno == EINTR) continue;
-    if (got < 0) return io_error("read", path, errno);
+    if (got < 0) return io_error("read", path_, errno);
     if (got == 0) break;
     have += static_cast<std::size_t>(got);
   }
-  bytes.size = have;
+  bytes.shrink(have);
   return bytes;
+}
+
+Result<Bytes> File::map_all() const {
+  auto length = size();
+  if (!length) return length.error();
+  if (*length == 0) return Bytes();
+  void* address = ::mmap(nullptr, *length, PROT_READ, MAP_PRIVATE, fd_, 0);
+  if (address == MAP_FAILED) return read_all();
+  Bytes bytes = Bytes::mapped(static_cast<const std::byte*>(address), *length);
+  // Reads all of it now: a sector that cannot be read is an error here, and would be a signal later. Linux from 5.14.
+  constexpr int kPopulateRead = 22;
+  if (::madvise(address, *length, kPopulateRead) == 0) return bytes;
+  if (errno == EINVAL) return read_all();
+  return io_error("read", path_, errno == EFAULT ? EIO : errno);
+}
+
+Result<Bytes> read_whole(const std::string& path) {
+  auto file = File::open(path, O_RDONLY);
+  return file ? file->read_all() : Result<Bytes>(file.error());
+}
+
+Result<Bytes> map_whole(const std::string& path) {
+  auto file = File::open(path, O_RDONLY);
+  return file ? file->map_all() : Result<Bytes>(file.error());
 }
 
 Status make_directory(const std::string& path) {
@@ -121,7 +167,17 @@ Status make_directory(const std::string& path) {
 Status sync_directory(const std::string& path) {
   auto directory = File::open(path, O_RDONLY | O_DIRECTORY);
   if (!directory) return directory.error();
-  return ::fsync(directory->fd()) == 0 ? Status(Unit{}) : Status(io_error("make durable", path, errno));
+  return ::fsync(directory->fd_) == 0 ? Status(Unit{}) : Status(io_error("make durable", path, errno));
+}
+
+Result<std::vector<std::string>> list_names(const std::string& directory) {
+  std::vector<std::string> names;
+  std::error_code error;
+  for (std::filesystem::directory_iterator it(directory, error), end; !error && it != end; it.increment(error)) {
+    names.push_back(it->path().filename().string());
+  }
+  if (error) return io_error("list", directory, error.value());
+  return names;
 }
 
 Status rename_durably(const std::string& from, const std::string& to, const std::string& directory) {
@@ -130,6 +186,15 @@ Status rename_durably(const std::string& from, const std::string& to, const std:
   // Renamed, but perhaps not for long: nobody may take that for a failure that changed nothing.
   if (!done) return Error{ErrorCode::kInternal, "", done.error().message, 0};
   return done;
+}
+
+void rename_file(const std::string& from, const std::string& to) { ::rename(from.c_str(), to.c_str()); }
+void remove_file(const std::string& path) { ::unlink(path.c_str()); }
+
+Result<std::uint32_t> random_number() {
+  std::uint32_t number = 0;
+  if (::getrandom(&number, sizeof(number), 0) != sizeof(number)) return io_error("read", "random numbers", errno);
+  return number;
 }
 
 }  // namespace berth::store

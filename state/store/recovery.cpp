@@ -2,10 +2,7 @@
 
 #include <algorithm>
 #include <charconv>
-#include <cstdio>
-#include <filesystem>
 #include <string_view>
-#include <unistd.h>
 
 #include "state/event_codec.h"
 #include "state/store/snapshot_file.h"
@@ -25,13 +22,15 @@ Error damaged(const std::string& path, std::uint64_t offset, const std::string& 
   return Error{ErrorCode::kInternal, "", path + " is damaged at offset " + std::to_string(offset) + ": " + why, 0};
 }
 
+std::string parent_of(const std::string& path) { return path.substr(0, path.find_last_of('/')); }
+
 // Files of the form <20 digits><suffix>; unfinished ones (.tmp) are removed, anything else is not ours to touch.
 Result<std::vector<Entry>> list(const std::string& directory, std::string_view suffix) {
   std::vector<Entry> entries;
-  std::error_code error;
-  for (std::filesystem::directory_iterator it(directory, error), end; !error && it != end; it.increment(error)) {
-    const std::string path = it->path().string();
-    std::string name = it->path().filename().string();
+  auto names = list_names(directory);
+  if (!names) return names.error();
+  for (std::string& name : *names) {
+    const std::string path = directory + "/" + name;
     const bool unfinished = name.ends_with(".tmp");
     if (unfinished) name.resize(name.size() - 4);
     if (name.size() != 20 + suffix.size() || !name.ends_with(suffix)) continue;
@@ -39,12 +38,11 @@ Result<std::vector<Entry>> list(const std::string& directory, std::string_view s
     const auto [stop, wrong] = std::from_chars(name.data(), name.data() + 20, entry.index);
     if (wrong != std::errc{} || stop != name.data() + 20) continue;
     if (unfinished) {
-      ::unlink(path.c_str());
+      remove_file(path);
     } else {
       entries.push_back(std::move(entry));
     }
   }
-  if (error) return io_error("list", directory, error.value());
   std::sort(entries.begin(), entries.end(), [](const Entry& a, const Entry& b) { return a.index < b.index; });
   return entries;
 }
@@ -73,7 +71,11 @@ Status load_snapshot(Listing& listing, RecoveredState& out) {
     return Error{ErrorCode::kInternal, "", refused.front(), 0};
   }
   // Out of the way, but there for whoever wants to know what happened to the disk.
-  for (const std::string& path : paths) ::rename(path.c_str(), (path + ".damaged").c_str());
+  for (const std::string& path : paths) rename_file(path, path + ".damaged");
+  // Durably: back again, it would count as the one that is kept.
+  if (!paths.empty()) {
+    if (Status done = sync_directory(parent_of(paths.front())); !done) return done.error();
+  }
   for (const std::string& line : refused) {
     out.warnings.push_back(line + "; recovered without it, from " +
                            (out.snapshot_index == 0 ? "the whole journal" : "the snapshot before it"));

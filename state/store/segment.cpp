@@ -3,13 +3,10 @@
 #include <algorithm>
 #include <array>
 #include <bit>
-#include <cerrno>
 #include <cstdio>
 #include <cstring>
 #include <fcntl.h>
 #include <filesystem>
-#include <sys/random.h>
-#include <unistd.h>
 
 #include "state/store/crc32c.h"
 
@@ -67,8 +64,8 @@ Result<SegmentReader> SegmentReader::open(const std::string& path) {
   if (!bytes) return bytes.error();
   reader.bytes_ = std::move(*bytes);
   SegmentHeader& header = reader.header_;
-  if (reader.bytes_.size < sizeof(header)) return not_a_segment(path, "it is too short for a journal segment");
-  std::memcpy(&header, reader.bytes_.data.get(), sizeof(header));
+  if (reader.bytes_.size() < sizeof(header)) return not_a_segment(path, "it is too short for a journal segment");
+  std::memcpy(&header, reader.bytes_.data(), sizeof(header));
   if (header.magic != kSegmentMagic) return not_a_segment(path, "it does not begin like a journal segment");
   if (header.crc != header_crc(header) || header.zero != 0)
     return not_a_segment(path, "the checksum of its header is wrong");
@@ -83,11 +80,11 @@ Result<SegmentReader> SegmentReader::open(const std::string& path) {
 }
 
 bool SegmentReader::record_at(std::uint64_t offset, RecordHeader& header) const {
-  if (offset + sizeof(header) > bytes_.size) return false;
-  std::memcpy(&header, bytes_.data.get() + offset, sizeof(header));
+  if (offset + sizeof(header) > bytes_.size()) return false;
+  std::memcpy(&header, bytes_.data() + offset, sizeof(header));
   if (header.length == 0 || header.length > kRecordBytesMax) return false;
   if (header.check != header_check(header_.salt, header)) return false;
-  if (offset + sizeof(header) + header.length > bytes_.size) return false;
+  if (offset + sizeof(header) + header.length > bytes_.size()) return false;
   return crc32c(bytes_.all().subspan(offset + sizeof(header), header.length), header.check) == header.crc;
 }
 
@@ -103,19 +100,19 @@ bool SegmentReader::next(Record& record) {
 
 std::span<const std::byte> SegmentReader::group_bytes() const {
   // The padding of the last record may lie behind the end of the file.
-  return bytes_.all().subspan(group_offset_, std::min<std::uint64_t>(offset_, bytes_.size) - group_offset_);
+  return bytes_.all().subspan(group_offset_, std::min<std::uint64_t>(offset_, bytes_.size()) - group_offset_);
 }
 
 SegmentReader::Rest SegmentReader::rest() const {
-  std::uint64_t end = bytes_.size;
-  while (end > offset_ && bytes_.data[end - 1] == std::byte{0}) --end;
+  std::uint64_t end = bytes_.size();
+  while (end > offset_ && bytes_.data()[end - 1] == std::byte{0}) --end;
   if (end <= offset_) return {};
   Rest rest{Tail::kTorn, end - offset_};
   for (std::uint64_t at = offset_; at + sizeof(RecordHeader) < end; at += 8) {
     RecordHeader header;
     // The cheap tests first: the index is checked before any checksum is computed.
-    std::memcpy(&header, bytes_.data.get() + at, sizeof(header));
-    if (header.index < next_index_ || header.index - next_index_ > bytes_.size) continue;
+    std::memcpy(&header, bytes_.data() + at, sizeof(header));
+    if (header.index < next_index_ || header.index - next_index_ > bytes_.size()) continue;
     const bool later_group = header.index - std::min<std::uint64_t>(header.position, header.index) > next_index_;
     if (later_group && record_at(at, header)) {
       rest.tail = Tail::kDamaged;
@@ -135,8 +132,9 @@ Result<SegmentWriter> SegmentWriter::create(const std::string& directory, std::u
   header.magic = kSegmentMagic;
   header.version = kSegmentVersion;
   header.first_index = first_index;
-  if (::getrandom(&header.salt, sizeof(header.salt), 0) != sizeof(header.salt))
-    return io_error("get randomness for", path, errno);
+  const auto salt = random_number();
+  if (!salt) return salt.error();
+  header.salt = *salt;
   header.crc = header_crc(header);
 
   SegmentWriter writer;
@@ -151,7 +149,7 @@ Result<SegmentWriter> SegmentWriter::create(const std::string& directory, std::u
   if (done) done = writer.file_.sync_data();
   if (done) done = rename_durably(unfinished, path, directory);
   if (!done) {
-    ::unlink(unfinished.c_str());
+    remove_file(unfinished);
     return done.error();
   }
   writer.file_.moved_to(path);

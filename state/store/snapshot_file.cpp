@@ -4,7 +4,6 @@
 #include <cstdio>
 #include <cstring>
 #include <fcntl.h>
-#include <unistd.h>
 
 #include "state/snapshot_codec.h"
 #include "state/store/crc32c.h"
@@ -54,9 +53,7 @@ class Stream {
     while (!bytes.empty()) {
       const std::size_t step = std::min(bytes.size(), kStep);
       if (Status done = file_.write_at(offset_, bytes.first(step)); !done) return done;
-      // Best effort; the fdatasync at the end is what counts.
-      ::sync_file_range(file_.fd(), static_cast<off64_t>(offset_), static_cast<off64_t>(step),
-                        SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER);
+      file_.push_out(offset_, step);  // the fdatasync at the end is what counts
       crc_ = crc32c(bytes.first(step), crc_);
       offset_ += step;
       bytes = bytes.subspan(step);
@@ -104,7 +101,7 @@ Status write_snapshot(const std::string& directory, const Cluster& cluster, cons
   if (!file) return file.error();
   Status done = write_all(*file, cluster, stop);
   if (done) done = rename_durably(unfinished, path, directory);
-  if (!done) ::unlink(unfinished.c_str());
+  if (!done) remove_file(unfinished);
   return done;
 }
 
@@ -112,14 +109,15 @@ Result<Cluster> read_snapshot(const std::string& path, std::uint64_t index) {
   const auto damaged = [&](std::uint64_t offset, const std::string& why) {
     return Error{ErrorCode::kInternal, "", path + " is damaged at offset " + std::to_string(offset) + ": " + why, 0};
   };
-  auto bytes = read_whole(path);
+  auto bytes = map_whole(path);
   if (!bytes) return bytes.error();
   SnapshotHeader header;
   SnapshotTrailer trailer;
-  if (bytes->size < sizeof(header) + sizeof(trailer)) return damaged(bytes->size, "it ends too early for a snapshot");
-  const std::size_t length = bytes->size - sizeof(trailer);
-  std::memcpy(&header, bytes->data.get(), sizeof(header));
-  std::memcpy(&trailer, bytes->data.get() + length, sizeof(trailer));
+  if (bytes->size() < sizeof(header) + sizeof(trailer))
+    return damaged(bytes->size(), "it ends too early for a snapshot");
+  const std::size_t length = bytes->size() - sizeof(trailer);
+  std::memcpy(&header, bytes->data(), sizeof(header));
+  std::memcpy(&trailer, bytes->data() + length, sizeof(trailer));
   if (header.magic != kSnapshotMagic) return damaged(0, "it does not begin like a snapshot");
   if (trailer.length != length || trailer.zero != 0) return damaged(length, "it does not end like a snapshot");
   if (crc32c(bytes->all().first(length)) != trailer.crc) return damaged(length, "the checksum of the file is wrong");

@@ -1,9 +1,7 @@
 #include "state/store/snapshotter.h"
 
 #include <algorithm>
-#include <sys/resource.h>
-#include <sys/syscall.h>
-#include <unistd.h>
+#include <fcntl.h>
 
 #include "state/store/snapshot_file.h"
 
@@ -14,33 +12,29 @@ using state::Status;
 using state::Unit;
 
 Snapshotter::Snapshotter(std::string directory, std::uint64_t after_bytes, Listing listing)
-    : directory_(std::move(directory)), after_bytes_(after_bytes), snapshots_(std::move(listing.snapshots)) {
+    : directory_(std::move(directory)),
+      after_bytes_(after_bytes),
+      snapshots_(std::move(listing.snapshots)),
+      worker_([this] { work(); }) {
   if (!snapshots_.empty()) snapshot_index_ = snapshots_.back().index;
   for (std::size_t i = 0; i + 1 < listing.segments.size(); ++i) {
     Closed closed{std::move(listing.segments[i]), 0, listing.segments[i + 1].index};
-    if (auto file = File::open(closed.segment.path, 0); file) {
+    if (auto file = File::open(closed.segment.path, O_RDONLY); file) {
       if (const auto size = file->size(); size) closed.bytes = *size;
     }
     segments_.push_back(std::move(closed));
   }
-  thread_ = std::thread([this] { run(); });
+  worker_.wake();
 }
 
-Snapshotter::~Snapshotter() {
-  {
-    const std::lock_guard lock(mutex_);
-    stop_ = true;
-  }
-  changed_.notify_all();
-  thread_.join();
-}
+Snapshotter::~Snapshotter() { stop_ = true; }
 
 void Snapshotter::closed(Entry segment, std::uint64_t bytes, std::uint64_t next_first_index) {
   {
     const std::lock_guard lock(mutex_);
     segments_.push_back({std::move(segment), bytes, next_first_index});
   }
-  changed_.notify_all();
+  worker_.wake();
 }
 
 std::string Snapshotter::last_error() const {
@@ -61,13 +55,9 @@ bool Snapshotter::is_due() const {
   return bytes > failed_at_ && bytes >= after_bytes_;
 }
 
-void Snapshotter::run() {
-  // On Linux the niceness belongs to the thread: whatever the machine is busy with comes before a snapshot.
-  ::setpriority(PRIO_PROCESS, static_cast<id_t>(::syscall(SYS_gettid)), 10);
+void Snapshotter::work() {
   std::unique_lock lock(mutex_);
-  while (true) {
-    changed_.wait(lock, [this] { return stop_ || is_due(); });
-    if (stop_) return;
+  while (!stop_ && is_due()) {
     const Listing snapshots{snapshots_, {}};
     const std::vector<Closed> segments = segments_;
     lock.unlock();
@@ -122,7 +112,7 @@ void Snapshotter::clean_up() {
       segments_.erase(segments_.begin());
     }
   }
-  for (const std::string& path : doomed) ::unlink(path.c_str());
+  for (const std::string& path : doomed) remove_file(path);
 }
 
 }  // namespace berth::store

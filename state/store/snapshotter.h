@@ -1,17 +1,16 @@
-// Snapshotter: a thread of low priority that turns the last snapshot and the closed segments behind it into the next
+// Snapshotter: a worker of low priority that turns the last snapshot and the closed segments behind it into the next
 // snapshot, by replaying them into a cluster of its own, so that the core never stops for it. Two snapshots are kept;
 // segments that the older one covers are deleted.
 #pragma once
 
 #include <atomic>
-#include <condition_variable>
 #include <cstdint>
 #include <mutex>
 #include <string>
-#include <thread>
 
 #include "state/result.h"
 #include "state/store/recovery.h"
+#include "state/store/worker.h"
 
 namespace berth::store {
 
@@ -36,7 +35,7 @@ class Snapshotter {
     std::uint64_t next_first_index = 0;
   };
 
-  void run();
+  void work();                                                            // makes what is due
   std::uint64_t bytes_behind(const std::vector<Closed>& segments) const;  // the last snapshot
   bool is_due() const;                                                    // with the mutex held
   state::Status make(const Listing& snapshots, const std::vector<Closed>& segments, std::uint64_t& index);
@@ -47,12 +46,11 @@ class Snapshotter {
   std::atomic<std::uint64_t> snapshot_index_{0};
   std::atomic<bool> stop_{false};
   mutable std::mutex mutex_;
-  std::condition_variable changed_;
   std::vector<Entry> snapshots_;
   std::vector<Closed> segments_;
   std::uint64_t failed_at_ = 0;  // bytes behind the last snapshot when making one failed; tried again with more
   std::string last_error_;
-  std::thread thread_;
+  Worker worker_;
 };
 
 }  // namespace berth::store

@@ -1,11 +1,9 @@
 #include "state/store/store.h"
 
 #include <atomic>
-#include <cerrno>
 #include <charconv>
 #include <cstdio>
 #include <fcntl.h>
-#include <sys/file.h>
 #include <unistd.h>
 
 #include "state/store/recovery.h"
@@ -92,12 +90,14 @@ class FileStore final : public Store {
 Result<File> lock_directory(const std::string& directory) {
   auto lock = File::open(directory + "/lock", O_RDWR | O_CREAT);
   if (!lock) return lock.error();
-  if (::flock(lock->fd(), LOCK_EX | LOCK_NB) != 0) {
-    if (errno != EWOULDBLOCK) return io_error("lock", lock->path(), errno);
-    std::array<char, 16> holder{};
-    const ssize_t got = ::pread(lock->fd(), holder.data(), holder.size(), 0);
+  const auto mine = lock->lock();
+  if (!mine) return mine.error();
+  if (!*mine) {
     long pid = 0;
-    if (got > 0) std::from_chars(holder.data(), holder.data() + got, pid);
+    if (const auto holder = lock->read_all(); holder) {
+      const char* text = reinterpret_cast<const char*>(holder->data());
+      std::from_chars(text, text + holder->size(), pid);
+    }
     return Error{ErrorCode::kConflict, "",
                  "the data directory " + directory + " is in use by " +
                      (pid > 0 ? "process " + std::to_string(pid) : std::string("another process")),
