@@ -9,7 +9,7 @@ import sys
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 import harness  # noqa: E402
-from cases import accounting, containers, footprint, latency, micro, packing, path, sim  # noqa: E402
+from cases import accounting, containers, footprint, latency, micro, packing, path, sim, slurm  # noqa: E402
 
 CASES = {
     "path": (path.run, "5,000 hollow nodes: arrays and single jobs from submission to their end"),
@@ -21,7 +21,9 @@ CASES = {
     "sim": (sim.run, "job logs through the scheduler under a virtual clock, beside published schedules"),
     "journal": (micro.journal, "the journal's append against a bare write + fdatasync"),
     "core": (micro.core, "the core on one thread, without a disk: what the one writer costs a pod"),
+    "services": (micro.services, "services in the core: many of them at rest, a node lost, all replicas of one replaced"),
     "accounting": (accounting.run, "the database of ended jobs: writing a year's jobs, and asking about them"),
+    "slurm": (slurm.run, "the same commands on real Slurm beside it: rates, latencies, a long queue (--jobs), a restart"),
     "codec": (micro.codec, "encoding and decoding of frames, per pod"),
 }
 
@@ -35,7 +37,7 @@ def main():
     parser.add_argument("name", choices=CASES, metavar="NAME")
     parser.add_argument("--short", action="store_true", help="a moment each: to see that it works, not how fast")
     parser.add_argument("--build", default=os.path.join(harness.ROOT, "build", "release"), help="where the programs are")
-    parser.add_argument("--jobs", type=int, default=0, help="of accounting: how many (default: 1,000,000)")
+    parser.add_argument("--jobs", type=int, default=0, help="of accounting: how many (default: 1,000,000); of slurm: how many wait (10,000)")
     arguments = parser.parse_args()
     # Ended from outside, it takes its server and agents with it.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
@@ -43,7 +45,8 @@ def main():
     figures = harness.Figures()
     figures.add("load_average_before", os.getloadavg()[0])  # above 0: others shared the cores
     try:
-        if not os.path.exists(options.berth) and arguments.name not in ("placement", "packing", "journal", "core", "accounting", "codec"):
+        if not os.path.exists(options.berth) and arguments.name not in ("placement", "packing", "journal", "core", "services", "accounting",
+                                                                               "codec"):
             raise harness.BenchError(f"{options.berth} is missing: build it first (./dev build)")
         CASES[arguments.name][0](options, figures)
     except harness.BenchSkip as missing:

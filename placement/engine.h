@@ -141,6 +141,10 @@ class Engine {
   std::size_t slots() const { return offers_.size(); }  // node ids are from 1 to so many
   Refusal explain(const state::Request& request);
   Potential potential(const state::Request& request);
+  // Could the node hold such a pod if it were empty?
+  bool could_run(state::NodeId id, const state::Request& request) {
+    return slot_of(id) < offers_.size() && could_hold(slot_of(id), request);
+  }
   // Changes whenever an offer does: a cached Potential is good as long as this stays.
   std::uint64_t offers_version() const { return offers_version_; }
 

@@ -30,6 +30,8 @@ Core::Impl::Impl(CoreOptions options, Cluster cluster, TimeUs now)
       dispatcher_(*options_.placement, *options_.queueing, options_.shares),
       tenants_(dispatcher_.tenants()),
       engine_(dispatcher_.engine()),
+      services_(cluster_, *this),
+      network_(options_.pods_cidr, options_.services_cidr, services_),
       now_(std::max(now, cluster_.applied_at())) {
   restore();
 }
@@ -66,6 +68,8 @@ void Core::Impl::restore() {
     if (!job->spec.depends.empty()) follow(*job);
     enqueue(*job);
   }
+  services_.restore(now_);
+  network_.restore(cluster_);
 }
 
 // What users' jobs took is not journaled by itself: the jobs that are still remembered tell it.
@@ -98,8 +102,10 @@ Turn Core::Impl::step(std::span<Command> commands, TimeUs now) {
   wake_sleepers();
   keep_shares();
   retry_room();
+  services_.pass(now_);
   dispatcher_.pass(now_, kBindsPerTurn, *this);
   send_starts();
+  tell_network();
   notify_watchers();
 
   Turn turn;
@@ -120,6 +126,7 @@ void Core::Impl::emit(Event event) {
   if (!applied.ok()) throw std::logic_error("the core decided what cannot be: " + applied.error().message);
   count(event);
   follow_preemptable(event);
+  follow_services(event);
   events_.push_back(std::move(event));
 }
 
@@ -207,6 +214,8 @@ std::optional<TimeUs> Core::Impl::next_deadline() const {
   if (!lost_deadlines_.empty()) at(lost_deadlines_.begin()->first);
   if (!sleepers_.empty()) at(sleepers_.begin()->first);
   if (const auto shares = shares_deadline()) at(*shares);
+  if (const auto wake = services_.next_wake()) at(std::max(*wake, now_));
+  if (const auto told = network_.next_at()) at(std::max(*told, now_));
   if (room_retry_at_ != 0) at(room_retry_at_);
   if (!cluster_.ended_jobs().empty()) at(cluster_.ended_jobs().begin()->first + options_.ended_kept_ms * 1000 + 1);
   return next;
@@ -216,6 +225,7 @@ std::string Core::Impl::check_invariants() {
   if (std::string wrong = state::check_invariants(cluster_); !wrong.empty()) return "cluster: " + wrong;
   if (std::string wrong = dispatcher_.check_invariants(); !wrong.empty()) return wrong;
   if (std::string wrong = check_tenants(); !wrong.empty()) return wrong;
+  if (std::string wrong = services_.check_invariants(); !wrong.empty()) return wrong;
   std::map<NodeId, Resources> used;
   std::map<NodeId, std::uint64_t> shared;  // GPUs in shares: each counts once
   for (const auto& [id, pod] : cluster_.live_pods()) {

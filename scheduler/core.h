@@ -71,7 +71,7 @@ struct Reply {
 struct ToAgent {
   std::uint64_t session = 0;
   std::variant<state::AgentWelcome, state::StartPods, state::StopPods, state::ForgetPods, state::ForgetJobs,
-               state::ReadLog>
+               state::ReadLog, state::NetworkUpdate>
       body;
 };
 struct RefuseAgent {  // the session is not to be served; close it after the error
@@ -84,7 +84,12 @@ struct ForwardLog {
   std::uint64_t session = 0;
   state::ReadLog read;
 };
-using Effect = std::variant<Reply, ToAgent, RefuseAgent, ForwardLog>;
+// The same to all of these agents: encoded once.
+struct ToAgents {
+  std::vector<std::uint64_t> sessions;
+  state::NetworkUpdate body;
+};
+using Effect = std::variant<Reply, ToAgent, RefuseAgent, ForwardLog, ToAgents>;
 
 struct Turn {
   state::Batch batch;  // index is 0 if there are no events
@@ -99,6 +104,8 @@ struct CoreOptions {
   placement::SwitchTree switches = {};  // how nodes are connected; empty: unknown
   const QueuePolicy* queueing = &default_queue_policy();
   FairShare shares = {};
+  std::string pods_cidr = "10.128.0.0/12";     // the pods' network, a /24 of it for each node; "": there is none
+  std::string services_cidr = "10.144.0.0/16";  // services' virtual addresses; "": they have none
   std::int64_t heartbeat_ms = 5'000;
   std::int64_t node_lost_after_ms = 30'000;  // from disconnection to loss
   std::uint32_t array_size_max = 10'000'000;

@@ -49,6 +49,10 @@ void Core::Impl::on_request(ClientCommand& command, NodeActionRequest& request) 
       runtime_.erase(id);
       dispatcher_.nodes_changed();
       engine_.remove_node(id);
+      if (node->subnet != 0) {
+        network_.give_subnet(node->subnet);
+        network_.peer_changed(id);
+      }
       emit(NodeRemoved{id});
       break;
   }

@@ -72,18 +72,37 @@ void Core::Impl::handle(AgentConnected& command) {
   const NodeId id = known != nullptr ? known->id : NodeId{cluster_.last_node_id().value + 1};
   const bool other_memory = known != nullptr && known->info.instance != info.instance;
   if (other_memory) lose_pods(id, "node " + info.name + " lost its memory of this pod");
-  const bool same = known != nullptr && known->info == info && known->state != NodeState::kLost;
-  if (!same) emit(NodeJoined{id, info});
+  std::uint32_t subnet = known == nullptr ? 0 : known->subnet;
+  if (subnet == 0 && command.hello.network) subnet = network_.free_subnet();
+  const bool same = known != nullptr && known->info == info && known->state != NodeState::kLost &&
+                    known->subnet == subnet;
+  if (!same) {
+    if (subnet != 0) {
+      network_.take_subnet(subnet);
+      network_.peer_changed(id);
+    }
+    emit(NodeJoined{id, info, subnet});
+  }
   dispatcher_.nodes_changed();
   engine_.set_node(id, offer_of(info));
   engine_.set_in_service(id, cluster_.node(id)->state == NodeState::kUp);
   engine_.set_connected(id, true);
   if (session_of(id) == 0) ++connected_;
   runtime_[id].session = command.session;
+  runtime_[id].network = command.hello.network;
   set_lost_deadline(id, 0);
   agents_[command.session] = id;
   dispatcher_.room_made(id);
-  effects_.push_back(ToAgent{command.session, AgentWelcome{id, options_.heartbeat_ms}});
+  AgentWelcome welcome;
+  welcome.node = id;
+  welcome.heartbeat_ms = options_.heartbeat_ms;
+  if (command.hello.network) {
+    welcome.pod_subnet = network_.subnet_text(subnet);
+    welcome.pods_cidr = options_.pods_cidr;
+    welcome.services_cidr = options_.services_cidr;
+  }
+  effects_.push_back(ToAgent{command.session, std::move(welcome)});
+  if (command.hello.network) effects_.push_back(ToAgent{command.session, network_.all(cluster_)});
   reconcile(id, command.session, command.hello);
 }
 
@@ -219,6 +238,7 @@ void Core::Impl::handle(AgentReported& command) {
   }
   if (!started.starts.empty()) emit(std::move(started));
   for (const JobId id : begun) decide_dependents(*cluster_.job(id));
+  if (!command.status.readiness.empty()) hear_readiness(node, command.status.readiness);
   end_pods(std::move(ends));
   // Released only when this turn is durable, like every effect: the agent then forgets what the journal remembers.
   if (!forget.pods.empty()) effects_.push_back(ToAgent{command.session, std::move(forget)});
@@ -380,6 +400,11 @@ StartOrder Core::Impl::order_for(const Job& job, NodeId node, std::uint32_t rank
   order.lead_only = job.spec.lead_only;
   order.step_of = job.spec.step_of;
   order.step = job.spec.step.number;
+  if (const Service* service = cluster_.service(job.spec.replica.of); service != nullptr) {
+    order.replica = job.spec.replica;
+    order.service = service->name;
+    order.space = service->space;
+  }
   // All that the gang has of the node: its first pod, and the tasks of its steps, share it.
   const Job* whole = job.spec.is_step() ? cluster_.job(job.spec.step_of) : job.spec.lead_only ? &job : nullptr;
   if (whole != nullptr) {

@@ -1,6 +1,6 @@
 // The core's inside. One object per core; its parts are in core_jobs.cpp (submit, cancel), core_agents.cpp (nodes come,
-// report and go), core_pass.cpp (the scheduling pass), core_queries.cpp (listings) and core_admin.cpp (nodes, queues,
-// tokens).
+// report and go), core_pass.cpp (the scheduling pass), core_queries.cpp (listings), core_services.cpp (services) and
+// core_admin.cpp (nodes, queues, tokens).
 #pragma once
 
 #include <boost/unordered/unordered_flat_map.hpp>
@@ -14,10 +14,12 @@
 #include "scheduler/core.h"
 #include "scheduler/dispatcher.h"
 #include "scheduler/latency.h"
+#include "scheduler/network.h"
+#include "scheduler/services.h"
 
 namespace berth::scheduler {
 
-class Core::Impl : private Starter {
+class Core::Impl : private Starter, private Services::Hands {
  public:
   Impl(CoreOptions options, state::Cluster cluster, state::TimeUs now);
 
@@ -117,6 +119,31 @@ class Core::Impl : private Starter {
   bool takes_room(state::JobId job) const override;
   void retry_room();
 
+  // ---- core_services.cpp: pods that should always run ----
+  void on_request(ClientCommand& command, state::ServicePutRequest& request);
+  void on_request(ClientCommand& command, state::ServiceActionRequest& request);
+  void on_request(ClientCommand& command, state::ListServicesRequest& request);
+  void on_request(ClientCommand& command, state::ShowServiceRequest& request);
+  static std::string name_of_service(const std::string& space, const std::string& name);
+  const state::Service* find_service(const ClientCommand& command, const std::string& space, const std::string& name);
+  state::Status check_service_spec(const Caller& caller, const state::Owner& owner, const state::Service& service,
+                                   state::JobSpec& spec);
+  void new_revision(state::Service& service, const state::JobSpec& spec);
+  state::ServiceRow service_row_of(const state::Service& service) const;
+  state::ServiceDetail detail_of(const state::Service& service, bool changed);
+  void start_replica(const state::Service& service, const state::ServiceRevision& revision,
+                     std::uint32_t slot) override;
+  void stop_replica(const state::Job& job, state::PodState why) override;
+  void set_status(state::ServiceId id, state::ServiceStatus status) override;
+  void service_gone(state::ServiceId id) override;
+  bool could_run(const state::Service& service, const state::Node& node) override;
+  void follow_services(const state::Event& event);
+  void note_service(state::ServiceId id);
+  void note_node(state::NodeId node);
+  void hear_readiness(state::NodeId node, std::vector<state::PodReadiness>& readiness);
+  void tell_network();
+  static constexpr std::size_t kAddressMax = 64;
+
   // ---- core_waits.cpp: what keeps a job from the queue ----
   void on_request(ClientCommand& command, state::JobUpdateRequest& request);
   state::Status check_waits(const Caller& caller, state::JobSpec& spec);
@@ -159,6 +186,7 @@ class Core::Impl : private Starter {
   struct NodeRuntime {
     std::uint64_t session = 0;  // 0: not connected
     state::TimeUs lost_at = 0;  // when it becomes lost unless it returns; 0: no deadline
+    bool network = false;       // hears of the cluster's network
   };
   void handle(AgentConnected& command);
   void handle(AgentReported& command);
@@ -228,6 +256,8 @@ class Core::Impl : private Starter {
   Dispatcher dispatcher_;
   Tenants& tenants_;
   placement::Engine& engine_;
+  Services services_;
+  Network network_;
   state::TimeUs now_ = 0;
 
   // This turn.
@@ -265,6 +295,7 @@ class Core::Impl : private Starter {
   std::map<state::JobId, state::TimeUs> room_tried_;  // who looked for such room in vain, when
   std::uint32_t room_tries_ = 0;                      // in this turn
   state::TimeUs room_retry_at_ = 0;                   // 0: nobody waits to look again
+  std::map<state::JobId, std::string> unready_;       // why replicas are not ready, as their nodes say
   std::map<state::JobId, std::vector<ReplyTo>> watchers_;
   std::map<std::uint64_t, std::set<state::JobId>> watched_by_;  // session -> jobs
   std::uint64_t waiting_pods_ = 0;

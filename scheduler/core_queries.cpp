@@ -52,6 +52,7 @@ bool matches(const JobFilter& filter, const Job& job) {
   if (!filter.queue.empty() && job.spec.queue != filter.queue) return false;
   if (!filter.ended && !job.active()) return false;
   if (filter.steps_of != job.spec.step_of && filter.jobs.empty()) return false;
+  if (filter.replicas_of != job.spec.replica.of && filter.jobs.empty()) return false;
   return filter.states.empty() ||
          std::any_of(filter.states.begin(), filter.states.end(), [&](PodState s) { return job.counts.of(s) != 0; });
 }

@@ -153,7 +153,9 @@ JobRow Core::Impl::row_of(const Job& job, ClassReasons& class_reasons) {
   add_nodes(job, row);
   row.throttle = job.spec.throttle;
   row.step_of = job.spec.step_of;
+  row.replica_of = job.spec.replica.of;
   row.step = job.spec.step.number;
+  row.use = job.use;
   if (job.spec.kind == JobKind::kArray && !job.pending.empty()) row.waiting = waiting_indexes(job);
   if (!job.active()) {
     job.outcomes.each(0, [&](std::uint32_t, const PodOutcome& outcome) {

@@ -61,8 +61,8 @@ const Node* Cluster::node_by_name(std::string_view name) const {
   return found == node_names_.end() ? nullptr : node(found->second);
 }
 
-const std::set<PodId>& Cluster::pods_of(NodeId id) const {
-  static const std::set<PodId> kNone;
+const PodSet& Cluster::pods_of(NodeId id) const {
+  static const PodSet kNone;
   const auto found = node_pods_.find(id);
   return found == node_pods_.end() ? kNone : found->second;
 }
@@ -99,6 +99,7 @@ Status Cluster::on(const NodeJoined& event, TimeUs at) {
     node.id = event.id;
     node.info = event.info;
     node.joined_at = at;
+    node.subnet = event.subnet;
     node_names_.emplace(event.info.name, event.id);
     last_node_id_ = event.id;
     return Unit{};
@@ -106,6 +107,7 @@ Status Cluster::on(const NodeJoined& event, TimeUs at) {
   if (named == node_names_.end() || named->second != event.id) return mismatch("a node changes its name");
   Node& node = found->second;
   node.info = event.info;
+  node.subnet = event.subnet;
   if (node.state == NodeState::kLost) {
     node.state = NodeState::kUp;
     node.reason.clear();

@@ -14,6 +14,7 @@
 #include "state/events.h"
 #include "state/interval_set.h"
 #include "state/outcome_table.h"
+#include "state/pod_set.h"
 #include "state/records.h"
 #include "state/result.h"
 
@@ -38,6 +39,7 @@ struct Job {
   static constexpr std::size_t kMessagesMax = 65'535;
   std::vector<std::string> messages;
   boost::unordered_flat_map<std::string, std::uint16_t> message_numbers;  // of `messages`; empty while there are few
+  PodUse use;  // of all attempts that ended
   std::uint32_t next_step = 0;                                            // of a gang: the number of its next step
   bool active() const { return counts.active() != 0; }
 };
@@ -85,7 +87,7 @@ class Cluster {
   const std::map<NodeId, Node>& nodes() const { return nodes_; }
   NodeId last_node_id() const { return last_node_id_; }
   // The live pods of a node, in the order of their ids.
-  const std::set<PodId>& pods_of(NodeId id) const;
+  const PodSet& pods_of(NodeId id) const;
 
   const std::map<std::string, Queue, std::less<>>& queues() const { return queues_; }  // "default" is always there
   const std::map<std::string, Token, std::less<>>& tokens() const { return tokens_; }
@@ -96,6 +98,13 @@ class Cluster {
   const std::map<MemberKey, Member>& members() const { return members_; }
   const std::map<std::string, Qos, std::less<>>& qos() const { return qos_; }
   const std::map<MemberKey, Usage>& usage() const { return usage_; }
+
+  const std::map<ServiceId, Service>& services() const { return services_; }
+  const Service* service(ServiceId id) const;
+  const Service* service_by_name(std::string_view space, std::string_view name) const;
+  ServiceId last_service_id() const { return last_service_id_; }
+  // Where a pod is reached, as its node told; "" if it did not, or has ended.
+  const std::string& address_of(PodId id) const;
 
   // A hash over everything that matters, in a fixed order: equal clusters have equal hashes.
   std::uint64_t hash() const;
@@ -131,6 +140,10 @@ class Cluster {
   Status on(const QosSet& event, TimeUs at);
   Status on(const QosRemoved& event, TimeUs at);
   Status on(const UsageNoted& event, TimeUs at);
+  Status on(const PodsReady& event, TimeUs at);
+  Status on(const ServiceSet& event, TimeUs at);
+  Status on(const ServiceStatusSet& event, TimeUs at);
+  Status on(const ServiceRemoved& event, TimeUs at);
   Status on(const TokenAdded& event, TimeUs at);
   Status on(const TokenRemoved& event, TimeUs at);
 
@@ -144,7 +157,7 @@ class Cluster {
   Pods pods_;
   std::map<NodeId, Node> nodes_;
   std::map<std::string, NodeId, std::less<>> node_names_;
-  std::map<NodeId, std::set<PodId>> node_pods_;
+  std::map<NodeId, PodSet> node_pods_;
   NodeId last_node_id_;
   std::map<std::string, Queue, std::less<>> queues_;
   std::map<std::string, Token, std::less<>> tokens_;
@@ -153,7 +166,11 @@ class Cluster {
   std::map<MemberKey, Member> members_;
   std::map<std::string, Qos, std::less<>> qos_;
   std::map<MemberKey, Usage> usage_;
-  boost::unordered_flat_map<PodId, Pinning, PodIdHash> pinnings_;  // of live pods
+  boost::unordered_flat_map<PodId, Pinning, PodIdHash> pinnings_;      // of live pods
+  boost::unordered_flat_map<PodId, std::string, PodIdHash> addresses_;  // of live pods that have one
+  std::map<ServiceId, Service> services_;
+  std::map<std::pair<std::string, std::string>, ServiceId> service_names_;  // by space and name
+  ServiceId last_service_id_;
 };
 
 // Every invariant of the cluster, checked the slow way; the first that does not hold as one line, "" if all hold.

@@ -68,6 +68,13 @@ std::string check_invariants(const Cluster& cluster) {
   std::size_t pinned = 0;
   for (const auto& [id, pod] : cluster.live_pods()) pinned += cluster.pinning(id) != nullptr ? 1 : 0;
   if (pinned != cluster.pinned_pods()) return "cores are kept for a pod that is not live";
+  for (const auto& [id, service] : cluster.services()) {
+    if (id > cluster.last_service_id()) return "service " + service.name + " is beyond the last id";
+    if (cluster.service_by_name(service.space, service.name) != &service) {
+      return "service " + service.name + " is not found by its name";
+    }
+    if (service.revision(service.status.revision) == nullptr) return "service " + service.name + " lacks its revision";
+  }
   std::uint64_t ended_pods = 0;
   std::size_t ended = 0;
   for (const auto& [id, job] : cluster.jobs()) {

@@ -159,7 +159,9 @@ Status Cluster::on(const PodsEnded& event, TimeUs at) {
     node_pods_[found->second.node].erase(id);
     pods_.erase(found);
     if (!pinnings_.empty()) pinnings_.erase(id);
+    if (!addresses_.empty()) addresses_.erase(id);
     if (job.first_started_at == 0) job.first_started_at = end.outcome.started_at;
+    job.use += end.use;
     if (end.requeue) {
       job.attempts[id.element] = end.ref.attempt;
       job.pending.insert(id.element, id.element + 1);

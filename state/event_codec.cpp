@@ -1,5 +1,6 @@
 #include "state/event_codec.h"
 
+#include <algorithm>
 #include <boost/unordered/unordered_flat_map.hpp>
 #include <string_view>
 
@@ -68,7 +69,13 @@ Encoded encode(Builder& b, const PodsEnded& e) {
   for (std::size_t i = 0; i < e.ends.size(); ++i) {
     *list++ = {pod_ref(e.ends[i].ref), convert::outcome(e.ends[i].outcome, 0), number[i], e.ends[i].requeue};
   }
-  return {journal::Event::PodsEnded, journal::CreatePodsEnded(b, ends, convert::strings(b, messages)).Union()};
+  const auto texts = convert::strings(b, messages);
+  fb::Offset<fb::Vector<const journal::PodUse*>> uses;
+  if (std::any_of(e.ends.begin(), e.ends.end(), [](const PodEnd& end) { return end.use != PodUse{}; })) {
+    uses = b.CreateVectorOfStructs<journal::PodUse>(
+        e.ends.size(), [&](std::size_t i, journal::PodUse* out) { *out = convert::pod_use(e.ends[i].use); });
+  }
+  return {journal::Event::PodsEnded, journal::CreatePodsEnded(b, ends, texts, uses).Union()};
 }
 Encoded encode(Builder& b, const PodsAdopted& e) {
   journal::Adopted* list = nullptr;
@@ -104,7 +111,7 @@ Encoded encode(Builder& b, const JobChanged& e) {
               .Union()};
 }
 Encoded encode(Builder& b, const NodeJoined& e) {
-  return {journal::Event::NodeJoined, journal::CreateNodeJoined(b, e.id.value, convert::node_info(b, e.info)).Union()};
+  return {journal::Event::NodeJoined, journal::CreateNodeJoined(b, e.id.value, convert::node_info(b, e.info), e.subnet).Union()};
 }
 Encoded encode(Builder& b, const NodeStateChanged& e) {
   const auto reason = text(b, e.reason);
@@ -147,6 +154,21 @@ Encoded encode(Builder& b, const UsageNoted& e) {
   std::vector<fb::Offset<journal::Usage>> list;
   for (const auto& of : e.usage) list.push_back(convert::usage(b, of.account, of.user, {of.cpu_seconds, 0}));
   return {journal::Event::UsageNoted, journal::CreateUsageNoted(b, b.CreateVector(list)).Union()};
+}
+Encoded encode(Builder& b, const PodsReady& e) {
+  std::vector<fb::Offset<journal::ReadyPod>> list;
+  for (const PodReadiness& of : e.pods) list.push_back(convert::ready_pod(b, of.ref, of.ready, of.address));
+  return {journal::Event::PodsReady, journal::CreatePodsReady(b, b.CreateVector(list)).Union()};
+}
+Encoded encode(Builder& b, const ServiceSet& e) {
+  return {journal::Event::ServiceSet, convert::service_set(b, e.service).Union()};
+}
+Encoded encode(Builder& b, const ServiceStatusSet& e) {
+  const auto status = convert::service_status(b, e.status);
+  return {journal::Event::ServiceStatusSet, journal::CreateServiceStatusSet(b, e.id.value, status).Union()};
+}
+Encoded encode(Builder& b, const ServiceRemoved& e) {
+  return {journal::Event::ServiceRemoved, journal::CreateServiceRemoved(b, e.id.value).Union()};
 }
 Encoded encode(Builder& b, const TokenAdded& e) {
   return {journal::Event::TokenAdded, convert::token(b, e.token).Union()};
@@ -196,6 +218,9 @@ bool decode(const journal::PodsStopping& t, PodsStopping& e) {
 }
 bool decode(const journal::PodsEnded& t, PodsEnded& e) {
   const std::vector<std::string> messages = convert::strings(t.messages());
+  const auto* uses = t.uses();
+  const std::size_t count = t.ends() == nullptr ? 0 : t.ends()->size();
+  if (!convert::is_aligned(uses, alignof(journal::PodUse)) || (uses != nullptr && uses->size() != count)) return false;
   return each(t.ends(), [&](const journal::PodEnd& x) {
     PodEnd end;
     end.ref = to_pod_ref(x.ref());
@@ -203,6 +228,7 @@ bool decode(const journal::PodsEnded& t, PodsEnded& e) {
     if (!convert::to_outcome(x.outcome(), end.outcome) || x.message() > messages.size()) return false;
     if (x.message() != 0) end.message = messages[x.message() - 1U];
     end.outcome.message = 0;
+    if (uses != nullptr) end.use = convert::to_pod_use(*uses->Get(static_cast<fb::uoffset_t>(e.ends.size())));
     e.ends.push_back(std::move(end));
     return true;
   });
@@ -245,6 +271,7 @@ bool decode(const journal::JobChanged& t, JobChanged& e) {
 }
 bool decode(const journal::NodeJoined& t, NodeJoined& e) {
   e.id = NodeId{t.id()};
+  e.subnet = t.subnet();
   return t.id() != 0 && convert::to_node_info(t.info(), e.info);
 }
 bool decode(const journal::NodeStateChanged& t, NodeStateChanged& e) {
@@ -292,6 +319,22 @@ bool decode(const journal::UsageNoted& t, UsageNoted& e) {
     e.usage.push_back({text(u.account()), text(u.user()), u.cpu_seconds()});
     return convert::is_usage(u);
   });
+}
+bool decode(const journal::PodsReady& t, PodsReady& e) {
+  return each(t.pods(), [&](const journal::ReadyPod& x) {
+    if (x.ref() == nullptr) return false;
+    e.pods.push_back({to_pod_ref(*x.ref()), x.ready(), text(x.address()), {}});
+    return true;
+  });
+}
+bool decode(const journal::ServiceSet& t, ServiceSet& e) { return convert::to_service_set(t, e.service); }
+bool decode(const journal::ServiceStatusSet& t, ServiceStatusSet& e) {
+  e.id = ServiceId{t.id()};
+  return convert::to_service_status(t.status(), e.status);
+}
+bool decode(const journal::ServiceRemoved& t, ServiceRemoved& e) {
+  e.id = ServiceId{t.id()};
+  return true;
 }
 bool decode(const journal::TokenAdded& t, TokenAdded& e) { return convert::to_token(t, e.token); }
 bool decode(const journal::TokenRemoved& t, TokenRemoved& e) {
@@ -361,6 +404,14 @@ bool decode_event(const journal::EventBox& box, std::vector<Event>& out) {
       return decode_into<UsageNoted>(box.event_as_UsageNoted(), out);
     case E::LicenceRemoved:
       return decode_into<LicenceRemoved>(box.event_as_LicenceRemoved(), out);
+    case E::PodsReady:
+      return decode_into<PodsReady>(box.event_as_PodsReady(), out);
+    case E::ServiceSet:
+      return decode_into<ServiceSet>(box.event_as_ServiceSet(), out);
+    case E::ServiceStatusSet:
+      return decode_into<ServiceStatusSet>(box.event_as_ServiceStatusSet(), out);
+    case E::ServiceRemoved:
+      return decode_into<ServiceRemoved>(box.event_as_ServiceRemoved(), out);
     case E::NONE:
       return false;
   }

@@ -10,6 +10,7 @@
 
 #include "state/ids.h"
 #include "state/interval_set.h"
+#include "state/pod_use.h"
 #include "state/records.h"
 
 namespace berth::state {
@@ -68,6 +69,7 @@ struct PodEnd {
   PodOutcome outcome;    // outcome.message is ignored: `message` is the text, interned by apply
   std::string message;   // one line, "" if the state and code say it all
   bool requeue = false;  // back to the queue with the next attempt instead of ending
+  PodUse use = {};
 };
 struct PodsEnded {
   std::vector<PodEnd> ends;
@@ -107,6 +109,7 @@ struct JobChanged {
 struct NodeJoined {  // new, or known by name with another offer
   NodeId id;
   NodeInfo info;
+  std::uint32_t subnet = 0;
 };
 struct NodeStateChanged {
   NodeId id;
@@ -155,6 +158,20 @@ struct UsageNoted {
   };
   std::vector<Of> usage;
 };
+// Readiness of live pods, and where they are reached.
+struct PodsReady {
+  std::vector<PodReadiness> pods;  // without messages
+};
+struct ServiceSet {  // new, or another definition of a known one
+  Service service;
+};
+struct ServiceStatusSet {
+  ServiceId id;
+  ServiceStatus status;
+};
+struct ServiceRemoved {
+  ServiceId id;
+};
 struct TokenAdded {
   Token token;
 };
@@ -165,7 +182,7 @@ struct TokenRemoved {
 using Event = std::variant<JobSubmitted, ElementsCancelled, PodsBound, PodsStarted, PodsStopping, PodsEnded,
                            PodsAdopted, JobsForgotten, NodeJoined, NodeStateChanged, NodeRemoved, QueueSet,
                            QueueRemoved, TokenAdded, TokenRemoved, JobChanged, LicenceSet, LicenceRemoved, AccountSet,
-                           AccountRemoved, MemberSet, MemberRemoved, QosSet, QosRemoved, UsageNoted>;
+                           AccountRemoved, MemberSet, MemberRemoved, QosSet, QosRemoved, UsageNoted, PodsReady, ServiceSet, ServiceStatusSet, ServiceRemoved>;
 
 // What one turn of the core decided: one record of the journal, durable or not as a whole.
 struct Batch {

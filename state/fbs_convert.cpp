@@ -229,10 +229,11 @@ fb::Offset<spec::JobSpec> job_spec(fb::FlatBufferBuilder& b, const JobSpec& job)
   const auto comment = text(b, job.comment);
   const auto qos = text(b, job.qos);
   const auto launch = b.CreateVector(reinterpret_cast<const std::uint8_t*>(job.launch.data()), job.launch.size());
+  const auto of_service = replica(b, job.replica);
   return spec::CreateJobSpec(b, name, queue, static_cast<std::uint8_t>(job.kind), elements, job.throttle,
                              job.distinct_nodes, request, job.priority, job.time_limit_ms, job.requeues_max, launch,
                              static_cast<std::uint8_t>(job.hold), job.begin_at, depends, job.any_dependency, account,
-                             comment, gang, job.lead_only, step, job.keep_going, qos);
+                             comment, gang, job.lead_only, step, job.keep_going, qos, of_service);
 }
 
 bool to_job_spec(const spec::JobSpec* table, JobSpec& out) {
@@ -270,6 +271,7 @@ bool to_job_spec(const spec::JobSpec* table, JobSpec& out) {
   out.qos = text(table->qos());
   out.lead_only = table->lead_only();
   out.keep_going = table->keep_going();
+  out.replica = to_replica(table->replica());
   if (const auto* step = table->step(); step != nullptr) {
     out.step_of = JobId{step->of()};
     out.step = {step->number(), step->overlap(), step->whole(), step->cyclic(), step->relative()};

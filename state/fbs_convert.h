@@ -37,6 +37,22 @@ bool to_member(const spec::Member* table, Member& out);
 flatbuffers::Offset<spec::Qos> qos(flatbuffers::FlatBufferBuilder& b, const Qos& qos);
 bool to_qos(const spec::Qos* table, Qos& out);
 
+flatbuffers::Offset<spec::Service> service(flatbuffers::FlatBufferBuilder& b, const Service& service);
+bool to_service(const spec::Service* table, Service& out);  // but for its revisions
+flatbuffers::Offset<spec::ServiceStatus> service_status(flatbuffers::FlatBufferBuilder& b, const ServiceStatus& status);
+bool to_service_status(const spec::ServiceStatus* table, ServiceStatus& out);
+using ServicePorts = flatbuffers::Vector<flatbuffers::Offset<spec::ServicePort>>;
+flatbuffers::Offset<ServicePorts> service_ports(flatbuffers::FlatBufferBuilder& b,
+                                                const std::vector<ServicePort>& ports);
+bool to_service_ports(const ServicePorts* list, std::vector<ServicePort>& out);
+inline flatbuffers::Offset<spec::Replica> replica(flatbuffers::FlatBufferBuilder& b, const Replica& replica) {
+  if (replica.of == ServiceId{}) return {};
+  return spec::CreateReplica(b, replica.of.value, replica.revision, replica.slot);
+}
+inline Replica to_replica(const spec::Replica* table) {
+  return table == nullptr ? Replica{} : Replica{ServiceId{table->of()}, table->revision(), table->slot()};
+}
+
 using Countables = flatbuffers::Vector<flatbuffers::Offset<spec::Countable>>;
 flatbuffers::Offset<Countables> countables(flatbuffers::FlatBufferBuilder& b, const std::vector<Countable>& list);
 std::vector<Countable> to_countables(const Countables* list);

@@ -20,6 +20,7 @@ struct Id {
 
 using JobId = Id<struct JobTag, std::uint64_t>;
 using NodeId = Id<struct NodeTag, std::uint32_t>;  // dense: 1, 2, 3, … in the order of joining
+using ServiceId = Id<struct ServiceTag, std::uint64_t>;
 
 // One pod of a job. `element` is the pod's position among the job's elements, counted from 0; what the user calls it
 // (array index 1-1000:2, gang rank) comes from JobSpec::elements.

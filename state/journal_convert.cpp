@@ -80,4 +80,23 @@ bool to_token(const journal::TokenAdded& table, Token& out) {
   return true;
 }
 
+flatbuffers::Offset<journal::ServiceSet> service_set(flatbuffers::FlatBufferBuilder& b, const Service& service) {
+  std::vector<flatbuffers::Offset<journal::ServiceRevision>> list;
+  for (const ServiceRevision& r : service.revisions) {
+    const auto spec = job_spec(b, r.spec);
+    list.push_back(journal::CreateServiceRevision(b, r.number, spec, r.made_at));
+  }
+  const auto revisions = b.CreateVector(list);
+  return journal::CreateServiceSet(b, convert::service(b, service), revisions);
+}
+
+bool to_service_set(const journal::ServiceSet& table, Service& out) {
+  return to_service(table.service(), out) && each(table.revisions(), [&](const journal::ServiceRevision& r) {
+           ServiceRevision& revision = out.revisions.emplace_back();
+           revision.number = r.number();
+           revision.made_at = r.made_at();
+           return to_job_spec(r.spec(), revision.spec);
+         });
+}
+
 }  // namespace berth::state::convert

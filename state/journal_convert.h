@@ -31,6 +31,13 @@ inline bool to_outcome(const journal::Outcome& o, PodOutcome& out) {
   return true;
 }
 
+inline journal::PodUse pod_use(const PodUse& u) {
+  return {u.cpu_user_us, u.cpu_system_us, u.read_bytes, u.written_bytes};
+}
+inline PodUse to_pod_use(const journal::PodUse& u) {
+  return {u.cpu_user_us(), u.cpu_system_us(), u.read_bytes(), u.written_bytes()};
+}
+
 flatbuffers::Offset<journal::NodeInfo> node_info(flatbuffers::FlatBufferBuilder& b, const NodeInfo& info);
 bool to_node_info(const journal::NodeInfo* table, NodeInfo& out);
 flatbuffers::Offset<journal::QueueSet> queue(flatbuffers::FlatBufferBuilder& b, const Queue& queue);
@@ -42,6 +49,14 @@ inline flatbuffers::Offset<journal::Usage> usage(flatbuffers::FlatBufferBuilder&
 }
 // Neither negative nor beyond all numbers.
 inline bool is_usage(const journal::Usage& u) { return u.cpu_seconds() >= 0 && std::isfinite(u.cpu_seconds()); }
+inline flatbuffers::Offset<journal::ReadyPod> ready_pod(flatbuffers::FlatBufferBuilder& b, const PodRef& ref, bool ready,
+                                                        const std::string& address) {
+  const auto where = text(b, address);
+  const journal::PodRef of = pod_ref(ref);
+  return journal::CreateReadyPod(b, &of, ready, where);
+}
+flatbuffers::Offset<journal::ServiceSet> service_set(flatbuffers::FlatBufferBuilder& b, const Service& service);
+bool to_service_set(const journal::ServiceSet& table, Service& out);
 flatbuffers::Offset<journal::TokenAdded> token(flatbuffers::FlatBufferBuilder& b, const Token& token);
 bool to_token(const journal::TokenAdded& table, Token& out);
 

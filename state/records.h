@@ -12,6 +12,7 @@
 #include "state/ids.h"
 #include "state/index_set.h"
 #include "state/resources.h"
+#include "state/services.h"
 #include "state/topology.h"
 
 namespace berth::state {
@@ -58,6 +59,7 @@ struct Pod {
   bool stopping = false;  // told to stop; no longer wanted
   // Why, if stopping: what it will count as unless it ends by itself first. kPending: it goes back to the queue.
   PodState stop_state = PodState::kCancelled;
+  bool ready = false;  // of services: may be sent work
   std::uint64_t gpu_mask = 0;
   TimeUs bound_at = 0;
   TimeUs started_at = 0;
@@ -163,6 +165,8 @@ struct JobSpec {
     bool operator==(const Step&) const = default;
   } step;
   bool is_step() const { return step_of != JobId{}; }
+  Replica replica = {};  // of a service
+  bool is_replica() const { return replica.of != ServiceId{}; }
   bool operator==(const JobSpec&) const = default;
 };
 
@@ -212,6 +216,34 @@ struct Node {
   NodeState state = NodeState::kUp;
   std::string reason;  // of a drain or a loss
   TimeUs joined_at = 0;
+  std::uint32_t subnet = 0;  // the number of its pods' part of the cluster's network, from 1; 0: none
+};
+
+// ---- services -------------------------------------------------------------------------------------------------------
+struct ServiceRevision {
+  std::uint32_t number = 0;
+  JobSpec spec;  // of each replica, but for its name, its slot and, on every node, its node
+  TimeUs made_at = 0;
+  bool operator==(const ServiceRevision&) const = default;
+};
+
+struct Service {
+  ServiceId id;
+  std::string name;
+  std::string space{kDefaultSpace};  // names are unique within one
+  Owner owner;
+  bool per_node = false;  // one on every node that can hold it, instead of status.replicas
+  std::vector<ServicePort> ports;
+  std::string address;    // virtual, given by the core; "" if it has no ports or is headless
+  bool headless = false;  // its name leads to its pods instead
+  bool sticky = false;    // a client stays with its pod
+  UpdatePolicy update, rollback;
+  RestartPolicy restart;
+  std::vector<ServiceRevision> revisions;  // the oldest first, at most kRevisionsMax
+  ServiceStatus status;
+  TimeUs created_at = 0;
+  const ServiceRevision* revision(std::uint32_t number) const;  // nullptr: not kept
+  bool operator==(const Service&) const = default;
 };
 
 // ---- queues, tokens -------------------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "state/events.h"
+#include "state/node_requests.h"
 #include "state/records.h"
 #include "state/result.h"
 
@@ -32,6 +33,7 @@ struct JobFilter {
   std::vector<PodState> states;      // jobs with at least one pod in one of these; empty: any
   bool ended = true;                 // include ended jobs
   JobId steps_of;                    // the steps of this job; none: jobs that are no steps
+  ServiceId replicas_of;             // the replicas of this service; none: jobs that are no replicas
 };
 struct ListJobsRequest {
   JobFilter filter;
@@ -109,6 +111,38 @@ struct PriorityRequest {    // why waiting jobs stand where they do
   JobId after;
   std::uint32_t limit = 1000;
 };
+// A service as the user wants it: of `service` its name, its definition and status.replicas count. Answered with a
+// ServiceDetail of what there is then.
+struct ServicePutRequest {
+  enum class Mode : std::uint8_t { kCreate = 0, kUpdate = 1, kApply = 2 };  // apply: whichever is right
+  Mode mode = Mode::kApply;
+  Service service;  // without revisions
+  JobSpec spec;     // of each replica
+  std::uint64_t version = 0;  // update: of the service that was changed, 0 is any; refused if there is a newer one
+  bool dry_run = false;       // check everything, change nothing
+};
+struct ServiceActionRequest {
+  enum class Action : std::uint8_t {
+    kScale = 0,     // to `replicas`
+    kRollback = 1,  // to the revision `revision`; 0: the one before
+    kPause = 2,
+    kResume = 3,
+    kRestart = 4,  // all replicas anew, as an update does
+    kRemove = 5,
+  };
+  Action action = Action::kScale;
+  std::string name, space;
+  std::uint32_t replicas = 0;
+  std::uint32_t revision = 0;
+};
+struct ListServicesRequest {
+  std::string space;  // "" is all
+  ServiceId after;
+  std::uint32_t limit = 1000;
+};
+struct ShowServiceRequest {
+  std::string name, space;
+};
 struct TokenCreateRequest {
   TokenRole role = TokenRole::kNode;
   std::string user;
@@ -136,7 +170,8 @@ using ClientRequest =
                  ExplainRequest, WatchJobsRequest, NodeActionRequest, QueueActionRequest, ListQueuesRequest,
                  TokenCreateRequest, TokenListRequest, TokenRevokeRequest, ServerInfoRequest, ReadLogRequest,
                  JobUpdateRequest, LicenceActionRequest, ListLicencesRequest, AccountActionRequest, MemberActionRequest,
-                 QosActionRequest, ListAccountsRequest, PriorityRequest, JobRequeueRequest>;
+                 QosActionRequest, ListAccountsRequest, PriorityRequest, JobRequeueRequest, ServicePutRequest,
+                 ServiceActionRequest, ListServicesRequest, ShowServiceRequest>;
 
 // Of what has ended, long after the state has forgotten it. The core never sees these: the accounting's database
 // answers them (state/accounting).
@@ -197,6 +232,8 @@ struct JobRow {
   std::uint32_t throttle = 0;  // an array's
   JobId step_of;               // a step's job
   std::uint32_t step = 0;      // … and its number there
+  ServiceId replica_of;        // a replica's service
+  PodUse use;                  // of all that ended of it
 };
 inline constexpr std::size_t kRowNodesMax = 64;
 struct JobPage {
@@ -303,12 +340,59 @@ struct PriorityPage {
   std::vector<PriorityRow> rows;
   JobId next;
 };
+struct ServiceRow {
+  Service service;  // without revisions
+  // Replicas: wanted, there in whatever state, that run, that are ready, and those of the wanted revision that are.
+  std::uint32_t wanted = 0, there = 0, running = 0, ready = 0, updated = 0;
+};
+struct ServicePage {
+  std::vector<ServiceRow> rows;
+  ServiceId next;
+};
+struct ReplicaRow {
+  JobId job;
+  std::uint32_t slot = 0, revision = 0;
+  PodState state = PodState::kPending;
+  bool ready = false, stopping = false;
+  std::string node, address;
+  TimeUs submitted_at = 0, started_at = 0, ended_at = 0;
+  std::string message;  // why it waits or failed, one line
+};
+struct ServiceDetail {
+  ServiceRow row;
+  JobSpec spec;  // of the wanted revision
+  std::vector<ReplicaRow> replicas;  // by slot, then the newest first; with those that ended and are remembered
+  bool changed = false;              // by the request that this answers
+  struct Revision {
+    std::uint32_t number = 0;
+    TimeUs made_at = 0;
+  };
+  std::vector<Revision> revisions;  // that are kept, the oldest first
+};
 struct TokenPage {
   std::vector<Token> tokens;  // without secret_hash
 };
 struct TokenCreated {
   std::string token;  // the whole token line, shown once
   TimeUs expires_at = 0;
+};
+struct ServerRow {  // one of the servers that share a store
+  std::string name, address, version;
+  bool leads = false;
+  std::uint64_t applied_index = 0;  // of the journal, what it has
+  std::int64_t heard_ms = 0;        // so long ago it said so
+};
+struct StoreInfo {          // where the journal is, and how it stands
+  std::string where;        // a directory, or etcd://…
+  std::string error;        // why nothing can be acknowledged now, "" if all is well
+  std::string snapshot_error;
+  std::uint64_t durable_index = 0, snapshot_index = 0;
+  // Of a store that servers share; a lease of 0: it is not shared.
+  std::int64_t lease_ms = 0;
+  bool standby = false;  // who answers does not lead
+  std::string leader;    // its address; "" if there is none
+  std::uint64_t term = 0;
+  std::vector<ServerRow> servers;
 };
 struct ServerInfo {
   std::string version, cluster;
@@ -321,6 +405,7 @@ struct ServerInfo {
   // how many jobs wait to be written; and what keeps them from it, one line, "" if all is well.
   std::string accounting, accounting_error;
   std::uint64_t accounting_index = 0, accounting_waiting = 0;
+  StoreInfo store;  // filled in by the shell, too
 };
 struct LogChunk {
   std::uint64_t offset = 0;  // of the first byte
@@ -347,7 +432,8 @@ struct UsagePage {
 
 using ServerReply = std::variant<Ok, Error, SubmitReply, JobPage, PodPage, NodePage, JobDetail, Explanation,
                                  JobProgress, QueuePage, TokenPage, TokenCreated, ServerInfo, LogChunk, LicencePage,
-                                 AccountPage, PriorityPage, HistoryPage, UsagePage>;
+                                 AccountPage, PriorityPage, HistoryPage, UsagePage, ServicePage, ServiceDetail, ImagePage,
+                                 TopPage>;
 
 // ---- agent -> server ------------------------------------------------------------------------------------------------
 struct AgentPod {  // a pod the agent knows of
@@ -360,10 +446,12 @@ struct AgentPod {  // a pod the agent knows of
 struct AgentHello {
   NodeInfo info;
   std::vector<AgentPod> pods;
+  bool network = false;  // it wants to hear of the cluster's network (NetworkUpdate)
 };
 struct AgentStatus {
   std::vector<PodStart> starts;
   std::vector<PodEnd> ends;  // repeated until the server acknowledges them with ForgetPods
+  std::vector<PodReadiness> readiness;  // what changed; all of it after a reconnection
 };
 struct AgentHeartbeat {};
 struct LogReply {  // to a ReadLog
@@ -375,6 +463,8 @@ struct LogReply {  // to a ReadLog
 struct AgentWelcome {
   NodeId node;
   std::int64_t heartbeat_ms = 5000;
+  std::string pod_subnet;                 // its pods' part of …
+  std::string pods_cidr, services_cidr;  // … the cluster's networks; "" if there is none
 };
 struct PodToStart {
   std::uint32_t element = 0;
@@ -398,6 +488,8 @@ struct StartOrder {  // pods of one job for one node
   bool lead_only = false;
   JobId step_of;  // none: a job of its own
   std::uint32_t step = 0;
+  Replica replica;  // of a service: the node tells when it is ready, at once if nothing probes it
+  std::string service, space;
 };
 struct StartPods {
   std::vector<StartOrder> orders;

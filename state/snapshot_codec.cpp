@@ -56,8 +56,9 @@ fb::Offset<journal::Job> encode_job(Builder& b, const Job& job) {
   const auto outcomes = ended.empty() ? 0 : b.CreateVectorOfStructs(ended);
   const auto attempts = used.empty() ? 0 : b.CreateVectorOfStructs(used);
   const auto messages = convert::strings(b, job.messages);
+  const journal::PodUse use = convert::pod_use(job.use);
   return journal::CreateJob(b, job.id.value, owner, spec, job.submit_key, job.submitted_at, job.first_started_at,
-                            job.ended_at, pending, cancelled, outcomes, attempts, messages, job.next_step);
+                            job.ended_at, pending, cancelled, outcomes, attempts, messages, job.next_step, &use);
 }
 
 // Everything but the counts, which follow from the rest.
@@ -71,6 +72,7 @@ bool decode_job(const journal::Job& table, Job& job) {
   job.first_started_at = table.first_started_at();
   job.ended_at = table.ended_at();
   job.next_step = table.next_step();
+  if (table.use() != nullptr) job.use = convert::to_pod_use(*table.use());
   if (!to_intervals(table.pending(), size, job.pending) || !to_intervals(table.cancelled(), size, job.cancelled))
     return false;
   job.messages = convert::strings(table.messages());
@@ -104,6 +106,7 @@ bool decode_node(const journal::Node& table, Node& node) {
   node.state = static_cast<NodeState>(table.state());
   node.reason = convert::text(table.reason());
   node.joined_at = table.joined_at();
+  node.subnet = table.subnet();
   return true;
 }
 
@@ -114,6 +117,7 @@ bool decode_pod(const journal::LivePod& table, Pod& pod) {
   pod.state = static_cast<PodState>(table.state());
   pod.stopping = table.stopping();
   pod.stop_state = static_cast<PodState>(table.stop_state());
+  pod.ready = table.ready();
   pod.gpu_mask = table.gpu_mask();
   pod.bound_at = table.bound_at();
   pod.started_at = table.started_at();
@@ -151,7 +155,8 @@ class SnapshotCodec::Writer {
       const auto info = convert::node_info(b_, node.info);
       const auto reason = convert::text(b_, node.reason);
       nodes.push_back(
-          journal::CreateNode(b_, id.value, info, static_cast<std::uint8_t>(node.state), reason, node.joined_at));
+          journal::CreateNode(b_, id.value, info, static_cast<std::uint8_t>(node.state), reason, node.joined_at,
+                              node.subnet));
     }
     const auto node_list = b_.CreateVector(nodes);
     std::vector<fb::Offset<journal::QueueSet>> queues;
@@ -167,9 +172,13 @@ class SnapshotCodec::Writer {
     std::vector<fb::Offset<journal::Usage>> usage;
     for (const auto& [key, used] : cluster_.usage_) usage.push_back(convert::usage(b_, key.first, key.second, used));
     const auto usage_list = usage.empty() ? 0 : b_.CreateVector(usage);
+    std::vector<fb::Offset<journal::ServiceSet>> services;
+    for (const auto& [id, service] : cluster_.services_) services.push_back(convert::service_set(b_, service));
+    const auto service_list = services.empty() ? 0 : b_.CreateVector(services);
     return flush(journal::CreateSnapshot(b_, cluster_.applied_index_, cluster_.applied_at_, cluster_.last_job_id_.value,
                                          cluster_.last_node_id_.value, 0, 0, node_list, queue_list, token_list, 0,
-                                         licence_list, accounts, members, qos, usage_list));
+                                         licence_list, accounts, members, qos, usage_list, service_list,
+                                         cluster_.last_service_id_.value));
   }
 
   template <class Table, class Map, class Convert>
@@ -205,19 +214,26 @@ class SnapshotCodec::Writer {
   bool write_pods() {
     std::vector<journal::LivePod> pods;
     std::vector<fb::Offset<berth::spec::Pinning>> pins;
+    std::vector<fb::Offset<journal::ReadyPod>> addresses;
     const auto flush_pods = [&] {
       const auto list = b_.CreateVectorOfStructs(pods);
       const auto pin_list = pins.empty() ? 0 : b_.CreateVector(pins);
+      const auto address_list = addresses.empty() ? 0 : b_.CreateVector(addresses);
       pods.clear();
       pins.clear();
-      return flush(journal::CreateSnapshot(b_, 0, 0, 0, 0, 0, list, 0, 0, 0, pin_list));
+      addresses.clear();
+      return flush(journal::CreateSnapshot(b_, 0, 0, 0, 0, 0, list, 0, 0, 0, pin_list, 0, 0, 0, 0, 0, 0, 0,
+                                           address_list));
     };
     for (const auto& [node, ids] : cluster_.node_pods_) {
       for (const PodId& id : ids) {
         const Pod& pod = cluster_.pods_.at(id);
         pods.emplace_back(convert::pod_ref(pod.ref), pod.gpu_mask, pod.bound_at, pod.started_at, pod.node.value,
                           static_cast<std::uint8_t>(pod.state), pod.stopping,
-                          static_cast<std::uint8_t>(pod.stop_state));
+                          static_cast<std::uint8_t>(pod.stop_state), pod.ready);
+        if (const std::string& address = cluster_.address_of(id); !address.empty()) {
+          addresses.push_back(convert::ready_pod(b_, pod.ref, pod.ready, address));
+        }
         if (const Pinning* pinning = cluster_.pinning(id); pinning != nullptr) {
           pins.push_back(convert::pinning(b_, pods.size() - 1, *pinning));
         }
@@ -291,7 +307,23 @@ bool SnapshotCodec::read_part(std::span<const std::byte> part, Cluster& cluster,
                     convert::to_pins(table->pins(), pod_ids.size(), [&](std::uint32_t of, Pinning pinning) {
                       cluster.pinnings_[pod_ids[of]] = std::move(pinning);
                     });
-  if (!pods) return bad("a running pod");
+  const bool addresses = convert::each(table->addresses(), [&](const journal::ReadyPod& entry) {
+    if (entry.ref() == nullptr) return false;
+    const PodRef ref = convert::to_pod_ref(*entry.ref());
+    const Pod* pod = cluster.pod(ref.pod);
+    cluster.addresses_[ref.pod] = convert::text(entry.address());
+    return pod != nullptr && pod->ref == ref;
+  });
+  if (!pods || !addresses) return bad("a running pod");
+  if (table->last_service_id() != 0) cluster.last_service_id_ = ServiceId{table->last_service_id()};
+  const bool services = convert::each(table->services(), [&](const journal::ServiceSet& entry) {
+    Service service;
+    if (!convert::to_service_set(entry, service) || service.id > cluster.last_service_id_) return false;
+    const bool named = cluster.service_names_.emplace(std::pair{service.space, service.name}, service.id).second;
+    const ServiceId id = service.id;
+    return named && cluster.services_.emplace(id, std::move(service)).second;
+  });
+  if (!services) return bad("a service");
   const bool queues = convert::each(table->queues(), [&](const journal::QueueSet& entry) {
     Queue queue;
     if (!convert::to_queue(entry, queue)) return false;

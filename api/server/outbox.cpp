@@ -145,6 +145,9 @@ std::vector<Outgoing> Outbox::pack() {
             });
           },
           order->body);
+    } else if (auto* to_all = std::get_if<scheduler::ToAgents>(&effect)) {
+      const std::string frame = wire::encode_frame({0, std::move(to_all->body)});
+      for (const std::uint64_t session : to_all->sessions) out.push_back({session, 0, frame, nullptr});
     } else {
       out.push_back({0, 0, "", std::make_unique<Effect>(std::move(effect))});
     }

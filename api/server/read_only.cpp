@@ -21,17 +21,14 @@ bool only_reads(const ClientRequest& request) {
         // Not WatchJobs: what it pushes must wait for the disk as the changes do that it tells of.
         return is_one_of<T, ListJobsRequest, ListPodsRequest, ListNodesRequest, ShowJobRequest, ExplainRequest,
                          ListQueuesRequest, ListLicencesRequest, ListAccountsRequest, PriorityRequest, TokenListRequest,
-                         ServerInfoRequest, ReadLogRequest>;
+                         ServerInfoRequest, ReadLogRequest, ListServicesRequest, ShowServiceRequest>;
       },
       request);
 }
 
-Error disk_full_error() {
-  return Error{ErrorCode::kUnavailable, "",
-               "the server's disk is full: nothing can be changed or followed until there is space", kRetryMs};
-}
+Error suspended_error(const std::string& why) { return Error{ErrorCode::kUnavailable, "", why, kRetryMs}; }
 
-std::optional<Error> refuse_unless_durable(const ClientRequest& request, JobId last_durable) {
+std::optional<Error> refuse_unless_durable(const ClientRequest& request, JobId last_durable, const std::string& why) {
   const JobId job = std::visit(
       []<class T>(const T& body) {
         if constexpr (is_one_of<T, ListPodsRequest, ShowJobRequest, ExplainRequest, ReadLogRequest>) {
@@ -43,7 +40,7 @@ std::optional<Error> refuse_unless_durable(const ClientRequest& request, JobId l
       request);
   if (job <= last_durable) return std::nullopt;
   return Error{ErrorCode::kUnavailable, "job",
-               "the server's disk is full, and no job " + std::to_string(job.value) + " is on it", kRetryMs};
+               "there is no job " + std::to_string(job.value) + " that is durable, and " + why, kRetryMs};
 }
 
 void hide_undurable(ServerReply& reply, JobId last_durable) {
@@ -60,7 +57,7 @@ bool answers_a_read(const ServerReply& reply) {
   return std::visit(
       []<class T>(const T&) {
         return is_one_of<T, JobPage, PodPage, NodePage, JobDetail, Explanation, QueuePage, LicencePage, AccountPage,
-                         PriorityPage, TokenPage, ServerInfo, LogChunk>;
+                         PriorityPage, TokenPage, ServerInfo, LogChunk, ServicePage>;
       },
       reply);
 }

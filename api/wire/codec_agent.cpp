@@ -1,4 +1,6 @@
 // Between server and agents, both ways.
+#include <algorithm>
+
 #include "api/wire/codec_internal.h"
 #include "state/fbs_convert.h"
 
@@ -39,9 +41,12 @@ fb::Offset<fbs::StartOrder> start_order(Builder& b, const state::StartOrder& ord
   const auto pinned = state::convert::pins(b, order.pods, [](const state::PodToStart& pod) { return &pod.pinning; });
   const auto counts = state::convert::countables(b, order.counts);
   const fbs::Resources request = resources(order.resources);
+  const auto replica = state::convert::replica(b, order.replica);
+  const auto service = text(b, order.service);
+  const auto space = text(b, order.space);
   return fbs::CreateStartOrder(b, order.job.value, name, owner, static_cast<std::uint8_t>(order.kind), &request,
                                order.time_limit_ms, launch, peers, pods, pinned, order.gpu_share_milli, counts,
-                               order.lead_only, order.step_of.value, order.step);
+                               order.lead_only, order.step_of.value, order.step, replica, service, space);
 }
 
 state::StartOrder start_order(Reader& in, const fbs::StartOrder& t) {
@@ -64,6 +69,9 @@ state::StartOrder start_order(Reader& in, const fbs::StartOrder& t) {
   out.lead_only = t.lead_only();
   out.step_of = state::JobId{t.step_of()};
   out.step = t.step();
+  out.replica = state::convert::to_replica(t.replica());
+  out.service = in.text(t.service());
+  out.space = in.text(t.space());
   return out;
 }
 
@@ -77,7 +85,7 @@ Encoded encode(Builder& b, const state::AgentHello& m) {
   });
   const auto pinned = state::convert::pins(b, m.pods, [](const state::AgentPod& pod) { return &pod.pinning; });
   const auto info = node_info(b, m.info);
-  return {fbs::Body::AgentHello, fbs::CreateAgentHello(b, info, pods, pinned).Union()};
+  return {fbs::Body::AgentHello, fbs::CreateAgentHello(b, info, pods, pinned, m.network).Union()};
 }
 
 Encoded encode(Builder& b, const state::AgentStatus& m) {
@@ -90,7 +98,21 @@ Encoded encode(Builder& b, const state::AgentStatus& m) {
     if (!e.message.empty()) texts.push_back(b.CreateString(e.message));
   }
   const auto messages = texts.empty() ? fb::Offset<Strings>() : b.CreateVector(texts);
-  return {fbs::Body::AgentStatus, fbs::CreateAgentStatus(b, starts, ends, messages).Union()};
+  fb::Offset<fb::Vector<const fbs::PodUse*>> uses;
+  if (std::any_of(m.ends.begin(), m.ends.end(), [](const state::PodEnd& e) { return e.use != state::PodUse{}; })) {
+    uses = structs<fbs::PodUse>(b, m.ends, [](const state::PodEnd& e) { return pod_use(e.use); });
+  }
+  fb::Offset<fb::Vector<fb::Offset<fbs::PodReadiness>>> readiness;
+  if (!m.readiness.empty()) {
+    std::vector<fb::Offset<fbs::PodReadiness>> list;
+    for (const state::PodReadiness& r : m.readiness) {
+      const fbs::PodRef ref = pod_ref(r.ref);
+      const auto address = text(b, r.address);
+      list.push_back(fbs::CreatePodReadiness(b, &ref, r.ready, address, text(b, r.message)));
+    }
+    readiness = b.CreateVector(list);
+  }
+  return {fbs::Body::AgentStatus, fbs::CreateAgentStatus(b, starts, ends, messages, readiness, uses).Union()};
 }
 
 Encoded encode(Builder& b, const state::AgentHeartbeat&) {
@@ -106,7 +128,11 @@ Encoded encode(Builder& b, const state::LogReply& m) {
 }
 
 Encoded encode(Builder& b, const state::AgentWelcome& m) {
-  return {fbs::Body::AgentWelcome, fbs::CreateAgentWelcome(b, m.node.value, m.heartbeat_ms).Union()};
+  const auto subnet = text(b, m.pod_subnet);
+  const auto pods = text(b, m.pods_cidr);
+  const auto services = text(b, m.services_cidr);
+  return {fbs::Body::AgentWelcome,
+          fbs::CreateAgentWelcome(b, m.node.value, m.heartbeat_ms, subnet, pods, services).Union()};
 }
 
 Encoded encode(Builder& b, const state::StartPods& m) {
@@ -155,6 +181,7 @@ state::AgentHello get(Reader& in, const fbs::AgentHello& t) {
   });
   pins(in, t.pins(), out.pods.size(),
        [&](std::uint32_t of, state::Pinning pinning) { out.pods[of].pinning = std::move(pinning); });
+  out.network = t.network();
   return out;
 }
 
@@ -176,6 +203,14 @@ state::AgentStatus get(Reader& in, const fbs::AgentStatus& t) {
     return end;
   });
   if (next != texts) in.refuse();
+  const auto uses = in.structs<state::PodUse>(t.uses(), [](const fbs::PodUse& use) { return pod_use(&use); });
+  if (!uses.empty() && uses.size() != out.ends.size()) in.refuse();
+  for (std::size_t i = 0; i < std::min(uses.size(), out.ends.size()); ++i) out.ends[i].use = uses[i];
+  out.readiness = in.list<state::PodReadiness>(t.readiness(), [&in](const fbs::PodReadiness* r) {
+    if (r->ref() == nullptr) in.refuse();
+    return state::PodReadiness{r->ref() == nullptr ? state::PodRef{} : pod_ref(*r->ref()), r->ready(),
+                               in.text(r->address()), in.text(r->message())};
+  });
   return out;
 }
 
@@ -246,7 +281,8 @@ bool decode_agent(Reader& in, fbs::Body type, const void* table, Body& out) {
       return true;
     case fbs::Body::AgentWelcome: {
       const auto& t = as<fbs::AgentWelcome>(table);
-      out = state::AgentWelcome{state::NodeId{t.node()}, t.heartbeat_ms()};
+      out = state::AgentWelcome{state::NodeId{t.node()}, t.heartbeat_ms(), in.text(t.pod_subnet()),
+                                in.text(t.pods_cidr()), in.text(t.services_cidr())};
       return true;
     }
     case fbs::Body::StartPods:
@@ -263,6 +299,9 @@ bool decode_agent(Reader& in, fbs::Body type, const void* table, Body& out) {
       return true;
     case fbs::Body::ReadLog:
       out = get(in, as<fbs::ReadLog>(table));
+      return true;
+    case fbs::Body::NetworkUpdate:
+      out = network_update(in, as<fbs::NetworkUpdate>(table));
       return true;
     default:
       return false;

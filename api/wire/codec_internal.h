@@ -168,6 +168,33 @@ Encoded put(Builder& b, const state::PriorityPage& r);
 bool get_account_request(Reader& in, fbs::Body type, const void* table, state::ClientRequest& out);
 bool get_account_reply(Reader& in, fbs::Body type, const void* table, state::ServerReply& out);
 
+// ---- codec_services.cpp: services, and how their pods are reached
+Encoded put(Builder& b, const state::ServicePutRequest& r);
+Encoded put(Builder& b, const state::ServiceActionRequest& r);
+Encoded put(Builder& b, const state::ListServicesRequest& r);
+Encoded put(Builder& b, const state::ShowServiceRequest& r);
+Encoded put(Builder& b, const state::ServicePage& r);
+Encoded put(Builder& b, const state::ServiceDetail& r);
+bool get_service_request(Reader& in, fbs::Body type, const void* table, state::ClientRequest& out);
+bool get_service_reply(Reader& in, fbs::Body type, const void* table, state::ServerReply& out);
+state::NetworkUpdate network_update(Reader& in, const fbs::NetworkUpdate& t);
+
+// ---- codec_node.cpp: what is asked of a node itself
+inline fbs::PodUse pod_use(const state::PodUse& u) {
+  return {u.cpu_user_us, u.cpu_system_us, u.read_bytes, u.written_bytes};
+}
+inline state::PodUse pod_use(const fbs::PodUse* u) {
+  return u == nullptr ? state::PodUse{}
+                      : state::PodUse{u->cpu_user_us(), u->cpu_system_us(), u->read_bytes(), u->written_bytes()};
+}
+Encoded put(Builder& b, const state::ImagePage& r);
+Encoded put(Builder& b, const state::TopPage& r);
+bool get_node_reply(Reader& in, fbs::Body type, const void* table, state::ServerReply& out);
+Encoded encode(Builder& b, const state::NodeRequest& request);
+Encoded encode(Builder& b, const state::NodeAsk& message);
+Encoded encode(Builder& b, const state::NodeAnswer& message);
+bool decode_node(Reader& in, fbs::Body type, const void* table, Body& out);
+
 // ---- codec_history.cpp: what has ended, and what was used
 Encoded put(Builder& b, const state::HistoryRequest& r);
 Encoded put(Builder& b, const state::HistoryPodsRequest& r);
@@ -199,6 +226,7 @@ Encoded encode(Builder& b, const state::StopPods& message);
 Encoded encode(Builder& b, const state::ForgetPods& message);
 Encoded encode(Builder& b, const state::ForgetJobs& message);
 Encoded encode(Builder& b, const state::ReadLog& message);
+Encoded encode(Builder& b, const state::NetworkUpdate& message);
 bool decode_agent(Reader& in, fbs::Body type, const void* table, Body& out);
 
 // ---- codec_verify.cpp

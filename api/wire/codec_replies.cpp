@@ -31,11 +31,12 @@ fb::Offset<fbs::JobRow> job_row(Builder& b, const state::JobRow& r) {
   const auto waiting = text(b, r.waiting);
   const fbs::JobCounts by_state = counts(r.counts);
   const fbs::Resources request = resources(r.resources);
+  const fbs::PodUse use = pod_use(r.use);
   return fbs::CreateJobRow(b, r.id.value, name, user, queue, static_cast<std::uint8_t>(r.kind),
                            static_cast<std::uint8_t>(r.summary), &by_state, &request, r.priority, r.submitted_at,
                            r.started_at, r.ended_at, reason, static_cast<std::uint8_t>(r.wait_reason), r.time_limit_ms,
                            r.begin_at, r.uid, r.gid, r.pods, account, comment, nodes, r.exit_code, r.signal, waiting,
-                           r.throttle, r.step_of.value, r.step, qos);
+                           r.throttle, r.step_of.value, r.step, qos, r.replica_of.value, &use);
 }
 
 namespace {
@@ -118,6 +119,21 @@ Encoded put(Builder& b, const state::TokenPage& r) {
 Encoded put(Builder& b, const state::TokenCreated& r) {
   return {fbs::Body::TokenCreated, fbs::CreateTokenCreated(b, text(b, r.token), r.expires_at).Union()};
 }
+fb::Offset<fbs::ServerRow> server_row(Builder& b, const state::ServerRow& r) {
+  const auto name = text(b, r.name);
+  const auto address = text(b, r.address);
+  const auto version = text(b, r.version);
+  return fbs::CreateServerRow(b, name, address, version, r.leads, r.applied_index, r.heard_ms);
+}
+fb::Offset<fbs::StoreInfo> store_info(Builder& b, const state::StoreInfo& r) {
+  const auto where = text(b, r.where);
+  const auto error = text(b, r.error);
+  const auto snapshot_error = text(b, r.snapshot_error);
+  const auto leader = text(b, r.leader);
+  const auto servers = tables(b, r.servers, server_row);
+  return fbs::CreateStoreInfo(b, where, error, snapshot_error, r.durable_index, r.snapshot_index, r.lease_ms, r.standby,
+                              leader, r.term, servers);
+}
 Encoded put(Builder& b, const state::ServerInfo& r) {
   const auto version = text(b, r.version);
   const auto cluster = text(b, r.cluster);
@@ -126,7 +142,8 @@ Encoded put(Builder& b, const state::ServerInfo& r) {
   return {fbs::Body::ServerInfo,
           fbs::CreateServerInfo(b, version, cluster, r.journal_index, r.jobs, r.pods_pending, r.pods_live, r.nodes,
                                 r.nodes_connected, r.started_at, r.start_latency_p50_us, r.start_latency_p99_us,
-                                accounting, accounting_error, r.accounting_index, r.accounting_waiting)
+                                accounting, accounting_error, r.accounting_index, r.accounting_waiting,
+                                store_info(b, r.store))
               .Union()};
 }
 Encoded put(Builder& b, const state::LogChunk& r) { return {fbs::Body::LogChunk, log_chunk(b, r).Union()}; }
@@ -166,6 +183,8 @@ state::JobRow job_row(Reader& in, const fbs::JobRow& t) {
   out.step_of = state::JobId{t.step_of()};
   out.step = t.step();
   out.qos = in.text(t.qos());
+  out.replica_of = state::ServiceId{t.replica_of()};
+  out.use = pod_use(t.use());
   return out;
 }
 
@@ -218,6 +237,26 @@ state::JobDetail job_detail(Reader& in, const fbs::JobDetail& t) {
   return out;
 }
 
+state::ServerRow server_row(Reader& in, const fbs::ServerRow* t) {
+  return {in.text(t->name()), in.text(t->address()), in.text(t->version()),
+          t->leads(),         t->applied_index(),    t->heard_ms()};
+}
+
+state::StoreInfo store_info(Reader& in, const fbs::StoreInfo& t) {
+  state::StoreInfo out;
+  out.where = in.text(t.where());
+  out.error = in.text(t.error());
+  out.snapshot_error = in.text(t.snapshot_error());
+  out.durable_index = t.durable_index();
+  out.snapshot_index = t.snapshot_index();
+  out.lease_ms = t.lease_ms();
+  out.standby = t.standby();
+  out.leader = in.text(t.leader());
+  out.term = t.term();
+  out.servers = in.list<state::ServerRow>(t.servers(), [&in](const fbs::ServerRow* row) { return server_row(in, row); });
+  return out;
+}
+
 state::ServerInfo server_info(Reader& in, const fbs::ServerInfo& t) {
   state::ServerInfo out;
   out.version = in.text(t.version());
@@ -235,6 +274,7 @@ state::ServerInfo server_info(Reader& in, const fbs::ServerInfo& t) {
   out.accounting_error = in.text(t.accounting_error());
   out.accounting_index = t.accounting_index();
   out.accounting_waiting = t.accounting_waiting();
+  if (t.store() != nullptr) out.store = store_info(in, *t.store());
   return out;
 }
 
@@ -279,7 +319,9 @@ bool page(Reader& in, fbs::Body type, const void* table, state::ServerReply& out
                                                    [&in](const fbs::Token* row) { return token(in, *row); })};
       return true;
     default:
-      return get_account_reply(in, type, table, out) || get_history_reply(in, type, table, out);
+      return get_account_reply(in, type, table, out) || get_history_reply(in, type, table, out) ||
+             get_service_reply(in, type, table, out) ||
+             get_node_reply(in, type, table, out);
   }
 }
 

@@ -31,7 +31,7 @@ Encoded put(Builder& b, const state::ListJobsRequest& r) {
   const auto states = pod_states(b, r.filter.states);
   return {fbs::Body::ListJobsRequest,
           fbs::CreateListJobsRequest(b, jobs, r.filter.uid, name, queue, states, r.filter.ended, r.after.value, r.limit,
-                                     r.filter.steps_of.value)
+                                     r.filter.steps_of.value, r.filter.replicas_of.value)
               .Union()};
 }
 
@@ -143,7 +143,8 @@ state::CancelRequest get(Reader& in, const fbs::CancelRequest& t) {
 state::ListJobsRequest get(Reader& in, const fbs::ListJobsRequest& t) {
   state::ListJobsRequest out;
   out.filter = {job_ids(in, t.jobs()),      t.uid(),   in.text(t.name()),         in.text(t.queue()),
-                pod_states(in, t.states()), t.ended(), state::JobId{t.steps_of()}};
+                pod_states(in, t.states()), t.ended(), state::JobId{t.steps_of()},
+                state::ServiceId{t.replicas_of()}};
   out.after = state::JobId{t.after()};
   out.limit = t.limit();
   return out;
@@ -232,7 +233,7 @@ state::ClientRequest get(Reader& in, fbs::Body type, const void* table, bool& kn
       return read_log(as<fbs::ReadLogRequest>(table));
     default: {
       state::ClientRequest out;
-      known = get_account_request(in, type, table, out);
+      known = get_account_request(in, type, table, out) || get_service_request(in, type, table, out);
       return out;
     }
   }

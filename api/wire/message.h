@@ -20,7 +20,8 @@ inline constexpr std::size_t kMaxFrameBytes = 32U << 20;
 // A peer that has not proved who it is gets no more than this.
 inline constexpr std::size_t kMaxFrameBytesUnproven = 64U << 10;
 
-enum class PeerRole : std::uint8_t { kClient = 0, kAgent = 1, kJoin = 2 };
+// kStatus: a client that asks how the servers stand; a standby answers it, too.
+enum class PeerRole : std::uint8_t { kClient = 0, kAgent = 1, kJoin = 2, kStatus = 3 };
 
 // The first message of each side. The server answers with Welcome or an Error and closes.
 struct Hello {
@@ -47,7 +48,9 @@ struct JoinReply {
 using Body =
     std::variant<Hello, Welcome, JoinRequest, JoinReply, state::ClientRequest, state::ServerReply, state::AgentHello,
                  state::AgentStatus, state::AgentHeartbeat, state::LogReply, state::AgentWelcome, state::StartPods,
-                 state::StopPods, state::ForgetPods, state::ForgetJobs, state::ReadLog, state::ArchiveRequest>;
+                 state::StopPods, state::ForgetPods, state::ForgetJobs, state::ReadLog, state::ArchiveRequest,
+                 state::NetworkUpdate,
+                 state::NodeRequest, state::NodeAsk, state::NodeAnswer>;
 
 struct Message {
   std::uint64_t request = 0;  // a client's number for its request; replies carry it back. 0 where it has no meaning

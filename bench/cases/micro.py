@@ -1,4 +1,4 @@
-"""Rooms by themselves: placement, journal, codec, core."""
+"""Rooms by themselves: placement, journal, codec, core, services."""
 
 import os
 
@@ -83,3 +83,10 @@ def core(options, figures):
     flat = run_json([options.program("core_bench"), str(nodes), str(pods)])
     figures.add_all({name: value for name, value in flat.items() if not name.endswith("_with_bench_pods_per_s")})
     figures.note_outcome(f"{pods} array pods, {pods} single jobs and {pods // 10} one by one: all ended")
+
+
+def services(options, figures):
+    counts = (options.count(10_000, 50), 20, options.count(5_000, 100))
+    flat = run_json([options.program("services_bench"), *map(str, counts)])
+    figures.add_all({name: value for name, value in flat.items() if name not in ("services", "replicas", "nodes")})
+    figures.note_outcome("{} services of {} replicas on {} nodes: all ready, after a loss and after a rollout, too".format(*counts))

@@ -158,6 +158,17 @@ class Harness {
   const std::map<state::PodRef, state::StartOrder>& orders_of(const FakeAgent& agent) {
     return pending_orders_[agent.session];
   }
+  FakeAgent* find_agent(std::uint64_t session) {
+    const auto found = agents_.find(session);
+    return found == agents_.end() ? nullptr : &found->second;
+  }
+  // Of an agent that a test connected by hand.
+  FakeAgent& name_agent(std::uint64_t session, const std::string& name) {
+    FakeAgent& agent = agents_[session];
+    agent.name = name;
+    agent.session = session;
+    return agent;
+  }
   FakeAgent& agent_at(std::uint64_t session) { return agents_.at(session); }
   std::vector<std::pair<std::uint64_t, state::Error>> take_refused_agents() {
     return std::exchange(refused_agents_, {});
@@ -186,6 +197,9 @@ class Harness {
   }
   void take(Reply& reply) { replies_.push_back(std::move(reply)); }
   void take(RefuseAgent& refuse) { refused_agents_.emplace_back(refuse.session, refuse.error); }
+  void take(ToAgents& message) {
+    for (const std::uint64_t session : message.sessions) deliver(agents_[session], message.body);
+  }
   void take(ForwardLog& forward) { logs.push_back(std::move(forward)); }
   void take(ToAgent& message) {
     std::visit([&](auto& body) { deliver(agents_[message.session], body); }, message.body);
@@ -212,10 +226,12 @@ class Harness {
     forgotten_jobs.insert(forgotten_jobs.end(), forget.jobs.begin(), forget.jobs.end());
   }
   void deliver(FakeAgent&, state::ReadLog&) {}
+  void deliver(FakeAgent&, state::NetworkUpdate& update) { network.push_back(update); }
 
  public:
   std::vector<ForwardLog> logs;
   std::vector<state::JobId> forgotten_jobs;
+  std::vector<state::NetworkUpdate> network;
   bool resend_allowed = false;
 
  private:

@@ -6,16 +6,19 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "api/wire/connection.h"
 #include "api/wire/enrol.h"
+#include "api/wire/servers.h"
 #include "state/units.h"
 #include "tools/cli/history_commands.h"
+#include "tools/cli/image_commands.h"
 #include "tools/cli/job_name.h"
 #include "tools/cli/list_commands.h"
 #include "tools/cli/rows.h"
 #include "tools/cli/server_link.h"
+#include "tools/cli/service_commands.h"
 #include "tools/cli/terminal.h"
 #include "tools/cli/text.h"
+#include "tools/cli/top_command.h"
 
 namespace berth::tools {
 
@@ -27,21 +30,59 @@ constexpr const char* kGroup = "Administration";
 
 // ---- nodes ----------------------------------------------------------------------------------------------------------
 
-void add_node_action(CLI::App& parent, Context& context, NodeActionRequest::Action action, const char* name,
-                     const char* summary, const char* description, const char* examples, bool with_reason) {
-  auto request = std::make_shared<NodeActionRequest>();
-  request->action = action;
-  CLI::App* command = add_command(parent, name, summary, description, examples);
+// Until nothing runs on the node any more; says how much there is left.
+int wait_until_empty(const Context& context, const std::string& name) {
+  constexpr std::int64_t kPollMs = 200;
+  ServerLink link(context);
+  Interrupts interrupts;
+  std::uint32_t shown = 0;
+  while (true) {
+    ListNodesRequest request;
+    std::optional<std::uint32_t> pods;
+    do {
+      auto page = link.call_patiently_for<NodePage>(request);
+      if (!page) return fail(page.error());
+      for (const NodeRow& row : page->rows) {
+        if (row.info.name == name) pods = row.pods;
+      }
+      request.after = page->next;
+    } while (!pods && request.after);
+    if (!pods || *pods == 0) return 0;
+    if (*pods != shown) note(counted(*pods, "pod") + " left on " + name);
+    shown = *pods;
+    sleep_ms(kPollMs, &interrupts);
+    if (interrupts.take()) return 130;
+  }
+}
+
+void add_node_action(CLI::App& app, Context& context, NodeActionRequest::Action action, const std::string& name,
+                     const std::string& summary, const std::string& description, const std::string& examples,
+                     bool drains) {
+  CLI::App* command = add_command(app, name, summary, description, examples);
   command->group(kGroup);
-  command->add_option("node", request->node, "the node's name")->type_name("NODE")->required();
-  if (with_reason) command->add_option("-r,--reason", request->reason, "why, for whoever asks")->type_name("TEXT");
-  on_run(command, context, [request, &context] { return act(context, *request); });
+  struct Options {
+    NodeActionRequest request;
+    bool wait = false;
+  };
+  auto options = std::make_shared<Options>();
+  options->request.action = action;
+  command->add_option("node", options->request.node, "the node's name")->type_name("NODE")->required();
+  if (drains) {
+    command->add_option("-r,--reason", options->request.reason, "why, for whoever asks")->type_name("TEXT");
+    command->add_flag("-w,--wait", options->wait, "wait until nothing runs on it any more");
+  }
+  on_run(command, context, [options, &context] {
+    const int code = act(context, options->request);
+    return code == 0 && options->wait ? wait_until_empty(context, options->request.node) : code;
+  });
 }
 
 void add_node_commands(CLI::App& app, Context& context) {
   using Action = NodeActionRequest::Action;
   add_node_action(app, context, Action::kDrain, "drain", "Let a node take nothing new",
-                  "What runs on it goes on to its end.", "berth drain n17 --reason 'broken fan'", true);
+                  "Jobs' pods that run on it go on to their end. Services' replicas move: another is ready elsewhere "
+                  "before each is stopped.",
+                  "berth drain n17 --reason 'broken fan'\nberth drain n17 --wait     until it is empty", true);
   add_node_action(app, context, Action::kResume, "resume", "Let a drained node take pods again", "", "berth resume n17",
                   false);
   CLI::App* node = add_command(app, "node", "Remove nodes", "", "berth node rm n17");
@@ -130,10 +171,12 @@ Status write_private(const std::string& path, const std::string& text) {
 }
 
 int login(const Context& context, const std::string& server, const std::string& token) {
-  const auto endpoint = wire::parse_endpoint(server, "server");
-  if (!endpoint) return report(endpoint.error(), true);
-  if (endpoint->is_unix)
-    return report(invalid("server", "a local socket needs no login; name the server as HOST:PORT"), true);
+  const auto endpoints = wire::parse_endpoints(server, "server");
+  if (!endpoints) return report(endpoints.error(), true);
+  for (const wire::Endpoint& endpoint : *endpoints) {
+    if (endpoint.is_unix)
+      return report(invalid("server", "a local socket needs no login; name the server as HOST:PORT"), true);
+  }
   constexpr std::int64_t kTimeoutMs = 10'000;
   const auto got = wire::enrol(server, token, "", kTimeoutMs);
   if (!got) return report(got.error(), got.error().field == "token" && got.error().code == ErrorCode::kInvalid);
@@ -165,7 +208,9 @@ void add_login_command(CLI::App& app, Context& context) {
       "berth login head.example.org:7117 --token berth1-...");
   command->group(kGroup);
   auto options = std::make_shared<Options>();
-  command->add_option("address", options->server, "the server")->type_name("HOST:PORT")->required();
+  command->add_option("address", options->server, "the server, or several with commas between")
+      ->type_name("HOST:PORT")
+      ->required();
   command->add_option("--token", options->token, "the token")->type_name("TOKEN")->required();
   on_run(command, context, [options, &context] { return login(context, options->server, options->token); });
 }
@@ -228,6 +273,10 @@ void add_admin_commands(CLI::App& app, Context& context) {
   add_history_commands(app, context);
   add_nodes_command(app, context);
   add_node_commands(app, context);
+  add_image_commands(app, context);
+  add_top_command(app, context);
+  add_service_commands(app, context);
+  add_deploy_command(app, context);
   add_queue_and_licence_commands(app, context);
   add_charging_commands(app, context);
   add_token_commands(app, context);

@@ -1,15 +1,10 @@
 #include "tools/cli/job_file.h"
 
 #include <algorithm>
-#include <cerrno>
-#include <cstdio>
-#include <cstring>
 #include <set>
-#include <sstream>
-#include <yaml-cpp/eventhandler.h>
-#include <yaml-cpp/yaml.h>
 
 #include "tools/cli/text.h"
+#include "tools/cli/yaml_reader.h"
 
 namespace berth::tools {
 
@@ -17,29 +12,9 @@ namespace {
 
 using namespace state;
 
-std::string kind_of(const YAML::Node& node) {
-  switch (node.Type()) {
-    case YAML::NodeType::Scalar:
-      return "a single value";
-    case YAML::NodeType::Sequence:
-      return "a list";
-    case YAML::NodeType::Map:
-      return "a mapping";
-    default:
-      return "nothing";
-  }
-}
-
-bool parse_bool(const std::string& text, bool& out) {
-  static const std::set<std::string> yes{"true", "True", "TRUE", "yes", "Yes", "on"};
-  static const std::set<std::string> no{"false", "False", "FALSE", "no", "No", "off"};
-  out = yes.contains(text);
-  return out || no.contains(text);
-}
-
-class Reader {
+class Reader : private YamlReader {
  public:
-  explicit Reader(std::string file) : file_(std::move(file)) {}
+  explicit Reader(std::string file) : YamlReader(std::move(file)) {}
 
   Result<std::vector<JobInFile>> read(const YAML::Node& root) {
     if (!root.IsMap())
@@ -71,11 +46,7 @@ class Reader {
     return node.IsSequence() ? "the list is empty" : kind_of(node);
   }
 
-  std::string at(const YAML::Node& node) const {
-    const int line = node.Mark().line;
-    return line < 0 ? file_ : file_ + ":" + std::to_string(line + 1);
-  }
-  Error wrong(const YAML::Node& node, const std::string& what) const { return invalid("", at(node) + ": " + what); }
+  using YamlReader::wrong;
   Error wrong(const YAML::Node& node, const JobField& field, const std::string& what) const {
     return wrong(node, std::string("field '") + field.name + "': " + what);
   }
@@ -142,7 +113,7 @@ class Reader {
   Status read_text(const YAML::Node& node, const JobField& field, JobDraft& draft) {
     if (!node.IsScalar()) return wrong_kind(node, field);
     bool flag = false;
-    if (field.shape == FieldShape::kOptionalText && parse_bool(node.Scalar(), flag)) {
+    if (field.shape == FieldShape::kOptionalText && parse_yaml_bool(node.Scalar(), flag)) {
       return set(node, field, draft, flag ? "true" : "false");
     }
     return set(node, field, draft, node.Scalar());
@@ -150,7 +121,7 @@ class Reader {
 
   Status read_flag(const YAML::Node& node, const JobField& field, JobDraft& draft) {
     bool flag = false;
-    if (!node.IsScalar() || !parse_bool(node.Scalar(), flag)) {
+    if (!node.IsScalar() || !parse_yaml_bool(node.Scalar(), flag)) {
       return node.IsScalar()
                  ? wrong(node, field,
                          "'" + printable(clip(node.Scalar(), 64)) + "' is not accepted; accepted: " + field.accepted)
@@ -200,62 +171,25 @@ class Reader {
     return read_list(node, field, draft);
   }
 
-  std::string file_;
 };
-
-class IgnoreEvents : public YAML::EventHandler {
- public:
-  void OnDocumentStart(const YAML::Mark&) override {}
-  void OnDocumentEnd() override {}
-  void OnNull(const YAML::Mark&, YAML::anchor_t) override {}
-  void OnAlias(const YAML::Mark&, YAML::anchor_t) override {}
-  void OnScalar(const YAML::Mark&, const std::string&, YAML::anchor_t, const std::string&) override {}
-  void OnSequenceStart(const YAML::Mark&, const std::string&, YAML::anchor_t, YAML::EmitterStyle::value) override {}
-  void OnSequenceEnd() override {}
-  void OnMapStart(const YAML::Mark&, const std::string&, YAML::anchor_t, YAML::EmitterStyle::value) override {}
-  void OnMapEnd() override {}
-};
-
-// The obvious way, YAML::LoadAll, makes documents without end of some texts (yaml-cpp 0.7: "\n!,'"); two are enough
-// here.
-bool has_several_documents(const std::string& text) {
-  std::istringstream stream(text);
-  YAML::Parser parser(stream);
-  IgnoreEvents ignore;
-  return parser.HandleNextDocument(ignore) && parser.HandleNextDocument(ignore);
-}
 
 }  // namespace
 
 Result<std::vector<JobInFile>> parse_job_file(std::string_view text, const std::string& file) {
   if (text.size() > kMaxJobFileBytes) return invalid("", file + ": the file is larger than 16 MiB");
+  auto document = load_yaml(text, file, "job");
+  if (!document) return document.error();
   try {
-    const std::string copy(text);
-    if (has_several_documents(copy))
-      return invalid("", file + ": the file has several documents; list the jobs under 'jobs:'");
-    const YAML::Node document = YAML::Load(copy);
-    if (document.IsNull()) return invalid("", file + ": the file has no job");
-    return Reader(file).read(document);
-  } catch (const YAML::Exception& error) {
-    const std::string line = error.mark.line < 0 ? "" : ":" + std::to_string(error.mark.line + 1);
-    return invalid("", file + line + ": this is not YAML: " + printable(error.msg));
+    return Reader(file).read(*document);
   } catch (const std::exception& error) {
     return invalid("", file + ": this is not YAML: " + printable(error.what()));
   }
 }
 
 Result<std::vector<JobInFile>> read_job_file(const std::string& path) {
-  std::FILE* file = path == "-" ? stdin : std::fopen(path.c_str(), "re");
-  if (file == nullptr) return Error{ErrorCode::kNotFound, "", path + ": cannot be read: " + std::strerror(errno), 0};
-  std::string text;
-  std::string piece(64U << 10, '\0');
-  std::size_t got = 0;
-  while (text.size() <= kMaxJobFileBytes && (got = std::fread(piece.data(), 1, piece.size(), file)) != 0)
-    text.append(piece, 0, got);
-  const int failed = std::ferror(file) != 0 ? errno : 0;
-  if (file != stdin) std::fclose(file);
-  if (failed != 0) return Error{ErrorCode::kNotFound, "", path + ": cannot be read: " + std::strerror(failed), 0};
-  return parse_job_file(text, path == "-" ? "standard input" : path);
+  auto text = read_text_file(path, kMaxJobFileBytes);
+  if (!text) return text.error();
+  return parse_job_file(*text, path == "-" ? "standard input" : path);
 }
 
 }  // namespace berth::tools

@@ -42,6 +42,7 @@ const std::vector<Column<state::LicenceRow>>& columns_for(const state::LicenceRo
 const std::vector<Column<state::Token>>& columns_for(const state::Token*);
 const std::vector<Column<state::QosRow>>& columns_for(const state::QosRow*);
 const std::vector<Column<state::PriorityRow>>& columns_for(const state::PriorityRow*);
+const std::vector<Column<state::ServiceRow>>& columns_for(const state::ServiceRow*);
 void write_fields(JsonWriter& json, const state::JobRow& row);
 void write_fields(JsonWriter& json, const PodOfJob& row);
 void write_fields(JsonWriter& json, const state::NodeRow& row);
@@ -50,6 +51,7 @@ void write_fields(JsonWriter& json, const state::LicenceRow& row);
 void write_fields(JsonWriter& json, const state::Token& row);
 void write_fields(JsonWriter& json, const state::QosRow& row);
 void write_fields(JsonWriter& json, const state::PriorityRow& row);
+void write_fields(JsonWriter& json, const state::ServiceRow& row);
 
 // A listing of rows of one kind, written as they come.
 template <class Row>

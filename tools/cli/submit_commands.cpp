@@ -5,6 +5,7 @@
 #include <memory>
 #include <sys/random.h>
 
+#include "tools/cli/field_options.h"
 #include "tools/cli/follow.h"
 #include "tools/cli/image_check.h"
 #include "tools/cli/job_draft.h"
@@ -20,54 +21,11 @@ using namespace state;
 
 namespace {
 
-// What the options of job_fields() were given, in the order of the table.
-struct GivenFields {
-  std::vector<std::vector<std::string>> values;
-};
-
 void add_job_options(CLI::App* command, const std::shared_ptr<GivenFields>& given) {
-  const auto& fields = job_fields();
-  given->values.resize(fields.size());
-  for (std::size_t i = 0; i < fields.size(); ++i) {
-    const JobField& field = fields[i];
-    if (field.option == nullptr) continue;
-    CLI::Option* option = nullptr;
-    const auto keep = [given, i](const CLI::results_t& results) {
-      given->values[i] = results;
-      return true;
-    };
-    switch (field.shape) {
-      case FieldShape::kFlag:
-        option = command->add_flag(field.option, given->values[i], field.text);
-        break;
-      case FieldShape::kOptionalText:
-        option = command->add_flag(field.option, given->values[i], field.text)->type_name("TIMES");
-        break;
-      case FieldShape::kText:
-        option = command->add_option(field.option, keep, field.text)->type_name(field.value)->expected(1);
-        break;
-      case FieldShape::kList:
-      case FieldShape::kVariables:
-      case FieldShape::kCommand:
-        option = command->add_option(field.option, keep, field.text)
-                     ->type_name(field.value)
-                     ->expected(1, 100'000)
-                     ->allow_extra_args(false);
-        break;
-    }
-    option->group(field.group);
-  }
+  add_field_options(command, job_fields(), given, [](const JobField&) { return true; });
 }
 
-Status fill(JobDraft& draft, const GivenFields& given) {
-  const auto& fields = job_fields();
-  for (std::size_t i = 0; i < fields.size(); ++i) {
-    for (const std::string& value : given.values[i]) {
-      if (Status set = fields[i].set(draft, value, fields[i].name); !set) return set;
-    }
-  }
-  return Unit{};
-}
+Status fill(JobDraft& draft, const GivenFields& given) { return fill_fields(draft, job_fields(), given); }
 
 // The job of a draft, its image looked at if it is here.
 Result<JobSpec> job_of(const JobDraft& draft, const Surroundings& surroundings) {

@@ -195,7 +195,7 @@ void Fleet::handle(std::uint32_t index, const AgentWelcome& welcome) {
     send_heartbeats();
   }
   AgentStatus again = agent.node.unacknowledged();
-  if (!again.ends.empty()) send_report(agent, std::move(again));
+  if (!again.ends.empty() || !again.readiness.empty()) send_report(agent, std::move(again));
   pump();
   if (connected_ == options_.count) events_.on_all_connected();
 }

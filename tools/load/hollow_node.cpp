@@ -29,6 +29,7 @@ void HollowNode::on_start(const StartPods& request, TimeUs now, std::int64_t pod
   for (const StartOrder& order : request.orders) {
     const std::int64_t limit_us = order.time_limit_ms * 1000;
     const bool limited = limit_us != 0 && limit_us < pod_time_us;
+    const bool replica = order.replica.of != ServiceId{};  // of a service: runs until it is stopped
     for (const PodToStart& pod : order.pods) {
       const PodRef ref{{order.job, pod.element}, pod.attempt};
       const auto [at, made] = pods_.try_emplace(ref);
@@ -42,7 +43,11 @@ void HollowNode::on_start(const StartPods& request, TimeUs now, std::int64_t pod
       entry.limited = limited;
       ++totals.started;
       report.starts.push_back({ref, now});
-      if (pod_time_us == 0) {
+      entry.replica = replica;
+      if (replica) {
+        ++running_;
+        report.readiness.push_back({ref, true, {}, {}});
+      } else if (pod_time_us == 0) {
         entry.state = PodState::kSucceeded;
         entry.ended_at = now;
         ++totals.ended;
@@ -111,8 +116,14 @@ std::vector<AgentPod> HollowNode::known_pods() const {
 AgentStatus HollowNode::unacknowledged() const {
   AgentStatus out;
   for (const auto& [ref, entry] : pods_) {
-    if (entry.ended_at != 0) out.ends.push_back(end_of(ref, entry));
+    if (entry.ended_at != 0) {
+      out.ends.push_back(end_of(ref, entry));
+    } else if (entry.replica) {
+      out.readiness.push_back({ref, true, {}, {}});
+    }
   }
+  std::sort(out.readiness.begin(), out.readiness.end(),
+            [](const PodReadiness& a, const PodReadiness& b) { return a.ref < b.ref; });
   std::sort(out.ends.begin(), out.ends.end(), [](const PodEnd& a, const PodEnd& b) { return a.ref < b.ref; });
   return out;
 }

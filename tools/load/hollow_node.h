@@ -39,7 +39,7 @@ class HollowNode {
   // The pod's time is over, unless it was stopped before.
   void on_due(const state::PodRef& ref, state::TimeUs now, state::AgentStatus& report, HollowTotals& totals);
 
-  // For AgentHello, in the order of their refs, and the ends to repeat after a reconnection.
+  // For AgentHello, in the order of their refs, and the ends and the readiness to repeat after a reconnection.
   std::vector<state::AgentPod> known_pods() const;
   state::AgentStatus unacknowledged() const;
   bool is_running(const state::PodRef& ref) const;
@@ -52,6 +52,7 @@ class HollowNode {
     std::uint8_t signal = 0;
     std::int16_t exit_code = 0;
     bool limited = false;  // its end will be the job's time limit
+    bool replica = false;  // of a service
     std::uint64_t gpu_mask = 0;
     state::TimeUs started_at = 0;
     state::TimeUs ended_at = 0;
