@@ -50,6 +50,13 @@ class Store {
   // Why the last try to make a snapshot failed, one line; "" if it did not. The journal goes on growing meanwhile.
   // Any thread may ask, as for the indexes above.
   virtual std::string snapshot_error() const { return {}; }
+  // Whether this process may speak for the cluster now: where servers share a store, only who leads may, and only as
+  // long as it is sure of that. An error of code kConflict: never again. Any thread; cheap.
+  virtual state::Status in_charge() const { return state::Unit{}; }
+  // What clients are told while append() answers kUnavailable.
+  virtual std::string unwritable_reason() const {
+    return "the server's disk is full: nothing can be changed or followed until there is space";
+  }
 };
 
 struct Opened {
