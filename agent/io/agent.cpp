@@ -196,7 +196,7 @@ void Agent::Impl::serve() {
   handlers.on_message = [this](wire::Message message) { on_message(std::move(message)); };
   handlers.on_lost = [this] { logs->clear(); };
   session =
-      std::make_unique<Session>(loop, identity.server, identity.tls, "berth " + options.version, std::move(handlers));
+      std::make_unique<Session>(loop, identity.servers, identity.tls, "berth " + options.version, std::move(handlers));
   if (options.handle_signals) {
     signals = loop.on_signals({SIGINT, SIGTERM}, [this](int) { loop.stop(); });
   }

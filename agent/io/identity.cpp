@@ -1,11 +1,13 @@
 #include "agent/io/identity.h"
 
+#include <algorithm>
 #include <cerrno>
 #include <fcntl.h>
 #include <sys/file.h>
 #include <unistd.h>
 
 #include "api/wire/enrol.h"
+#include "api/wire/servers.h"
 
 namespace berth::agent {
 
@@ -105,10 +107,11 @@ Result<Identity> open_identity(const Layout& layout, const AgentOptions& options
   }
   const std::string server = !options.server.empty() ? options.server : read_line(layout.file("server"));
   if (server.empty()) return state::invalid("--join", "--join: the first start of a node needs the server's HOST:PORT");
-  auto endpoint = wire::parse_endpoint(server, "--join");
-  if (!endpoint) return endpoint.error();
-  identity.server = std::move(*endpoint);
-  if (!identity.server.is_unix) {
+  auto servers = wire::parse_endpoints(server, "--join");
+  if (!servers) return servers.error();
+  identity.servers = std::move(*servers);
+  const auto is_unix = [](const wire::Endpoint& endpoint) { return endpoint.is_unix; };
+  if (!std::all_of(identity.servers.begin(), identity.servers.end(), is_unix)) {
     const bool joined = access(layout.file("node.crt").c_str(), F_OK) == 0;
     if (joined && !old_name.empty() && old_name != identity.name) {
       return Error{ErrorCode::kConflict, "--name",

@@ -3,6 +3,7 @@
 
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "agent/io/agent.h"
 #include "agent/io/layout.h"
@@ -17,8 +18,8 @@ state::Result<Fd> lock_data_directory(const Layout& layout);
 struct Identity {
   std::string instance;  // 32 hex digits
   std::string name;
-  wire::Endpoint server;
-  std::shared_ptr<wire::TlsContext> tls;  // nullptr for a Unix socket
+  std::vector<wire::Endpoint> servers;    // of which one leads
+  std::shared_ptr<wire::TlsContext> tls;  // nullptr for Unix sockets alone
 };
 // Blocking: joins with the token if there is no certificate yet.
 state::Result<Identity> open_identity(const Layout& layout, const AgentOptions& options);

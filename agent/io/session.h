@@ -1,15 +1,18 @@
-// Session: the agent's connection to its server, made again and again with growing pauses for as long as it takes. Loop
-// thread only.
+// Session: the agent's connection to its server, made again and again with growing pauses for as long as it takes. Of
+// several servers it is the one that leads: standbys say who that is. Loop thread only.
 #pragma once
 
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <set>
 #include <string>
+#include <vector>
 
 #include "api/wire/connection.h"
 #include "api/wire/loop.h"
 #include "api/wire/message.h"
+#include "api/wire/servers.h"
 #include "api/wire/tls.h"
 
 namespace berth::agent {
@@ -22,8 +25,8 @@ class Session {
     std::function<void(wire::Message)> on_message;               // anything after that
     std::function<void()> on_lost;
   };
-  Session(wire::Loop& loop, wire::Endpoint endpoint, std::shared_ptr<wire::TlsContext> tls, std::string software,
-          Handlers handlers);
+  Session(wire::Loop& loop, std::vector<wire::Endpoint> servers, std::shared_ptr<wire::TlsContext> tls,
+          std::string software, Handlers handlers);
 
   void start();
   bool serving() const { return phase_ == Phase::kServing; }
@@ -38,7 +41,7 @@ class Session {
   void transmit(wire::Body body);
 
   wire::Loop& loop_;
-  const wire::Endpoint endpoint_;
+  wire::Servers servers_;
   const std::shared_ptr<wire::TlsContext> tls_;
   const std::string software_;
   const Handlers handlers_;
@@ -48,7 +51,11 @@ class Session {
   std::int64_t heartbeat_ms_ = 5000;
   std::int64_t pause_ms_;
   std::uint32_t jitter_;
-  std::string last_error_;  // said once, not at each attempt
+  std::set<std::string> said_;  // errors since we were served: each is said once, not at each attempt
+  // Heartbeats that the server has not answered; counted once it has answered one. One that several share answers
+  // them: while it is paused or cut off, another may lead.
+  bool answers_beats_ = false;
+  int unanswered_ = 0;
 
   void beat();
 };

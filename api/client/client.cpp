@@ -1,12 +1,16 @@
 #include "api/client/client.h"
 
+#include <algorithm>
 #include <cerrno>
+#include <chrono>
 #include <cstring>
 #include <deque>
 #include <fcntl.h>
+#include <thread>
 #include <unistd.h>
 
 #include "api/wire/blocking.h"
+#include "api/wire/servers.h"
 
 namespace berth::client {
 
@@ -92,24 +96,53 @@ std::size_t size_estimate(const state::ClientRequest& request) {
 Client::Client(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 Client::~Client() = default;
 
-Result<std::unique_ptr<Client>> Client::connect(const ClientOptions& options) {
-  const auto endpoint = wire::parse_endpoint(options.endpoint, "server");
-  if (!endpoint) return endpoint.error();
+// One server, once.
+Result<std::unique_ptr<Client>> Client::connect_to(const Endpoint& endpoint, const ClientOptions& options,
+                                                   std::int64_t timeout_ms) {
   std::shared_ptr<wire::TlsContext> tls;
-  if (!endpoint->is_unix) {
-    auto made = identity(*endpoint, options.identity_dir);
+  if (!endpoint.is_unix) {
+    auto made = identity(endpoint, options.identity_dir);
     if (!made) return made.error();
     tls = std::move(*made);
   }
-  const Deadline deadline = Deadline::after_ms(options.connect_timeout_ms);
+  const Deadline deadline = Deadline::after_ms(timeout_ms);
   auto impl = std::make_unique<Impl>();
-  auto stream = wire::BlockingStream::open(*endpoint, std::move(tls), deadline);
-  if (!stream) return unreachable(*endpoint, stream.error());
+  auto stream = wire::BlockingStream::open(endpoint, std::move(tls), deadline);
+  if (!stream) return unreachable(endpoint, stream.error());
   impl->stream = std::move(*stream);
-  auto welcome = wire::shake_hands(*impl->stream, wire::PeerRole::kClient, deadline);
-  if (!welcome) return unreachable(*endpoint, welcome.error());
+  auto welcome = wire::shake_hands(*impl->stream, options.role, deadline);
+  if (!welcome) return wire::is_not_leading(welcome.error()) ? welcome.error() : unreachable(endpoint, welcome.error());
   impl->welcome = std::move(*welcome);
   return std::unique_ptr<Client>(new Client(std::move(impl)));
+}
+
+// Goes from one server to the next until one serves. Where a standby answers, somebody will lead soon, and is waited
+// for.
+Result<std::unique_ptr<Client>> Client::connect(const ClientOptions& options) {
+  auto list = wire::parse_endpoints(options.endpoint, "server");
+  if (!list) return list.error();
+  const bool several = list->size() > 1;
+  const std::string all = options.endpoint;
+  wire::Servers servers(std::move(*list));
+  constexpr std::int64_t kOneOfSeveralMs = 2'000, kElectionMs = 15'000, kPauseMs = 100;
+  const std::int64_t try_ms =
+      several ? std::min(options.connect_timeout_ms, kOneOfSeveralMs) : options.connect_timeout_ms;
+  const Deadline election = Deadline::after_ms(kElectionMs);
+  for (bool standby = false;;) {
+    auto made = connect_to(servers.current(), options, try_ms);
+    if (made) return made;
+    const Error& why = made.error();
+    if (why.code != ErrorCode::kUnavailable) return made;
+    standby = standby || wire::is_not_leading(why);
+    if (servers.next(why)) continue;
+    if (!standby || election.left_ms() == 0) {
+      if (!several) return made;
+      return Error{why.code, why.field, "none of the servers " + all + " serves; the last one: " + why.message,
+                   why.retry_after_ms};
+    }
+    standby = false;
+    std::this_thread::sleep_for(std::chrono::milliseconds(kPauseMs));
+  }
 }
 
 Result<std::uint64_t> Client::send(state::ClientRequest request) {

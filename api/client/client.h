@@ -6,20 +6,23 @@
 #include <memory>
 #include <string>
 
+#include "api/wire/connection.h"
 #include "api/wire/message.h"
 #include "state/result.h"
 
 namespace berth::client {
 
 struct ClientOptions {
-  std::string endpoint;      // as parse_endpoint takes it
+  std::string endpoint;      // one or more, with commas between, as parse_endpoints takes them
   std::string identity_dir;  // for HOST:PORT: user.crt, user.key, authority.crt
   std::int64_t connect_timeout_ms = 5'000;
+  wire::PeerRole role = wire::PeerRole::kClient;  // or kStatus: then a standby serves, too
 };
 
 class Client {
  public:
-  // Connects and shakes hands. The error says which server was tried and what to do (is it running?).
+  // Connects and shakes hands, with the one of several servers that leads. The error says which server was tried and
+  // what to do (is it running?).
   static state::Result<std::unique_ptr<Client>> connect(const ClientOptions& options);
   ~Client();
 
@@ -47,6 +50,8 @@ class Client {
   struct Impl;
   state::Result<std::uint64_t> send_body(wire::Body body);
   state::Result<state::ServerReply> reply_to(const state::Result<std::uint64_t>& number);
+  static state::Result<std::unique_ptr<Client>> connect_to(const wire::Endpoint& endpoint, const ClientOptions& options,
+                                                           std::int64_t timeout_ms);
   explicit Client(std::unique_ptr<Impl> impl);
   std::unique_ptr<Impl> impl_;
 };

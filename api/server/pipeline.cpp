@@ -11,6 +11,9 @@ namespace berth::server {
 using scheduler::Command;
 using scheduler::Effect;
 using scheduler::Turn;
+using state::Error;
+using state::ErrorCode;
+using state::Status;
 
 namespace {
 
@@ -19,14 +22,14 @@ std::int64_t us_of() {
   return std::chrono::duration_cast<std::chrono::microseconds>(ClockType::now().time_since_epoch()).count();
 }
 
-// Reads that stand in line behind changes when the disk turns out to be full are told so instead of being left to wait
-// for space: moves them from `effects` to `refused`. When they come again they are answered.
-void refuse_reads(std::vector<Effect>& effects, std::vector<Effect>& refused) {
+// Reads that stand in line behind changes when the store turns out to take nothing are told so instead of being left to
+// wait: moves them from `effects` to `refused`. When they come again they are answered.
+void refuse_reads(std::vector<Effect>& effects, std::vector<Effect>& refused, const Error& why) {
   std::erase_if(effects, [&](const Effect& effect) {
     const auto* reply = std::get_if<scheduler::Reply>(&effect);
     const auto* forward = std::get_if<scheduler::ForwardLog>(&effect);
     const bool read = forward != nullptr || (reply != nullptr && answers_a_read(reply->body));
-    if (read) refused.push_back(scheduler::Reply{reply != nullptr ? reply->to : forward->to, disk_full_error()});
+    if (read) refused.push_back(scheduler::Reply{reply != nullptr ? reply->to : forward->to, why});
     return read;
   });
 }
@@ -89,7 +92,7 @@ void Pipeline::stop() {
 
 void Pipeline::run_core() {
   while (!abandon_) {
-    if (disk_full_) {
+    if (suspended_) {
       serve_reads();
       continue;
     }
@@ -99,7 +102,7 @@ void Pipeline::run_core() {
     if (turn_.empty() && (!deadline || *deadline > time)) {
       if (stopping_ && !commands_.ready()) break;
       const std::int64_t wait_ms = deadline ? (*deadline - time) / 1000 + 1 : -1;
-      sleeper_.sleep(wait_ms, [this] { return commands_.ready() || stopping_ || disk_full_; });
+      sleeper_.sleep(wait_ms, [this] { return commands_.ready() || stopping_ || suspended_; });
       continue;
     }
     hand_over(core_->step(turn_, time), bytes);
@@ -128,11 +131,13 @@ std::size_t Pipeline::take_turn() {
   return bytes;
 }
 
-// The disk is full: what only reads is answered, the rest waits in its order.
+// What only reads is answered, if that is for us to do; the rest waits in its order.
 void Pipeline::serve_reads() {
   turn_.clear();
   std::vector<Effect> refused;
   const state::JobId last_durable{last_durable_job_};
+  const std::string why = store_.unwritable_reason();
+  const Status in_charge = store_.in_charge();
   bool room = false;
   {
     const std::lock_guard lock(mutex_);
@@ -149,7 +154,12 @@ void Pipeline::serve_reads() {
     }
     queued_bytes_.fetch_sub(item.bytes, std::memory_order_relaxed);
     // Time passes in a turn that reads, too, and what then happens has to wait; there is a bound to that.
-    auto error = room ? refuse_unless_durable(client->request, last_durable) : disk_full_error();
+    std::optional<Error> error;
+    if (!in_charge) {
+      error = suspended_error();
+    } else {
+      error = room ? refuse_unless_durable(client->request, last_durable, why) : suspended_error();
+    }
     if (error) {
       refused.push_back(scheduler::Reply{client->reply_to, std::move(*error)});
     } else {
@@ -158,7 +168,7 @@ void Pipeline::serve_reads() {
   }
   deliver_now(std::move(refused));
   if (turn_.empty()) {
-    if (!any) sleeper_.sleep(-1, [this] { return commands_.ready() || !disk_full_ || abandon_; });
+    if (!any) sleeper_.sleep(-1, [this] { return commands_.ready() || !suspended_ || abandon_; });
     return;
   }
   Turn turn = core_->step(turn_, now());
@@ -191,9 +201,9 @@ void Pipeline::hand_over(Turn turn, std::size_t bytes) {
     std::unique_lock lock(mutex_);
     room_ready_.wait(lock, [this] {
       const bool room = turns_.size() < limits_.turns_ahead && bytes_ahead_ < limits_.bytes_ahead;
-      return room || abandon_ || disk_full_;
+      return room || abandon_ || suspended_;
     });
-    if (disk_full_) refuse_reads(pending.effects, refused);  // it filled during this turn
+    if (suspended_) refuse_reads(pending.effects, refused, suspended_error());  // it began during this turn
     bytes_ahead_ += bytes;
     turns_.push_back(std::move(pending));
     turns_ready_.notify_one();
@@ -229,7 +239,8 @@ void Pipeline::run_journal() {
   if (handlers_.stopped) handlers_.stopped();
 }
 
-// One write and one fdatasync for all of them. A full disk is waited out: nothing was acknowledged, so nothing is lost.
+// One write for all of them. A store that takes nothing is waited out: nothing was acknowledged, so nothing is lost.
+// Who may not speak for the cluster just now does not answer what only reads, either.
 bool Pipeline::make_durable(std::vector<Pending>& turns) {
   std::vector<std::string> records;
   records.reserve(turns.size());
@@ -240,48 +251,57 @@ bool Pipeline::make_durable(std::vector<Pending>& turns) {
     records.push_back(state::encode_batch(turn.batch));
   }
   constexpr auto kLongestPause = std::chrono::milliseconds(1000);
-  for (auto pause = std::chrono::milliseconds(20); !records.empty(); pause = std::min(pause * 2, kLongestPause)) {
-    const state::Status done = store_.append(first, records);
-    if (done.ok()) break;
-    if (done.error().code != state::ErrorCode::kUnavailable) {
+  bool appended = records.empty();
+  for (auto pause = std::chrono::milliseconds(20);; pause = std::min(pause * 2, kLongestPause)) {
+    Status done = appended ? Status(state::Unit{}) : store_.append(first, records);
+    appended = done.ok();
+    if (done) done = store_.in_charge();
+    if (done) break;
+    if (done.error().code != ErrorCode::kUnavailable) {
       handlers_.failed(done.error());
       return false;
     }
-    enter_disk_full(turns);
+    suspend(turns);
     std::unique_lock lock(mutex_);
     turns_ready_.wait_for(lock, pause, [this] { return stopping_ || abandon_; });
     if (abandon_) return false;
     if (stopping_) {
       lock.unlock();
-      handlers_.failed({state::ErrorCode::kUnavailable, "",
-                        "stopped while the disk is full: what was not acknowledged is dropped", 0});
+      handlers_.failed({ErrorCode::kUnavailable, "",
+                        "stopped, and what was not acknowledged is dropped: " + suspended_error().message, 0});
       return false;
     }
   }
   last_durable_job_ = turns.back().last_job.value;
-  leave_disk_full();
+  resume();
   return true;
 }
 
-void Pipeline::enter_disk_full(std::vector<Pending>& turns) {
-  if (disk_full_) return;
+Error Pipeline::suspended_error() const {
+  const Status in_charge = store_.in_charge();
+  return server::suspended_error(in_charge ? store_.unwritable_reason() : in_charge.error().message);
+}
+
+void Pipeline::suspend(std::vector<Pending>& turns) {
+  if (suspended_) return;
+  const Error why = suspended_error();
   std::vector<Effect> refused;
-  for (Pending& turn : turns) refuse_reads(turn.effects, refused);
+  for (Pending& turn : turns) refuse_reads(turn.effects, refused, why);
   {
     const std::lock_guard lock(mutex_);
-    disk_full_ = true;
-    for (Pending& turn : turns_) refuse_reads(turn.effects, refused);
+    suspended_ = true;
+    for (Pending& turn : turns_) refuse_reads(turn.effects, refused, why);
   }
   room_ready_.notify_all();
   sleeper_.wake();
   deliver_now(std::move(refused));
 }
 
-void Pipeline::leave_disk_full() {
-  if (!disk_full_) return;
+void Pipeline::resume() {
+  if (!suspended_) return;
   {
     const std::lock_guard lock(mutex_);
-    disk_full_ = false;
+    suspended_ = false;
   }
   sleeper_.wake();
 }

@@ -4,9 +4,10 @@
 //
 //   push (any thread) -> CommandQueue -> core thread -> turns -> journal thread: append, then `deliver`
 //
-// A full disk is waited out: the turns that could not be written wait, what changes the state is held back, and
-// requests that only read are answered (read_only.h), but for those that were in line already: these come again. Any
-// other error of the store ends it.
+// A store that takes nothing just now (a full disk, an etcd without its majority) is waited out: the turns that could
+// not be written wait, what changes the state is held back, and requests that only read are answered (read_only.h)
+// while this server may speak for the cluster, but for those that were in line already: these come again. Any other
+// error of the store ends it.
 #pragma once
 
 #include <atomic>
@@ -47,7 +48,7 @@ struct PipelineLimits {
 class Pipeline {
  public:
   struct Handlers {
-    // In order, on the journal thread; while the disk is full also answers to what only reads, on either thread.
+    // In order, on the journal thread; while suspended also answers to what only reads, on either thread.
     std::function<void(Delivery)> deliver;
     // Once, on the journal thread: nothing will be delivered any more. The process has to end.
     std::function<void(state::Error)> failed;
@@ -65,10 +66,11 @@ class Pipeline {
   void start();
   // Any thread; `bytes` is the size of the command's frame. False: full, the command is untouched, try again later.
   bool push(scheduler::Command&& command, std::size_t bytes = 0);
-  // Any thread; finish what is queued, then `stopped`. With a full disk there is no finishing: `failed`.
+  // Any thread; finish what is queued, then `stopped`. While suspended there is no finishing: `failed`.
   void stop();
-  // The disk is full: nothing that changes the state can be acknowledged now.
-  bool disk_full() const { return disk_full_.load(std::memory_order_relaxed); }
+  // The store takes nothing: nothing that changes the state can be acknowledged now.
+  bool suspended() const { return suspended_.load(std::memory_order_relaxed); }
+  state::Error suspended_error() const;  // any thread
 
  private:
   struct Item {
@@ -94,8 +96,8 @@ class Pipeline {
   void run_journal();
   bool make_durable(std::vector<Pending>& turns);
   void release(std::vector<Pending>& turns);
-  void enter_disk_full(std::vector<Pending>& turns);
-  void leave_disk_full();
+  void suspend(std::vector<Pending>& turns);
+  void resume();
 
   std::unique_ptr<scheduler::Core> core_;
   store::Store& store_;
@@ -104,13 +106,13 @@ class Pipeline {
   std::atomic<std::size_t> queued_bytes_{0};  // in commands_ and held_
   Handlers handlers_;
   Sleeper sleeper_;
-  std::atomic<bool> stopping_{false}, abandon_{false}, disk_full_{false};
+  std::atomic<bool> stopping_{false}, abandon_{false}, suspended_{false};
   std::atomic<std::uint64_t> last_durable_job_;
 
   // Core thread.
   Clock clock_;
   std::vector<scheduler::Command> turn_;
-  std::deque<Item> held_;  // came off the queue while the disk was full; first in line when it no longer is
+  std::deque<Item> held_;  // came off the queue while suspended; first in line afterwards
 
   std::mutex mutex_;  // guards what follows, and stopping_ and abandon_ for those who wait
   std::condition_variable turns_ready_, room_ready_;

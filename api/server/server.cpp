@@ -5,7 +5,9 @@
 #include <spdlog/spdlog.h>
 #include <sys/resource.h>
 
+#include "api/server/shared_start.h"
 #include "api/server/shell.h"
+#include "api/server/standby.h"
 
 namespace berth::server {
 
@@ -29,14 +31,22 @@ struct Server::Impl {
   explicit Impl(ServerOptions given) : options(std::move(given)) {}
 
   Status run();
-  Status listen();
+  Status stand_by();
+  Status listen(const wire::Authority& authority);
+  std::vector<std::string> addresses() const;
   void report_recovery(const store::Recovered& recovered) const;
+  void make(store::Opened opened, wire::Authority authority);
+  void serve();
   void make_pipeline(std::unique_ptr<scheduler::Core> core);
+  void tell(state::StoreInfo& info) const;
+  void fail(Error error);
   void begin_stop();
   void watch_snapshots();
 
   ServerOptions options;
   wire::Loop loop;
+  std::unique_ptr<store::SharedStore> shared;
+  std::optional<Standby> standby;
   std::optional<Joining> joining;
   std::optional<Archive> archive;
   std::optional<Shell> shell;
@@ -46,19 +56,26 @@ struct Server::Impl {
   std::shared_ptr<wire::Loop::Signals> signals;
   std::shared_ptr<wire::Loop::Timer> snapshot_timer;
   std::string snapshot_error;
+  // Of the configuration, what the state does not have yet.
+  std::vector<state::ClientRequest> settings;
+  bool nobody_yet = false;
   std::optional<Error> failure;
-  bool stopping = false;
+  bool stopping = false, deposed = false;
 };
 
 Server::Server(ServerOptions options) : impl_(std::make_unique<Impl>(std::move(options))) {}
 Server::~Server() = default;
 Status Server::run() { return impl_->run(); }
+bool Server::deposed() const { return impl_->deposed; }
 void Server::request_stop() {
   impl_->loop.post([impl = impl_.get()] { impl->begin_stop(); });
 }
 
-Status Server::Impl::listen() {
-  const auto on_accept = [this](std::shared_ptr<wire::Connection> connection) { shell->accept(std::move(connection)); };
+Status Server::Impl::listen(const wire::Authority& authority) {
+  const auto on_accept = [this](std::shared_ptr<wire::Connection> connection) {
+    if (standby) return standby->accept(std::move(connection));
+    shell->accept(std::move(connection));
+  };
   if (!options.unix_socket.empty()) {
     auto listener = wire::listen_unix(loop, options.unix_socket, on_accept);
     if (!listener) return listener.error();
@@ -68,7 +85,7 @@ Status Server::Impl::listen() {
     const auto endpoint = wire::parse_endpoint(options.listen, "listen");
     if (!endpoint) return endpoint.error();
     if (endpoint->is_unix) return state::invalid("listen", "'" + options.listen + "' is not HOST:PORT");
-    auto tls = wire::server_tls(joining->authority());
+    auto tls = wire::server_tls(authority);
     if (!tls) return tls.error();
     auto listener = wire::listen_tls(loop, endpoint->host, endpoint->port, *tls, on_accept);
     if (!listener) return listener.error();
@@ -92,12 +109,7 @@ void Server::Impl::make_pipeline(std::unique_ptr<scheduler::Core> core) {
   limits.queue_commands = options.command_queue_max;
   Pipeline::Handlers handlers;
   handlers.deliver = [this](Delivery delivery) { shell->deliver(std::move(delivery)); };
-  handlers.failed = [this](Error error) {
-    loop.post([this, error] {
-      failure = error;
-      loop.stop();
-    });
-  };
+  handlers.failed = [this](Error error) { fail(std::move(error)); };
   // Behind the last delivery, in the same order.
   handlers.stopped = [this] { loop.post([this] { shell->close_all([this] { loop.stop(); }); }); };
   if (archive->on()) {
@@ -105,7 +117,31 @@ void Server::Impl::make_pipeline(std::unique_ptr<scheduler::Core> core) {
     handlers.ended = [this](accounting::Ended unit) { archive->durable(std::move(unit)); };
   }
   pipeline.emplace(std::move(core), *store, limits, std::move(handlers));
-  shell->attach(*pipeline, *archive);
+  shell->attach(*pipeline, *archive, [this](state::StoreInfo& info) { tell(info); });
+}
+
+// Any thread.
+void Server::Impl::fail(Error error) {
+  loop.post([this, error = std::move(error)] {
+    if (!failure) failure = error;
+    loop.stop();
+  });
+}
+
+// Any thread.
+void Server::Impl::tell(state::StoreInfo& info) const {
+  info.where = options.data_directory;
+  info.durable_index = store->last_index();
+  info.snapshot_index = store->snapshot_index();
+  info.snapshot_error = store->snapshot_error();
+  if (pipeline->suspended()) info.error = pipeline->suspended_error().message;
+  if (shared) shared->tell(info);
+}
+
+std::vector<std::string> Server::Impl::addresses() const {
+  std::vector<std::string> out;
+  for (const auto& listener : listeners) out.push_back(listener->address());
+  return out;
 }
 
 // The journal goes on growing while no snapshot succeeds: somebody should know.
@@ -118,54 +154,102 @@ void Server::Impl::watch_snapshots() {
   snapshot_timer = loop.after_ms(kEveryMs, [this] { watch_snapshots(); });
 }
 
-Status Server::Impl::run() {
-  raise_descriptor_limit();
-  std::signal(SIGPIPE, SIG_IGN);
-  options.store.directory = options.data_directory;
-  auto opened = options.open_store(options.store);
-  if (!opened) return opened.error();
-  store = std::move(opened->store);
-  store::Recovered& recovered = opened->recovered;
+// Everything around the core of what was recovered; it does not run yet.
+void Server::Impl::make(store::Opened opened, wire::Authority authority) {
+  store = std::move(opened.store);
+  store::Recovered& recovered = opened.recovered;
   report_recovery(recovered);
-  auto authority = wire::open_authority(options.data_directory + "/authority");
-  if (!authority) return authority.error();
   const state::Cluster& cluster = recovered.cluster;
-  const bool nobody_yet = cluster.nodes().empty() && cluster.tokens().empty();
-  std::vector<state::Queue> queues;
+  nobody_yet = cluster.nodes().empty() && cluster.tokens().empty();
   for (const state::Queue& queue : options.queues) {
     const auto known = cluster.queues().find(queue.name);
-    if (known == cluster.queues().end() || known->second != queue) queues.push_back(queue);
+    if (known == cluster.queues().end() || known->second != queue)
+      settings.emplace_back(state::QueueActionRequest{false, queue});
   }
-  std::vector<state::Licence> licences;
   for (const state::Licence& licence : options.licences) {
     const auto known = cluster.licences().find(licence.name);
-    if (known == cluster.licences().end() || known->second != licence) licences.push_back(licence);
+    if (known == cluster.licences().end() || known->second != licence)
+      settings.emplace_back(state::LicenceActionRequest{false, licence});
   }
-  joining.emplace(std::move(*authority), cluster);
+  joining.emplace(std::move(authority), cluster);
   archive.emplace(options.accounting, options.data_directory, joining->authority().fingerprint,
                   cluster.applied_index());
   shell.emplace(loop, options, *joining);
-  options.core.version = options.version;
-  options.core.started_at = wall_clock_us();
-  make_pipeline(std::make_unique<scheduler::Core>(options.core, std::move(recovered.cluster), options.core.started_at));
-  if (Status listening = listen(); !listening) return listening;
-  signals = loop.on_signals({SIGINT, SIGTERM}, [this](int) { begin_stop(); });
+  make_pipeline(std::make_unique<scheduler::Core>(options.core, std::move(recovered.cluster), wall_clock_us()));
+}
+
+void Server::Impl::serve() {
   pipeline->start();
   archive->start([this] { loop.post([this] { pipeline->push(scheduler::Tick{}); }); });
   watch_snapshots();
-  for (const state::Queue& queue : queues) shell->configure(state::QueueActionRequest{false, queue});
-  for (const state::Licence& licence : licences) shell->configure(state::LicenceActionRequest{false, licence});
+  for (state::ClientRequest& request : settings) shell->configure(std::move(request));
   if (nobody_yet && !options.listen.empty()) shell->request_first_token();
-  if (options.on_ready) {
-    std::vector<std::string> addresses;
-    for (const auto& listener : listeners) addresses.push_back(listener->address());
-    options.on_ready(addresses);
+  if (options.on_ready) options.on_ready(addresses());
+}
+
+Status Server::Impl::run() {
+  raise_descriptor_limit();
+  std::signal(SIGPIPE, SIG_IGN);
+  options.core.version = options.version;
+  options.core.started_at = wall_clock_us();
+  const auto catch_signals = [this] { signals = loop.on_signals({SIGINT, SIGTERM}, [this](int) { begin_stop(); }); };
+  if (options.open_shared) {
+    if (Status standing = stand_by(); !standing) return standing;
+    catch_signals();
+  } else {
+    options.store.directory = options.data_directory;
+    auto opened = options.open_store(options.store);
+    if (!opened) return opened.error();
+    auto authority = wire::open_authority(options.data_directory + "/authority");
+    if (!authority) return authority.error();
+    make(std::move(*opened), *authority);
+    if (Status listening = listen(*authority); !listening) return listening;
+    catch_signals();
+    serve();
   }
   loop.run();
-  pipeline.reset();  // joins its threads before anything they use goes
-  archive->stop();   // what it was given is in its spool
+  pipeline.reset();              // joins its threads before anything they use goes
+  if (archive) archive->stop();  // what it was given is in its spool
   listeners.clear();
+  store.reset();
+  deposed = shared && shared->deposed();
+  shared.reset();  // gives the lead back: all that was acknowledged is durable
   if (failure) return *failure;
+  return Unit{};
+}
+
+// Listens, and follows until this server is elected.
+Status Server::Impl::stand_by() {
+  auto opened = options.open_shared();
+  if (!opened) return opened.error();
+  shared = std::move(*opened);
+  auto me = prepare_member(options.data_directory, *shared);
+  if (!me) return me.error();
+  auto authority = wire::open_authority(options.data_directory + "/authority");
+  if (!authority) return authority.error();
+  standby.emplace(loop, options, *shared);
+  if (Status listening = listen(*authority); !listening) return listening;
+  me->authority = authority->fingerprint;
+  me->version = options.version;
+  me->address = options.reachable ? options.reachable(addresses()) : addresses().front();
+  store::SharedStore::Handlers handlers;
+  handlers.elected = [this, authority = *authority](store::Opened state) {
+    auto elected = std::make_shared<store::Opened>(std::move(state));
+    loop.post([this, authority, elected] {
+      if (stopping) return;
+      spdlog::info("this server leads now");
+      make(std::move(*elected), authority);
+      standby.reset();
+      serve();
+    });
+  };
+  handlers.ended = [this](Error error) { fail(std::move(error)); };
+  handlers.trouble = [](const std::string& why) {
+    if (why.empty()) return spdlog::info("the store answers again");
+    spdlog::warn("the store does not answer: {}", why);
+  };
+  shared->start(std::move(*me), std::move(handlers));
+  if (options.on_standby) options.on_standby(addresses());
   return Unit{};
 }
 
@@ -173,6 +257,7 @@ Status Server::Impl::run() {
 void Server::Impl::begin_stop() {
   if (stopping) return loop.stop();  // asked twice: now
   stopping = true;
+  if (!pipeline) return loop.stop();  // a standby has nothing to finish
   listeners.clear();
   shell->begin_stop();
   pipeline->stop();

@@ -11,6 +11,7 @@
 #include "api/server/archive.h"
 #include "scheduler/core.h"
 #include "state/result.h"
+#include "state/store/shared_store.h"
 #include "state/store/store.h"
 
 namespace berth::server {
@@ -39,6 +40,12 @@ struct ServerOptions {
   std::function<void(const std::string& token)> on_first_token;
   // Where batches become durable; tests put another in its place.
   std::function<state::Result<store::Opened>(const store::StoreOptions&)> open_store = store::open_store;
+  // Instead of that, a store that servers share: this one stands by until it is elected. on_ready is called then, and
+  // on_standby when it begins to stand by, both on the calling thread.
+  std::function<state::Result<std::unique_ptr<store::SharedStore>>()> open_shared;
+  std::function<void(const std::vector<std::string>& addresses)> on_standby;
+  // Where others reach what listens at these addresses.
+  std::function<std::string(const std::vector<std::string>& addresses)> reachable;
 };
 
 // Runs until SIGINT or SIGTERM, or until request_stop(). What was taken until then is made durable and answered. A
@@ -48,7 +55,8 @@ class Server {
   explicit Server(ServerOptions options);
   ~Server();
   state::Status run();
-  void request_stop();  // any thread
+  bool deposed() const;  // why run() ended: another server leads now
+  void request_stop();   // any thread
 
  private:
   struct Impl;

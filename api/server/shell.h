@@ -30,9 +30,11 @@ class Shell {
   Shell(wire::Loop& loop, const ServerOptions& options, Joining& joining);
   ~Shell();
 
-  void attach(Pipeline& pipeline, Archive& archive) {
+  // `tell_store`: how the store stands; on the pipeline's thread.
+  void attach(Pipeline& pipeline, Archive& archive, std::function<void(state::StoreInfo&)> tell_store) {
     pipeline_ = &pipeline;
     archive_ = &archive;
+    tell_store_ = std::move(tell_store);
   }
   void accept(std::shared_ptr<wire::Connection> connection);
   // Any thread: frames are made here, on the caller's thread, and sent on the loop's.
@@ -122,5 +124,6 @@ class Shell {
   std::map<std::pair<std::uint64_t, std::uint64_t>, wire::JoinToken> new_tokens_;
   bool stopping_ = false;
 };
+  std::function<void(state::StoreInfo&)> tell_store_;
 
 }  // namespace berth::server

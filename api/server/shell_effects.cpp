@@ -10,7 +10,10 @@ using state::Error;
 using state::ErrorCode;
 
 void Shell::deliver(Delivery delivery) {
-  Outbox outbox([this](state::ServerInfo& info) { archive_->tell(info); });
+  Outbox outbox([this](state::ServerInfo& info) {
+    archive_->tell(info);
+    tell_store_(info.store);
+  });
   for (std::vector<Effect>& effects : delivery.turns) outbox.add(std::move(effects));
   auto outgoing = std::make_shared<std::vector<Outgoing>>(outbox.pack());
   loop_.post([this, outgoing, tokens = std::move(delivery.token_events)] {

@@ -15,7 +15,7 @@ namespace {
 constexpr std::int64_t kHouseMsMin = 50, kHouseMsMax = 1'000;
 constexpr std::int64_t kHelloUs = 10'000'000;  // to say who one is
 constexpr std::int64_t kBacklogMs = 2;
-constexpr std::int64_t kBacklogDiskFullMs = 100;
+constexpr std::int64_t kBacklogSuspendedMs = 100;
 constexpr int kHeartbeatsMissed = 3;
 constexpr std::int64_t kFlushMs = 2;
 constexpr std::int64_t kFlushUsMax = 3'000'000;
@@ -23,7 +23,7 @@ constexpr std::int64_t kFlushUsMax = 3'000'000;
 }  // namespace
 
 void Shell::push_surely(Command command, std::size_t bytes) {
-  const bool may = backlog_.empty() && !pipeline_->disk_full();
+  const bool may = backlog_.empty() && !pipeline_->suspended();
   if (may && pipeline_->push(std::move(command), bytes)) return;
   backlog_.push_back({std::move(command), bytes});
   arm_backlog_timer();
@@ -31,7 +31,7 @@ void Shell::push_surely(Command command, std::size_t bytes) {
 
 void Shell::arm_backlog_timer() {
   if (backlog_timer_) return;
-  const std::int64_t pause_ms = pipeline_->disk_full() ? kBacklogDiskFullMs : kBacklogMs;
+  const std::int64_t pause_ms = pipeline_->suspended() ? kBacklogSuspendedMs : kBacklogMs;
   backlog_timer_ = loop_.after_ms(pause_ms, [this] { flush_backlog(); });
 }
 
@@ -39,7 +39,7 @@ void Shell::flush_backlog() {
   backlog_timer_.reset();
   while (!backlog_.empty()) {
     Waiting& next = backlog_.front();
-    if (pipeline_->disk_full() || !pipeline_->push(std::move(next.command), next.bytes)) return arm_backlog_timer();
+    if (pipeline_->suspended() || !pipeline_->push(std::move(next.command), next.bytes)) return arm_backlog_timer();
     backlog_.pop_front();
   }
   for (const std::uint64_t id : std::exchange(paused_, {})) {

@@ -94,6 +94,7 @@ std::string Shell::admit(Session& session, wire::PeerRole role) {
       if (local) {
         session.caller = users_.by_uid(peer.uid, peer.gid);
       } else if (certified && peer.common_name.starts_with("user:")) {
+    case wire::PeerRole::kStatus:
         const std::string name = peer.common_name.substr(5);
         const auto caller = users_.by_name(name);
         if (!caller) return "user '" + name + "' does not exist on the server's machine";
@@ -134,10 +135,10 @@ void Shell::on_client(Session& session, std::uint64_t request, state::ClientRequ
   if (!within_rate(session, request)) return;
   const scheduler::ReplyTo to{session.id, request};
   if (stopping_) return send_reply(to, Error{ErrorCode::kUnavailable, "", "the server is stopping", 1000});
-  if (pipeline_->disk_full() && !only_reads(body)) return send_reply(to, disk_full_error());
+  if (pipeline_->suspended() && !only_reads(body)) return send_reply(to, pipeline_->suspended_error());
   if (!prepare(session, request, body)) return;
   // What agents said and could not be taken yet goes first.
-  const bool room = backlog_.empty() || pipeline_->disk_full();
+  const bool room = backlog_.empty() || pipeline_->suspended();
   if (!room || !pipeline_->push(scheduler::ClientCommand{to, session.caller, std::move(body)}, bytes)) {
     new_tokens_.erase({session.id, request});
     send_reply(to, Error{ErrorCode::kUnavailable, "", "the server has more requests waiting than it takes", 50});
@@ -182,7 +183,12 @@ bool Shell::prepare(Session& session, std::uint64_t request, state::ClientReques
 
 bool Shell::on_agent(Session& session, wire::Body&& body, std::size_t bytes) {
   if (stopping_) return true;  // it repeats to the next server what this one does not hear
-  if (std::holds_alternative<state::AgentHeartbeat>(body)) return session.stage == Stage::kAgent;
+  if (std::holds_alternative<state::AgentHeartbeat>(body)) {
+    if (session.stage != Stage::kAgent) return false;
+    // Where another server may lead meanwhile, an agent wants to hear that this one is still there.
+    if (options_.open_shared) session.connection->send(wire::encode_frame({0, state::AgentHeartbeat{}}));
+    return true;
+  }
   const std::uint64_t id = session.id;
   if (auto* hello = std::get_if<state::AgentHello>(&body)) {
     if (session.stage != Stage::kAgentHello) return false;

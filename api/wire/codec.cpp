@@ -51,7 +51,7 @@ bool decode_first_words(Reader& in, fbs::Body type, const void* table, Body& out
   switch (type) {
     case fbs::Body::Hello: {
       const auto& t = as<fbs::Hello>(table);
-      out = Hello{t.version_min(), t.version_max(), in.one_of(t.role(), PeerRole::kJoin), in.text(t.software())};
+      out = Hello{t.version_min(), t.version_max(), in.one_of(t.role(), PeerRole::kStatus), in.text(t.software())};
       return true;
     }
     case fbs::Body::Welcome: {

@@ -10,8 +10,8 @@ namespace berth::wire {
 struct Enrolment {
   std::string key_pem, certificate_pem, authority_pem;
 };
-// `node_name` is empty for a user's token.
-state::Result<Enrolment> enrol(const std::string& endpoint, const std::string& token, const std::string& node_name,
+// `node_name` is empty for a user's token. With the one of several servers ("a:7117,b:7117") that leads.
+state::Result<Enrolment> enrol(const std::string& endpoints, const std::string& token, const std::string& node_name,
                                std::int64_t timeout_ms);
 
 }  // namespace berth::wire

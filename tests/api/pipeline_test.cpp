@@ -140,11 +140,11 @@ TEST_F(PipelineTest, AFullDiskIsWaitedOutAndNothingIsLost) {
   fake.set(false, Error{ErrorCode::kUnavailable, "", "no space", 0});
   ASSERT_TRUE(pipeline.push(submit(1)));
   fake.wait_for_attempts(2);
-  EXPECT_TRUE(pipeline.disk_full());
+  EXPECT_TRUE(pipeline.suspended());
   EXPECT_EQ(effect_count(), 0U);
   fake.set(false, std::nullopt);
   wait_for_effects(1);
-  EXPECT_FALSE(pipeline.disk_full());
+  EXPECT_FALSE(pipeline.suspended());
   EXPECT_EQ(fake.kept.size(), 1U);
 }
 

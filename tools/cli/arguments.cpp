@@ -161,7 +161,7 @@ class Checker {
 
   Status complete() const {
     const CommandPage& page = *out_.page;
-    if (!page.commands.empty()) {
+    if (!page.commands.empty() && !page.alone) {
       const bool version = std::find(out_.words.begin(), out_.words.end(), "--version") != out_.words.end();
       if (version) return Unit{};
       std::string known;

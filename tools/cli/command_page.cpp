@@ -94,6 +94,7 @@ CommandPage page_of(const CLI::App& app, const std::string& above, const std::ve
   for (const CLI::Option* option : app.get_options({})) {
     if (option->get_positional()) page.positionals.push_back(positional_of(*option));
   }
+  page.alone = app.get_require_subcommand_min() == 0;
   page.command_words = !page.positionals.empty() && page.positionals.back().name == kCommandWords;
   for (const CLI::App* command : app.get_subcommands({})) {
     if (command->get_name().empty() || command->get_group().empty()) continue;
@@ -165,7 +166,7 @@ std::string OptionEntry::spelling() const {
 
 std::string CommandPage::usage() const {
   std::string line = path + " [OPTIONS]";
-  if (!commands.empty()) line += " COMMAND";
+  if (!commands.empty()) line += alone ? " [COMMAND]" : " COMMAND";
   for (const PositionalEntry& positional : positionals) {
     const bool last = command_words && &positional == &positionals.back();
     if (last) return line + " [--] COMMAND [ARG...]";

@@ -44,6 +44,7 @@ struct CommandPage {
   std::vector<OptionEntry> common_options;  // those every command has
   std::vector<PositionalEntry> positionals;
   std::vector<CommandPage> commands;
+  bool alone = true;           // may be given without one of its commands
   bool command_words = false;  // ends with a command to run
 
   std::string usage() const;                               // "berth wait [OPTIONS] JOB..."

@@ -70,8 +70,8 @@ std::unique_ptr<CLI::App> make_app(Context& context) {
   app->set_help_flag("-h,--help", "show this page");
   app->set_version_flag("--version", berth_version(), "print the version");
   app->add_option("--server", context.server,
-                  "the server: HOST:PORT, or the path of a Unix socket (default: $BERTH_SERVER, else the server of "
-                  "'berth login', else the socket of this machine)")
+                  "the server: HOST:PORT, or the path of a Unix socket; several with commas between, of which one "
+                  "leads (default: $BERTH_SERVER, else the server of 'berth login', else the socket of this machine)")
       ->type_name("SERVER");
   return app;
 }

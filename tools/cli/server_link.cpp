@@ -7,7 +7,7 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
-#include "api/wire/connection.h"
+#include "api/wire/servers.h"
 #include "tools/cli/terminal.h"
 
 namespace berth::tools {
@@ -56,10 +56,13 @@ bool Interrupts::take() {
   return fd_ >= 0 && read(fd_, &info, sizeof info) == sizeof info;
 }
 
-ServerLink::ServerLink(const Context& context) {
+ServerLink::ServerLink(const Context& context, wire::PeerRole role) {
+  options_.role = role;
   options_.endpoint = context.server;
   options_.identity_dir = context.identity_dir;
-  if (const auto endpoint = wire::parse_endpoint(context.server, "server")) local_ = endpoint->is_unix;
+  if (const auto endpoints = wire::parse_endpoints(context.server, "server")) {
+    local_ = std::all_of(endpoints->begin(), endpoints->end(), [](const auto& endpoint) { return endpoint.is_unix; });
+  }
   // A server that goes away must not end us; Output does what SIGPIPE is for.
   std::signal(SIGPIPE, SIG_IGN);
 }

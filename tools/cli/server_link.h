@@ -30,7 +30,7 @@ class ServerLink {
  public:
   static constexpr std::int64_t kPatienceMs = 10LL * 60 * 1000;  // how long a restarting server is waited for
 
-  explicit ServerLink(const Context& context);
+  explicit ServerLink(const Context& context, wire::PeerRole role = wire::PeerRole::kClient);
   state::Status connect();
   // Connects again, for at most patience_ms; says so on standard error once. An interrupt ends the wait.
   state::Status reconnect(std::int64_t patience_ms, const Interrupts* interrupts = nullptr);

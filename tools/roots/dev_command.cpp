@@ -68,6 +68,9 @@ int run(const Options& options) {
   }
   if (!options.data.empty()) server.data_directory = options.data;
   if (!options.socket.empty()) server.unix_socket = options.socket;
+  if (!config.store.empty()) {
+    return report(state::invalid("config", "berth dev keeps its own journal; 'berth server' takes store"), true);
+  }
   server.data_directory = absolute_path(server.data_directory);
   server.unix_socket = absolute_path(server.unix_socket);
   if (!(server.listen.empty() || server.listen == "none") || !config.advertise.empty()) {

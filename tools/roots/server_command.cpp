@@ -15,6 +15,7 @@
 #include "tools/cli/paths.h"
 #include "tools/cli/program.h"
 #include "tools/roots/directories.h"
+#include "tools/cli/server_status.h"
 #include "tools/roots/server_config.h"
 
 namespace berth::tools {
@@ -36,11 +37,13 @@ constexpr const char* kExamples =
     "  berth server --listen 10.0.0.1:7117              one address only\n"
     "  berth server --listen none                       no nodes from elsewhere: the Unix socket alone\n"
     "  berth server --config /etc/berth.yaml            queues, administrators, times from a file\n"
-    "  berth server --advertise head.example.org:7117   what the join line should name";
+    "  berth server --advertise head.example.org:7117   what the join line should name\n"
+    "  berth server --store etcd://e1:2379,e2:2379,e3:2379   one of several, of which one leads\n"
+    "  berth server status                              who leads, who stands by";
 
 struct Options {
   std::string config, data, socket, listen, advertise, lost_after, heartbeat, placement, scheduling, switches,
-      fair_share, accounting;
+      fair_share, accounting, store, lease_ms, pods_network, services_network;
   bool verbose = false;
 };
 
@@ -93,6 +96,15 @@ state::Status gather(const Options& options, ServerConfig& config) {
   }
   server.data_directory = absolute_path(server.data_directory);
   server.unix_socket = absolute_path(server.unix_socket);
+  if (!options.store.empty()) config.store = options.store;
+  if (!options.lease_ms.empty()) {
+    if (auto set = set_lease(options.lease_ms, "--lease-ms", config.shared); !set) return set;
+  }
+  if (!config.store.empty()) {
+    const auto url = etcd::parse_etcd_url(config.store, "--store");
+    if (!url) return url.error();
+    server.open_shared = [url = *url, shared = config.shared] { return etcd::open_etcd(url, shared); };
+  }
   if (server.listen == "none") server.listen.clear();
   for (const auto& [address, option] :
        {std::pair{server.listen, "--listen"}, std::pair{config.advertise, "--advertise"}}) {
@@ -117,6 +129,7 @@ std::string reachable(const ServerConfig& config, const std::string& listening) 
 }
 
 int run(const Options& options) {
+  if (listening.empty()) return config.server.unix_socket;
   auto logger = std::make_shared<spdlog::logger>("server", std::make_shared<spdlog::sinks::stderr_sink_mt>());
   logger->set_pattern("%Y-%m-%dT%H:%M:%S.%e %l: %v");
   logger->set_level(options.verbose ? spdlog::level::debug : spdlog::level::info);
@@ -124,6 +137,11 @@ int run(const Options& options) {
 
   use_huge_pages();
   ServerConfig config;
+std::string shown_store(const ServerConfig& config) {
+  const auto url = etcd::parse_etcd_url(config.store, "--store");
+  return url.ok() ? url->to_string() : "";
+}
+
   if (auto gathered = gather(options, config); !gathered) return report(gathered.error(), true);
   // Searchable: an agent of this machine keeps its pods below it by default. What the server keeps there is its own.
   if (auto made = make_directory(config.server.data_directory, 0711); !made) return report(made.error());
@@ -131,13 +149,26 @@ int run(const Options& options) {
   config.server.version = berth_version();
   const bool known = ::access((config.server.data_directory + "/authority").c_str(), F_OK) == 0;
   std::string listening;
-  config.server.on_ready = [&](const std::vector<std::string>& addresses) {
+  const auto note_addresses = [&](const std::vector<std::string>& addresses) {
+    listening.clear();
     for (const std::string& address : addresses) {
       spdlog::info("listening on {}", address);
       if (address != config.server.unix_socket) listening = address;
     }
-    std::cout << "berth server " << config.server.version << ": ready, data in " << config.server.data_directory
-              << "\n";
+  };
+  config.server.reachable = [&](const std::vector<std::string>& addresses) {
+    note_addresses(addresses);
+    return reachable(config, listening);
+  };
+  config.server.on_standby = [&](const std::vector<std::string>&) {
+    std::cout << "berth server " << config.server.version << ": standing by, the journal is in " << shown_store(config)
+              << "\n"
+              << std::flush;
+  };
+  config.server.on_ready = [&](const std::vector<std::string>& addresses) {
+    if (config.store.empty()) note_addresses(addresses);
+    std::cout << "berth server " << config.server.version << ": ready, data in "
+              << (config.store.empty() ? config.server.data_directory : shown_store(config)) << "\n";
     if (known && !listening.empty()) std::cout << "to join a node, 'berth token create' makes a token\n";
     std::cout << std::flush;
   };
@@ -146,9 +177,16 @@ int run(const Options& options) {
               << "  berth agent --join " << reachable(config, listening) << " --token " << token << "\n"
               << std::flush;
   };
-  server::Server server(config.server);
-  const auto ended = server.run();
-  return ended.ok() ? 0 : report(ended.error());
+  if (!config.store.empty() && config.server.accounting.where == "sqlite") {
+    spdlog::warn("each server keeps a history of its own (accounting: sqlite); PostgreSQL is one for all of them");
+  }
+  while (true) {
+    server::Server server(config.server);
+    const auto ended = server.run();
+    if (ended.ok()) return 0;
+    if (!server.deposed()) return report(ended.error());
+    spdlog::warn("{}; this one stands by", ended.error().message);
+  }
 }
 
 }  // namespace
@@ -197,7 +235,19 @@ void add_server_command(CLI::App& app, Context& context) {
                    "postgresql://USER@HOST/DATABASE, or none")
       ->type_name("DATABASE");
   command->add_flag("-v,--verbose", options->verbose, "log more");
-  on_run(command, context, [options] { return run(*options); });
+  command
+      ->add_option("--store", options->store,
+                   "share the journal with other servers, of which one leads: etcd://HOST:PORT,... "
+                   "(docs/high-availability.md; default: the journal is in the data directory)")
+      ->type_name("URL");
+  command
+      ->add_option("--lease-ms", options->lease_ms,
+                   "a leader that is not heard for so many milliseconds is replaced (default: 1500)")
+      ->type_name("N");
+  const CLI::App* status = add_server_status(*command, context);
+  command->callback([options, status, &context] {
+    if (!status->parsed()) context.exit_code = run(*options);
+  });
 }
 
 }  // namespace berth::tools

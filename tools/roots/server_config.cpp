@@ -279,6 +279,21 @@ const Setters& setters() {
              node, "scheduling",
              [](const std::string& text) { return scheduler::parse_queue_policy(text, "scheduling"); },
              config.server.core.queueing);
+      {"store",
+       [](const YAML::Node& node, ServerConfig& config) -> Outcome {
+         if (Outcome wrong = text_of(node, "store", config.store)) return wrong;
+         if (const auto url = etcd::parse_etcd_url(config.store, "store"); !url)
+           return fault(node, "store", url.error().message);
+         return {};
+       }},
+      {"lease_ms",
+       [](const YAML::Node& node, ServerConfig& config) -> Outcome {
+         std::string text;
+         if (Outcome wrong = text_of(node, "lease_ms", text)) return wrong;
+         if (Status good = set_lease(text, "lease_ms", config.shared); !good)
+           return fault(node, "lease_ms", good.error().message);
+         return {};
+       }},
        }},
       {"cluster", text_key("cluster", [](ServerConfig& c) -> std::string& { return c.server.core.cluster_name; })},
       {"node_lost_after", duration_key("node_lost_after", &Core::node_lost_after_ms)},
@@ -364,6 +379,25 @@ Status read_server_config(const std::string& path, ServerConfig& config) {
   if (std::filesystem::is_directory(path, ignored)) return state::invalid("config", path + " is a directory");
   YAML::Node root;
   try {
+Status set_network(const std::string& text, const std::string& field, std::string& cidr) {
+  if (text == "none") {
+    cidr.clear();
+    return Unit{};
+  }
+  if (!scheduler::parse_cidr(text)) {
+    return state::invalid(field, "'" + text + "' is no IPv4 network; accepted: as 10.144.0.0/16, or none");
+  }
+  cidr = text;
+  return Unit{};
+}
+
+Status set_lease(const std::string& text, const std::string& field, etcd::MemberOptions& options) {
+  const auto ms = state::parse_integer(text, field, etcd::kLeaseMsMin, etcd::kLeaseMsMax);
+  if (!ms) return ms.error();
+  options.lease_ms = *ms;
+  return Unit{};
+}
+
     root = YAML::LoadFile(path);
   } catch (const YAML::BadFile&) {
     return state::invalid("config", "cannot read " + path);

@@ -8,6 +8,7 @@
 #include "api/server/server.h"
 #include "placement/policy.h"
 #include "placement/switch_tree.h"
+#include "state/etcd/etcd_member.h"
 #include "state/result.h"
 
 namespace berth::tools {
@@ -15,6 +16,9 @@ namespace berth::tools {
 struct ServerConfig {
   server::ServerOptions server;
   std::string advertise;  // what the join line names instead of the address that listens
+  // Where the journal is: "" for the data directory, or etcd://… (docs/high-availability.md).
+  std::string store;
+  etcd::MemberOptions shared;
 };
 
 // How the core chooses nodes, by name.
@@ -25,6 +29,10 @@ state::Result<placement::SwitchTree> read_switches(const std::string& path, cons
 // (fair_share, fair_share_half_life).
 state::Status set_fair_share(const std::string& text, const std::string& field, scheduler::FairShare& shares);
 state::Status set_half_life(const std::string& text, const std::string& field, scheduler::FairShare& shares);
+// A part of the cluster's network, "10.144.0.0/16", or "none".
+state::Status set_network(const std::string& text, const std::string& field, std::string& cidr);
+// For how long a leader need not be heard. Too short or too long is refused.
+state::Status set_lease(const std::string& text, const std::string& field, etcd::MemberOptions& options);
 // An agent says so often that it is there. Too seldom or too often is refused.
 state::Status check_heartbeat(std::int64_t ms, const std::string& field);
 

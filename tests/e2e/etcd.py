@@ -1,0 +1,158 @@
+"""Etcd: one or three real members on the loopback, in a directory of their own, and servers that share a journal there."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import threading
+import time
+import unittest
+
+import harness
+from harness import wait_until
+
+ETCD = shutil.which("etcd")
+ETCDCTL = shutil.which("etcdctl")
+needs_etcd = unittest.skipUnless(ETCD, "needs etcd (package etcd-server)")
+
+
+class Etcd:
+    def __init__(self, members=1, options=()):
+        self.directory = tempfile.mkdtemp(prefix="berth-etcd-")
+        ports = [(harness.free_port(), harness.free_port()) for _ in range(members)]
+        self.hosts = [f"127.0.0.1:{client}" for client, _ in ports]
+        names = [f"e{number}" for number in range(1, members + 1)]
+        peers = ",".join(f"{name}=http://127.0.0.1:{peer}" for name, (_, peer) in zip(names, ports))
+        self.members = []
+        for name, (client, peer) in zip(names, ports):
+            command = [ETCD, "--name", name, "--data-dir", os.path.join(self.directory, name),
+                       "--listen-client-urls", f"http://127.0.0.1:{client}", "--advertise-client-urls", f"http://127.0.0.1:{client}",
+                       "--listen-peer-urls", f"http://127.0.0.1:{peer}", "--initial-advertise-peer-urls", f"http://127.0.0.1:{peer}",
+                       "--initial-cluster", peers, "--initial-cluster-token", os.path.basename(self.directory), *options]
+            self.members.append(harness.Daemon(name, command, os.path.join(self.directory, name + ".log"),
+                                               {"PATH": "/usr/bin:/bin"}))
+        for member in self.members:
+            member.start()
+
+    @property
+    def url(self):
+        return "etcd://" + ",".join(self.hosts) + "/e2e"
+
+    def close(self):
+        for member in self.members:
+            member.send(signal.SIGCONT)
+            if member.alive():
+                member.process.kill()
+                member.process.wait()
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+
+class HaCluster(harness.Cluster):
+    """Servers that share a journal in etcd, on Unix sockets or (tls) on ports; commands and agents know all of them."""
+
+    def __init__(self, etcd, servers=2, agents=1, *, tls=False, lease_ms=1500, server=(), agent=(), cpus=2):
+        super().__init__(0, tls=False, cpus=cpus, agent=agent, start=False)
+        self.etcd, self.servers, self.tls = etcd, {}, tls
+        self.server_options = ["--lease-ms", str(lease_ms), "--heartbeat", "500ms", "--accounting", "none", *server]
+        try:
+            self.addresses = {}
+            for number in range(1, servers + 1):
+                self.addresses[number] = f"127.0.0.1:{harness.free_port()}" if tls else self.path(f"s{number}")
+            everybody = ",".join(self.addresses.values())
+            self.local = ",".join(self.path(f"s{number}") for number in self.addresses)
+            self.environment["BERTH_SERVER"] = self.local
+            self.socket = self.listen = everybody  # what agents join
+            for number in self.addresses:
+                self.add_server(number)
+                self.wait_leader()
+            for number in range(1, agents + 1):
+                self.add_agent(number)
+            self.wait_nodes(agents)
+        except BaseException:
+            self.close()
+            raise
+
+    def add_server(self, number):
+        data = self.path(f"server{number}")
+        first = self.path("server1", "authority")
+        if number != 1 and os.path.isdir(first) and not os.path.isdir(os.path.join(data, "authority")):
+            shutil.copytree(first, os.path.join(data, "authority"))
+        command = [harness.BERTH, "server", "--data", data, "--socket", self.path(f"s{number}"), "--store", self.etcd.url,
+                   "--listen", self.addresses[number] if self.tls else "none", *self.server_options]
+        self.servers[number] = harness.Daemon(f"server {number}", command, self.path(f"server{number}.log"), self.environment)
+        self.servers[number].start()
+
+    def status(self, number=None):
+        """What `server status` says of one server, or of the first that answers; None where it does not."""
+        words = ["--server", self.path(f"s{number}")] if number else []
+        done = self.run(*words, "server", "status", "-o", "json", check=False)
+        return json.loads(done.stdout) if done.returncode == 0 else None
+
+    def leader(self):
+        """The number of the server that leads and serves, or None."""
+        for number, server in self.servers.items():
+            if not server.alive():
+                continue
+            done = self.run("--server", self.path(f"s{number}"), "server", "status", "-o", "json", check=False, timeout=20)
+            if done.returncode == 0 and not json.loads(done.stdout)["standby"]:
+                return number
+        return None
+
+    def wait_leader(self):
+        return wait_until(lambda: "a server leads\n" + self.logs_of_daemons(), self.leader)
+
+    def logs_of_daemons(self, lines=15):
+        daemons = [*self.servers.values(), *self.agents.values()]
+        return "".join(f"[{daemon.name}]\n{daemon.tail(lines)}" for daemon in daemons)
+
+    def close(self):
+        for server in getattr(self, "servers", {}).values():
+            server.send(signal.SIGCONT)
+            if server.alive():
+                server.process.kill()
+                server.process.wait()
+        super().close()
+
+
+class Submitters:
+    """Threads that submit small jobs until they are stopped, and note what was acknowledged and when."""
+
+    def __init__(self, cluster, threads=2, script="exit 0"):
+        self.cluster, self.script = cluster, script
+        self.acknowledged, self.refused, self.lock, self.stopping = [], [], threading.Lock(), False
+        self.threads = [threading.Thread(target=self.work, args=(number,)) for number in range(threads)]
+        for thread in self.threads:
+            thread.start()
+
+    def work(self, number):
+        count = 0
+        while not self.stopping:
+            count += 1
+            name = f"t{number}-{count}"
+            done = self.cluster.run("submit", "--name", name, "--", "sh", "-c", self.script, check=False, timeout=120)
+            with self.lock:
+                if done.returncode == 0:
+                    self.acknowledged.append((time.monotonic(), harness.find_id(done.stdout), name))
+                else:
+                    self.refused.append(done.stderr.strip())
+
+    def count(self):
+        with self.lock:
+            return len(self.acknowledged)
+
+    def wait_more(self, more=5):
+        target = self.count() + more
+        wait_until(lambda: f"{more} more jobs are taken: {self.refused[-3:]}\n" + self.cluster.logs_of_daemons(),
+                   lambda: self.count() >= target)
+
+    def stop(self):
+        self.stopping = True
+        for thread in self.threads:
+            thread.join()
+
+
+def run_ctl(etcd, *words):
+    return subprocess.run([ETCDCTL, "--endpoints", ",".join(etcd.hosts), *words], capture_output=True, text=True, check=True,
+                          timeout=60, env={"ETCDCTL_API": "3", "PATH": "/usr/bin:/bin"}).stdout
