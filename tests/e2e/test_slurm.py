@@ -9,7 +9,7 @@ import harness
 import test_history
 from harness import ClusterTest, wait_until
 
-COMMANDS = ("sbatch", "srun", "squeue", "scancel", "sinfo", "scontrol", "sacct")
+COMMANDS = ("sbatch", "srun", "squeue", "scancel", "sinfo", "scontrol", "sacct", "sdiag", "sreport")
 
 
 class Slurm(ClusterTest):
@@ -125,6 +125,49 @@ sleep 30 & wait; echo after; sleep 30 & wait
         self.assertEqual(self.ended(job), "TIMEOUT")
         self.assertEqual(self.read(f"slurm-{job}.out").splitlines()[:2], ["warned", "after"])
 
+    def test_a_warning_without_b_is_for_the_steps(self):
+        self.script("steps-warned.sh", """#!/bin/bash
+#SBATCH --signal=USR1@20 -t 0:25
+trap 'echo the shell heard it' USR1
+srun -n1 bash -c 'trap "echo the step heard it; exit 0" USR1; sleep 60 & wait'
+echo "code $?"
+""")
+        job = self.sbatch("-o", "steps-warned.txt", "steps-warned.sh")
+        self.assertEqual(self.ended(job), "COMPLETED")
+        self.assertEqual(self.read("steps-warned.txt"), "the step heard it\ncode 0\n")
+
+    def test_tasks_of_several_programs(self):
+        self.script("programs", "# tasks and what they run\n0 sh -c 'echo \"first %t\"'\n1-2 echo rest %t %o\n")
+        done = self.call("srun", "-n2", "--multi-prog", "programs")
+        self.assertEqual(sorted(done.stdout.splitlines()), ["first 0", "rest 1 0"])
+        job = self.sbatch("-n2", "-o", "programs.txt", "--wrap", "srun -l --multi-prog programs | sort")
+        self.assertEqual(self.ended(job), "COMPLETED")
+        self.assertEqual(self.read("programs.txt"), "0: first 0\n1: rest 1 0\n")
+        done = self.call("srun", "-n2", "--multi-prog", "nowhere", check=False)
+        self.assertEqual((done.returncode, done.stderr), (1, "srun: error: Could not open multi_prog config file nowhere\n"))
+
+    def test_what_the_server_and_the_accounting_know(self):
+        job = self.sbatch("-o", "none", "--wrap", "sleep 2")
+        text = self.call("sdiag").stdout
+        self.assertRegex(text, r"Jobs pending:   \d+\nJobs running:   \d+\n")
+        self.ended(job)
+        whole = ("cluster", "utilization", "start=now-2hour", "end=now")
+        row = wait_until("it is in the books", lambda: [line for line in self.call("sreport", "-nP", "-t", "Seconds", *whole).stdout.splitlines()
+                                                       if int(line.split("|")[1]) > 0])
+        name, used, idle, reported = row[0].split("|")
+        self.assertEqual(name, "berth")
+        self.assertAlmostEqual(int(used) + int(idle), int(reported), delta=1)
+        self.assertIn(f"|{os.environ.get('USER', 'root')}|", self.call("sreport", "-nP", "user", "top", *whole[2:]).stdout)
+        self.assertIn("Usage reported in CPU Minutes", self.call("sreport", "cluster", "utilization").stdout)
+        done = self.call("sreport", "job", "sizes", check=False)
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("knows cluster Utilization", done.stderr)
+
+    def test_scontrol_by_the_line(self):
+        done = self.call("scontrol", stdin="show hostnames n[1-2]\nnonsense\n\nquit\n", check=False)
+        self.assertEqual(done.stdout, "scontrol: n1\nn2\nscontrol: scontrol: scontrol: ")
+        self.assertEqual((done.returncode, done.stderr), (1, "invalid keyword: nonsense\n"))
+
     def test_export_none_and_single_variables(self):
         job = self.sbatch("--export=NONE", "--wrap", 'echo "<$COLOUR>"', env={"COLOUR": "red"})
         other = self.sbatch("--export=COLOUR,SIZE=7", "--wrap", 'echo "<$COLOUR$SIZE>"', env={"COLOUR": "red"})
@@ -138,11 +181,14 @@ sleep 30 & wait; echo after; sleep 30 & wait
                             (("sbatch", "nowhere.sh"), "Unable to open file nowhere.sh"),
                             (("sbatch", "--wrap", "x", "-p", "nope"), "Batch job submission failed: Invalid partition name specified"),
                             (("sbatch", "--wrap", "x", "-t", "soon"), "Invalid --time specification"),
-                            (("sbatch", "--wrap", "x", "-c", "500"), "Requested node configuration is not available"),
+                            (("sbatch", "--wrap", "x", "-c", "500"), "Batch job submission failed: More processors requested than permitted\n"),
                             (("sbatch", "--wrap", "x", "-d", "afterok:999999"), "Job dependency problem"),
-                            (("sbatch", "--wrap", "x", "--nodes=4"), "Requested node configuration is not available"),
+                            (("sbatch", "--wrap", "x", "--nodes=4"), "Batch job submission failed: More processors requested than permitted\n"),
+                            (("sbatch", "--wrap", "x", "--mem=1T"), "Batch job submission failed: Requested node configuration is not available\n"),
+                            (("sbatch", "--wrap", "x", "-w", "nope"), "Batch job submission failed: Invalid node name specified\n"),
+                            (("sbatch", "--wrap", "x", "-C", "nope"), "Batch job submission failed: Invalid feature specification\n"),
                             (("sbatch", "--wrap", "x", "-S", "2"), "not supported by Berth"),
-                            (("sbatch", "--wrap", "x", "--no-such"), "unrecognized option '--no-such'"),
+                            (("sbatch", "--wrap", "x", "--no-such"), "sbatch: unrecognized option '--no-such'\nTry \"sbatch --help\""),
                             (("scancel", "abc"), "Invalid job id abc"),
                             (("squeue", "-j", "999999"), "slurm_load_jobs error: Invalid job id specified"),
                             (("scontrol", "show", "job", "999999"), "slurm_load_jobs error: Invalid job id specified"),

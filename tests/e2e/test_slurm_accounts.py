@@ -97,13 +97,29 @@ class SlurmAccounts(ClusterTest):
         self.assertIn("Invalid qos specification", self.call("srun", "true", user=ANA, check=False, env={"SLURM_QOS": "nope"}).stderr)
         self.assertIn("Invalid qos specification", self.call("salloc", "true", user=ANA, check=False, env={"SALLOC_QOS": "nope"}).stderr)
 
+    def test_a_job_that_names_no_account_is_told_that_of_its_user(self):
+        for words, account in (((), "physics"), (("-A", "biology"), "biology")):
+            job = self.sbatch(*words, "-o", "/tmp/berth-account-%j.txt", "--mem", "16M", "--wrap", "echo $SLURM_JOB_ACCOUNT", user=ANA)
+            path = f"/tmp/berth-account-{job}.txt"
+            self.addCleanup(lambda path=path: os.path.exists(path) and os.unlink(path))
+
+            def written(path=path):
+                if not os.path.exists(path):
+                    return ""
+                with open(path, encoding="utf-8") as source:
+                    return source.read()
+
+            self.assertEqual(wait_until("it wrote", written), account + "\n")
+
     def test_what_is_not_allowed_is_refused_in_slurms_words(self):
         account = "Invalid account or account/partition combination specified"
         policy = "Job violates accounting/QOS policy (job submit limit, user's size and/or time limits)"
         for words, text in ((("-A", "art"), account), (("-A", "science"), account), (("-q", "nope"), "Invalid qos specification"),
                             (("-q", "high", "-c", "2"), policy)):
             done = self.call("sbatch", *words, "--wrap", "true", user=ANA, check=False)
-            self.assert_one_line(done, 1, "sbatch: error: Batch job submission failed: " + text)
+            why, said = done.stderr.splitlines()  # the first one in the server's words
+            self.assertEqual((done.returncode, done.stdout, said), (1, "", "sbatch: error: Batch job submission failed: " + text))
+            self.assertRegex(why, "^sbatch: error: .*(art|science|nope|high)")
         self.assertEqual(self.call("squeue", "-h").stdout, "")
 
     def test_limits_make_jobs_wait_or_be_refused(self):
@@ -116,7 +132,9 @@ class SlurmAccounts(ClusterTest):
         wait_until("the limit is the reason", lambda: self.state(second) == "PD AssociationJobLimit")
         self.assertEqual(self.call("squeue", "-h", "-j", second, "-o", "%R").stdout, "(AssociationJobLimit)\n")
         done = self.call("sbatch", *sleep, user=BEN, check=False)
-        self.assert_one_line(done, 1, "Job violates accounting/QOS policy", "at most 2 jobs that wait or run")
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("at most 2 jobs that wait or run", done.stderr.splitlines()[0])
+        self.assertIn("Job violates accounting/QOS policy", done.stderr.splitlines()[1])
         self.call("scancel", first)
         wait_until("the next one runs", lambda: self.state(second) == "R None")
         # A quality's limit of each user.

@@ -198,7 +198,7 @@ StepEnd run_step_here(const std::vector<std::string>& words, std::uint32_t tasks
   const Given given = *parse(table_of("srun"), words);
   testing::internal::CaptureStdout();
   const std::int64_t before = now_ms();
-  const int code = run_local_step(given, tasks, kill_wait_ms);
+  const int code = run_local_step(given, tasks, std::nullopt, kill_wait_ms);
   return {code, testing::internal::GetCapturedStdout(), now_ms() - before};
 }
 
@@ -446,9 +446,12 @@ TEST(SlurmColumns, WidthsAndLiterals) {
                                      {"id", 'i', "ID", [](const R&) { return std::string("7"); }}};
   const R record;
   const auto shown = [&](const std::vector<Column<R>>& columns) { return line_of(columns, &record); };
-  EXPECT_EQ(shown(parse_letters<R>("%.4i|%3j|%j", fields)), "   7|abc|abcdef\n");
-  EXPECT_EQ(shown(parse_letters<R>("id=%i %z", fields)), "id=7 %z\n");
   std::vector<std::string> unknown;
+  EXPECT_EQ(shown(parse_letters<R>("%.4i|%3j|%j", fields, unknown)), "   7|abc|abcdef\n");
+  EXPECT_TRUE(unknown.empty());
+  EXPECT_EQ(shown(parse_letters<R>("id=%i %z", fields, unknown)), "id=7 %z\n");
+  EXPECT_EQ(unknown, std::vector<std::string>{"z"});
+  unknown.clear();
   EXPECT_EQ(shown(parse_names<R>("id:|,name:.8,what", fields, 20, unknown)), "7|  abcdef\n");
   EXPECT_EQ(unknown, std::vector<std::string>{"what"});
   EXPECT_EQ(line_of<R>(parse_names<R>("id:3 ,name", fields, 8, unknown), nullptr), "ID  NAME    \n");

@@ -30,9 +30,11 @@ struct Column {
   std::string text;  // literal, behind it
 };
 
-// "%.18i %.9P": letters, with literal text between. An unknown letter is literal, as it stands.
+// "%.18i %.9P": letters, with literal text between. An unknown letter is literal, as it stands, and is put into
+// `unknown`.
 template <class R>
-std::vector<Column<R>> parse_letters(std::string_view format, const std::vector<Field<R>>& fields) {
+std::vector<Column<R>> parse_letters(std::string_view format, const std::vector<Field<R>>& fields,
+                                     std::vector<std::string>& unknown) {
   std::vector<Column<R>> columns;
   const auto literal = [&](std::string_view text) {
     if (columns.empty()) columns.push_back({});
@@ -56,6 +58,8 @@ std::vector<Column<R>> parse_letters(std::string_view format, const std::vector<
       if (at < format.size() && field.letter != 0 && field.letter == format[at]) column.field = &field;
     }
     if (column.field == nullptr) {
+      if (at == format.size()) break;  // "%" at the end is nothing
+      unknown.emplace_back(format.substr(at, 1));
       literal(format.substr(i, at + 1 - i));
     } else {
       columns.push_back(std::move(column));

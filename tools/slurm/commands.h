@@ -24,6 +24,8 @@ int sacct(const Context& context, const Words& words);
 int sprio(const Context& context, const Words& words);
 int sshare(const Context& context, const Words& words);
 int sacctmgr(const Context& context, const Words& words);
+int sdiag(const Context& context, const Words& words);
+int sreport(const Context& context, const Words& words);
 
 // "sbatch: error: MESSAGE" on standard error; returns 1.
 int fail(std::string_view command, const std::string& message);

@@ -21,6 +21,10 @@ using namespace state;
 namespace {
 
 Error bad(std::string message) { return Error{ErrorCode::kInvalid, "", std::move(message), 0}; }
+// An option's value is none.
+Error bad_option(std::string message) { return Error{ErrorCode::kInvalid, kBadOption, std::move(message), 0}; }
+// What Slurm's controller would say of the job.
+Error bad_job(std::string message) { return Error{ErrorCode::kInvalid, kBadJob, std::move(message), 0}; }
 
 Status number(const Given& given, const char* name, std::int64_t least, std::int64_t most, std::uint32_t& to) {
   if (!given.has(name)) return Unit{};
@@ -83,9 +87,10 @@ Status set_nodes(const Given& given, TaskShape& shape) {
   if (!given.has("nodes")) return Unit{};
   const std::string text = given.text("nodes");
   const std::vector<std::string> ends = split(text, '-');
+  if (text == "0") return bad_job("Node count specification invalid");
   const auto least = parse_integer(ends[0], "nodes", 1, kMaxGangSize);
   const auto most = ends.size() == 2 ? parse_integer(ends[1], "nodes", least ? *least : 1, kMaxGangSize) : least;
-  if (!least || ends.size() > 2 || !most) return bad(fmt::format("invalid node count `{}'", text));
+  if (!least || ends.size() > 2 || !most) return bad_option(fmt::format("\"{}\" is not a valid node count", text));
   shape.nodes_min = static_cast<std::uint32_t>(*least);
   shape.nodes_max = static_cast<std::uint32_t>(*most);
   return Unit{};
@@ -95,7 +100,7 @@ Status set_nodes(const Given& given, TaskShape& shape) {
 Status set_listed_nodes(const Given& given, TaskShape& shape) {
   if (!given.has("nodelist")) return Unit{};
   auto names = parse_name_list(given.text("nodelist"), "nodelist");
-  if (!names) return bad("Invalid node name specified");
+  if (!names) return bad_job("Invalid node name specified");
   std::sort(names->begin(), names->end());
   names->erase(std::unique(names->begin(), names->end()), names->end());
   const auto count = static_cast<std::uint32_t>(names->size());
@@ -173,7 +178,7 @@ Result<Amounts> parse_amounts(const Given& given) {
   }
   if (given.has("tmp")) {
     const auto mib = parse_mem_mib(given.text("tmp"));
-    if (!mib) return bad("Invalid --tmp specification");
+    if (!mib) return bad_option("Invalid --tmp specification");
     if (*mib != 0) out.counts.push_back({std::string(kDisk), *mib});
   }
   return out;
@@ -226,7 +231,7 @@ Status set_resources(const Given& given, const TaskShape& shape, Amounts amounts
   if (Status good = part(amounts.gpus_per_node, on_node, "GPUs of a node", gpus); !good) return good;
   if (Status good = part(amounts.gpus, shape.units(), "The job's GPUs", gpus_of_all); !good) return good;
   gpus = std::max({gpus, gpus_of_all, std::uint64_t{amounts.gpus_per_task} * tasks});
-  if (gpus > kMaxGpus) return bad("Requested node configuration is not available");
+  if (gpus > kMaxGpus) return bad_job("Requested node configuration is not available");
   for (Countable& item : amounts.counts) {
     if (item.name == kDisk) {
       item.count = (item.count + on_node - 1) / on_node;
@@ -239,14 +244,14 @@ Status set_resources(const Given& given, const TaskShape& shape, Amounts amounts
   const std::uint64_t cpus =
       std::max<std::uint64_t>({std::uint64_t{tasks} * shape.cpus_per_task, std::uint64_t{amounts.cpus_per_gpu} * gpus,
                                (std::uint64_t{amounts.cpus_least} + on_node - 1) / on_node});
-  if (cpus > 1'000'000) return bad("More processors requested than permitted");
+  if (cpus > 1'000'000) return bad_job("More processors requested than permitted");
   resources.cpu_milli = static_cast<std::uint32_t>(cpus * 1000);
   resources.gpus = static_cast<std::uint32_t>(gpus);
   for (const auto& [name, times] :
        {std::pair{"mem", std::uint64_t{0}}, std::pair{"mem-per-cpu", cpus}, std::pair{"mem-per-gpu", gpus}}) {
     if (!given.has(name)) continue;
     const auto mib = parse_mem_mib(given.text(name));
-    if (!mib) return bad(fmt::format("Invalid --{} specification", name));
+    if (!mib) return bad_option(fmt::format("Invalid --{} specification", name));
     if (*mib == 0 && times == 0 && !given.has("exclusive")) {
       return bad("--mem=0, all memory of a node, is not supported by Berth but with --exclusive");
     }
@@ -255,7 +260,7 @@ Status set_resources(const Given& given, const TaskShape& shape, Amounts amounts
   if (given.has("licenses")) {
     for (const std::string& word : split(given.text("licenses"), ',')) {
       auto licence = parse_countable(word, "licenses");
-      if (!licence || word.find('=') != std::string::npos) return bad("Invalid license specification");
+      if (!licence || word.find('=') != std::string::npos) return bad_job("Invalid license specification");
       request.licences.push_back(std::move(*licence));
     }
   }
@@ -265,7 +270,7 @@ Status set_resources(const Given& given, const TaskShape& shape, Amounts amounts
   if (hint == "nomultithread") threads = 1;
   if (!hint.empty() && hint != "nomultithread" && hint != "multithread" && hint != "compute_bound" &&
       hint != "memory_bound") {
-    return bad("unrecognized --hint argument \"" + hint + "\"");
+    return bad("unrecognized --hint argument \"" + hint + "\", see --hint=help");
   }
   request.cores.threads_per_core = static_cast<std::uint8_t>(threads);
   return state::Unit{};
@@ -279,7 +284,7 @@ Status set_layout(const Given& given, const TaskShape& shape, JobUse use, JobSpe
     // N[@TIME]
     const std::string text = given.text("switches");
     const auto most = parse_integer(text.substr(0, text.find('@')), "switches", 1, kMaxGangSize);
-    if (!most) return bad("Invalid --switches specification");
+    if (!most) return bad_option("Invalid --switches specification");
     layout.switches = static_cast<std::uint32_t>(*most);
   }
   layout.contiguous = given.has("contiguous");
@@ -313,43 +318,33 @@ Status set_placement(const Given& given, Request& request) {
   const auto also = [&](const std::string& condition) -> Status {
     std::string& where = request.where;
     where = where.empty() ? condition : "(" + where + ")&(" + condition + ")";
-    if (!Condition::parse(where, "constraint")) return bad("Invalid feature specification");
+    if (!Condition::parse(where, "constraint")) return bad_job("Invalid feature specification");
     return Unit{};
   };
   if (given.has("constraint")) {
     if (Status good = also(given.text("constraint")); !good) return good;
   }
   if (given.has("prefer")) {
-    if (!Condition::parse(given.text("prefer"), "prefer")) return bad("Invalid feature specification");
+    if (!Condition::parse(given.text("prefer"), "prefer")) return bad_job("Invalid feature specification");
     request.prefers.push_back(given.text("prefer"));
   }
   for (const auto& [name, op] : {std::pair{"nodelist", "in"}, std::pair{"exclude", "notin"}}) {
     if (!given.has(name)) continue;
-    if (!parse_name_list(given.text(name), name)) return bad("Invalid node name specified");
+    if (!parse_name_list(given.text(name), name)) return bad_job("Invalid node name specified");
     if (Status good = also(std::string("node ") + op + " (" + given.text(name) + ")"); !good) return good;
   }
   request.exclusive = given.has("exclusive");
   return Unit{};
 }
 
-// [{R|B}:]SIGNAL[@SECONDS]
-Status set_signal(const Given& given, Launch& launch) {
+// A batch script and an allocation's own process hear of it with B: alone; else it is for their steps.
+Status set_signal(const Given& given, JobUse use, Launch& launch) {
   if (!given.has("signal")) return Unit{};
-  std::string_view text = given.text("signal");
-  const std::string copy(text);
-  text = copy;
-  while (text.starts_with("B:") || text.starts_with("R:")) text.remove_prefix(2);
-  const std::size_t at = text.find('@');
-  std::int64_t seconds = 60;
-  if (at != std::string_view::npos) {
-    const auto value = parse_integer(text.substr(at + 1), "signal", 0, 65'535);
-    if (!value) return bad("Invalid --signal specification");
-    seconds = *value;
-  }
-  const int signal = signal_number(text.substr(0, at));
-  if (signal == 0) return bad("Invalid --signal specification");
-  launch.warn_signal = static_cast<std::uint8_t>(signal);
-  launch.warn_ms = seconds * 1000;
+  const auto warning = parse_signal(given.text("signal"));
+  if (!warning) return warning.error();
+  if (use != JobUse::kTasks && !warning->batch) return Unit{};
+  launch.warn_signal = static_cast<std::uint8_t>(warning->signal);
+  launch.warn_ms = warning->before_ms;
   return Unit{};
 }
 
@@ -361,17 +356,20 @@ Status set_queueing(const Given& given, JobSpec& spec) {
   spec.hold = given.has("hold") ? Hold::kUser : Hold::kNone;
   if (given.has("time")) {
     const auto limit = parse_limit_ms(given.text("time"));
-    if (!limit) return limit.error();
+    if (!limit) return bad_option("Invalid --time specification");
     spec.time_limit_ms = *limit;
   }
   if (given.has("begin")) {
     const auto begin = parse_begin(given.text("begin"), "begin", wall_clock_us());
-    if (!begin) return bad("Invalid --begin specification");
+    if (!begin) {
+      fmt::print(stderr, "Invalid time specification (pos=0): {}\n", given.text("begin"));
+      return bad_option("Invalid --begin specification");
+    }
     spec.begin_at = *begin;
   }
   if (given.has("dependency") && !given.text("dependency").empty()) {
     const auto depends = parse_depends(given.text("dependency"), "dependency");
-    if (!depends) return bad("Job dependency problem: " + depends.error().message);
+    if (!depends) return bad_job(depends.error().message + "\nJob dependency problem");
     spec.depends = depends->all;
     spec.any_dependency = depends->any;
   }
@@ -379,12 +377,12 @@ Status set_queueing(const Given& given, JobSpec& spec) {
     const std::string text = given.text("nice");
     const auto nice =
         text.empty() ? Result<std::int64_t>(100) : parse_integer(text, "nice", -2'147'483'645, 2'147'483'645);
-    if (!nice) return bad("Invalid --nice specification");
+    if (!nice) return bad_option("Invalid --nice specification");
     spec.priority = static_cast<std::int32_t>(std::clamp<std::int64_t>(-*nice, -1000, 1000));
   }
   if (given.has("priority")) {
     const auto priority = parse_integer(given.text("priority"), "priority", -1000, 1000);
-    if (!priority) return bad("Invalid --priority specification: from -1000 to 1000 here");
+    if (!priority) return bad_option("Invalid --priority specification: from -1000 to 1000 here");
     spec.priority = static_cast<std::int32_t>(*priority);
   }
   return Unit{};
@@ -395,12 +393,12 @@ Status set_array(const Given& given, JobSpec& spec) {
   const std::string text = given.text("array");
   const std::size_t percent = text.find('%');
   auto indexes = IndexSet::parse(text.substr(0, percent), "array");
-  if (!indexes) return bad("Invalid job array specification");
+  if (!indexes) return bad_job("Invalid job array specification");
   spec.kind = JobKind::kArray;
   spec.elements = std::move(*indexes);
   if (percent == std::string::npos) return Unit{};
   const auto throttle = parse_integer(text.substr(percent + 1), "array", 1, IndexSet::kMaxSize);
-  if (!throttle) return bad("Invalid job array specification");
+  if (!throttle) return bad_job("Invalid job array specification");
   spec.throttle = static_cast<std::uint32_t>(*throttle);
   return Unit{};
 }
@@ -411,12 +409,31 @@ Status check_files(const Given& given) {
   }
   const std::string mode = given.text("open-mode");
   if (!mode.empty() && mode != "append" && mode != "a" && mode != "truncate" && mode != "t") {
-    return bad("Invalid --open-mode specification");
+    return bad_option("Invalid --open-mode specification");
   }
   return Unit{};
 }
 
 }  // namespace
+
+// [{R|B}:]SIGNAL[@SECONDS]
+Result<WarnSignal> parse_signal(const std::string& given) {
+  std::string_view text = given;
+  WarnSignal out;
+  while (text.starts_with("B:") || text.starts_with("R:")) {
+    out.batch |= text[0] == 'B';
+    text.remove_prefix(2);
+  }
+  const std::size_t at = text.find('@');
+  if (at != std::string_view::npos) {
+    const auto value = parse_integer(text.substr(at + 1), "signal", 0, 65'535);
+    if (!value) return bad_option("Invalid --signal specification");
+    out.before_ms = *value * 1000;
+  }
+  out.signal = signal_number(text.substr(0, at));
+  if (out.signal == 0) return bad_option("Invalid --signal specification");
+  return out;
+}
 
 Result<TaskShape> local_shape(const Given& given) {
   TaskShape shape;
@@ -453,7 +470,7 @@ Status set_step(const Given& given, std::uint32_t nodes, std::optional<std::uint
   if (Status good = number(given, "relative", 0, kMaxGangSize, spec.step.relative); !good) return good;
   for (const auto& [name, op] : {std::pair{"nodelist", "in"}, std::pair{"exclude", "notin"}}) {
     if (!given.has(name)) continue;
-    if (!parse_name_list(given.text(name), name)) return bad("Invalid node name specified");
+    if (!parse_name_list(given.text(name), name)) return bad_job("Invalid node name specified");
     std::string& where = spec.request.where;
     const std::string condition = std::string("node ") + op + " (" + given.text(name) + ")";
     where = where.empty() ? condition : "(" + where + ")&(" + condition + ")";
@@ -487,8 +504,9 @@ Result<MadeJob> make_job(const Given& given, const std::string& name, JobUse use
   if (Status good = set_queueing(given, spec); !good) return good.error();
   if (Status good = set_layout(given, made.shape, use, spec); !good) return good.error();
   if (Status good = set_array(given, spec); !good) return good.error();
-  if (Status good = set_signal(given, made.launch); !good) return good.error();
+  if (Status good = set_signal(given, use, made.launch); !good) return good.error();
   if (Status good = check_files(given); !good) return good.error();
+  if (Status good = check_words(given); !good) return good.error();
   // As Slurm does unless it is told otherwise, after the loss of a node.
   if (batch) spec.requeues_max = given.has("no-requeue") ? 0 : 10;
 
@@ -506,7 +524,7 @@ Result<MadeJob> make_job(const Given& given, const std::string& name, JobUse use
     if (given.has("error")) launch.error_path = output_pattern(given.text("error"), array);
   }
   launch.env = exported(given, here.environment);
-  add_variables(given, made, launch.env);
+  add_variables(given, made, use, launch.env);
   std::sort(launch.env.begin(), launch.env.end());
   return made;
 }

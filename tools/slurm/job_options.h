@@ -29,6 +29,14 @@ struct MadeJob {
   TaskShape shape;
 };
 
+// The field of an error of make_job(): an option's value is none, or Slurm's controller would refuse the job.
+inline constexpr const char* kBadOption = "option";
+inline constexpr const char* kBadJob = "submit";
+// Says it as Slurm's commands do, and returns the exit code; `failure` is what they put before a refusal of the job's.
+int fail_job(const char* command, const state::Error& error, const std::string& failure);
+// Options whose values are looked at, whether they have an effect or not.
+state::Status check_words(const Given& given);
+
 // An error's message is what the command prints behind its name.
 enum class JobUse : std::uint8_t {
   kBatch,  // a script, on the first of its nodes
@@ -43,7 +51,18 @@ state::Result<TaskShape> local_shape(const Given& given);
 state::Status set_step(const Given& given, std::uint32_t nodes, std::optional<std::uint32_t> tasks,
                        state::JobSpec& spec);
 // What a job finds in its environment that does not depend on where it runs.
-void add_variables(const Given& given, const MadeJob& made, std::vector<std::string>& environment);
+void add_variables(const Given& given, const MadeJob& made, JobUse use, std::vector<std::string>& environment);
+// What srun adds for the tasks of a step.
+void add_step_variables(const Given& given, std::uint32_t tasks, std::uint32_t nodes,
+                        std::vector<std::string>& environment);
+// --signal of a job for its steps alone: srun finds it in their environment, and sees to it (step_signal.h).
+inline constexpr const char* kStepSignalVariable = "BERTH_STEP_SIGNAL";
+struct WarnSignal {
+  int signal = 0;
+  std::int64_t before_ms = 60'000;  // the time limit
+  bool batch = false;               // B: the batch shell, and no step
+};
+state::Result<WarnSignal> parse_signal(const std::string& text);
 const char* per_node_option(const Given& given);  // which of the two names of --ntasks-per-node was given
 void set_variable(std::vector<std::string>& environment, const std::string& name, const std::string& value);
 std::vector<std::string> exported(const Given& given, const std::vector<std::string>& mine);

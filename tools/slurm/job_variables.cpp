@@ -1,5 +1,7 @@
 // What a job finds in its environment that does not depend on where it runs.
 #include <algorithm>
+#include <fmt/format.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "state/text.h"
@@ -15,7 +17,31 @@ const char* per_node_option(const Given& given) {
   return given.has("ntasks-per-node") ? "ntasks-per-node" : "tasks-per-node";
 }
 
-void add_variables(const Given& given, const MadeJob& made, std::vector<std::string>& environment) {
+namespace {
+
+// From each index to the next; 1 where they differ.
+std::uint32_t step_of(const IndexSet& indexes) {
+  if (indexes.size() < 2) return 1;
+  const std::uint32_t step = indexes.at(1) - indexes.at(0);
+  if (indexes.ranges().size() == 1) return step;
+  for (std::uint32_t i = 2; i < indexes.size(); ++i) {
+    if (indexes.at(i) - indexes.at(i - 1) != step) return 1;
+  }
+  return step;
+}
+
+}  // namespace
+
+void add_step_variables(const Given& given, std::uint32_t tasks, std::uint32_t nodes,
+                        std::vector<std::string>& environment) {
+  const auto set = [&](const char* name, const std::string& value) { set_variable(environment, name, value); };
+  set("SLURM_PRIO_PROCESS", std::to_string(getpriority(PRIO_PROCESS, 0)));
+  set("SRUN_DEBUG", given.has("quiet") ? "2" : given.has("verbose") ? "4" : "3");
+  set("SLURM_UMASK", fmt::format("{:04o}", this_process().umask));
+  if (given.has("ntasks")) set("SLURM_DISTRIBUTION", tasks <= nodes ? "cyclic" : "block");
+}
+
+void add_variables(const Given& given, const MadeJob& made, JobUse use, std::vector<std::string>& environment) {
   const auto set = [&](const char* name, const std::string& value) { set_variable(environment, name, value); };
   const TaskShape& shape = made.shape;
   const Resources& r = made.spec.request.resources;
@@ -23,14 +49,23 @@ void add_variables(const Given& given, const MadeJob& made, std::vector<std::str
   const std::string cpus = std::to_string(r.cpu_milli / 1000);
   char host[256] = "";
   gethostname(host, sizeof host - 1);
-  for (const char* gone :
-       {"SLURM_STEP_ID",       "SLURM_STEPID",         "SLURM_ARRAY_TASK_ID",  "SLURM_ARRAY_JOB_ID",
-        "SLURM_NTASKS",        "SLURM_NPROCS",         "SLURM_CPUS_PER_TASK",  "SLURM_NTASKS_PER_NODE",
-        "SLURM_MEM_PER_NODE",  "SLURM_MEM_PER_CPU",    "SLURM_MEM_PER_GPU",    "SLURM_GPUS",
-        "SLURM_GPUS_PER_NODE", "SLURM_GPUS_PER_TASK",  "SLURM_CPUS_PER_GPU",   "SLURM_JOB_DEPENDENCY",
-        "SLURM_JOB_ACCOUNT",   "SLURM_GPUS_ON_NODE",   "SLURM_TASKS_PER_NODE", "SLURM_NNODES",
-        "SLURM_JOB_NUM_NODES", "SLURM_JOB_NODELIST",   "SLURM_NODELIST",       "SLURM_JOB_CPUS_PER_NODE",
-        "SLURM_STEP_NODELIST", "SLURM_STEP_NUM_NODES", "SLURM_STEP_NUM_TASKS", "SLURM_STEP_TASKS_PER_NODE"}) {
+  for (const char* gone : {"SLURM_STEP_ID",        "SLURM_STEPID",
+                           "SLURM_ARRAY_TASK_ID",  "SLURM_ARRAY_JOB_ID",
+                           "SLURM_NTASKS",         "SLURM_NPROCS",
+                           "SLURM_CPUS_PER_TASK",  "SLURM_NTASKS_PER_NODE",
+                           "SLURM_MEM_PER_NODE",   "SLURM_MEM_PER_CPU",
+                           "SLURM_MEM_PER_GPU",    "SLURM_GPUS",
+                           "SLURM_GPUS_PER_NODE",  "SLURM_GPUS_PER_TASK",
+                           "SLURM_CPUS_PER_GPU",   "SLURM_JOB_DEPENDENCY",
+                           "SLURM_JOB_ACCOUNT",    "SLURM_GPUS_ON_NODE",
+                           "SLURM_TASKS_PER_NODE", "SLURM_NNODES",
+                           "SLURM_JOB_NUM_NODES",  "SLURM_JOB_NODELIST",
+                           "SLURM_NODELIST",       "SLURM_JOB_CPUS_PER_NODE",
+                           "SLURM_EXPORT_ENV",     "SLURM_UMASK",
+                           "SRUN_DEBUG",           "SLURM_DISTRIBUTION",
+                           "ENVIRONMENT",          kStepSignalVariable,
+                           "SLURM_STEP_NODELIST",  "SLURM_STEP_NUM_NODES",
+                           "SLURM_STEP_NUM_TASKS", "SLURM_STEP_TASKS_PER_NODE"}) {
     std::erase_if(environment, [&](const std::string& v) { return v.starts_with(std::string(gone) + "="); });
   }
   set("SLURM_SUBMIT_DIR", this_process().directory);
@@ -39,7 +74,9 @@ void add_variables(const Given& given, const MadeJob& made, std::vector<std::str
   set("SLURM_JOB_NAME", made.spec.name);
   set("SLURM_JOB_PARTITION", made.spec.queue);
   set("SLURM_JOB_QOS", made.spec.qos.empty() ? "normal" : made.spec.qos);
-  set("SLURM_EXPORT_ENV", given.text("export", "ALL"));
+  if (given.has("export")) set("SLURM_EXPORT_ENV", given.text("export"));
+  set("SLURM_PRIO_PROCESS", std::to_string(getpriority(PRIO_PROCESS, 0)));
+  if (use != JobUse::kTasks) set("SLURM_NODE_ALIASES", "(null)");
   if (!made.spec.account.empty()) set("SLURM_JOB_ACCOUNT", made.spec.account);
   if (!several) {
     set("SLURM_NNODES", "1");
@@ -61,7 +98,7 @@ void add_variables(const Given& given, const MadeJob& made, std::vector<std::str
        {std::pair{"SLURM_MEM_PER_NODE", "mem"}, std::pair{"SLURM_MEM_PER_CPU", "mem-per-cpu"},
         std::pair{"SLURM_MEM_PER_GPU", "mem-per-gpu"}}) {
     const auto mib = parse_mem_mib(given.text(option));
-    if (mib) set(name, std::to_string(*mib));
+    if (mib && use != JobUse::kTasks) set(name, std::to_string(*mib));
   }
   if (r.gpus != 0) set("SLURM_GPUS_ON_NODE", std::to_string(r.gpus));
   for (const auto& [name, option] :
@@ -74,13 +111,26 @@ void add_variables(const Given& given, const MadeJob& made, std::vector<std::str
   set("SLURM_PROCID", "0");
   set("SLURM_LOCALID", "0");
   set("SLURM_GTIDS", "0");
-  set("ENVIRONMENT", "BATCH");
+  if (use == JobUse::kBatch) set("ENVIRONMENT", "BATCH");
+  if (use == JobUse::kTasks && !several) {
+    for (const char* name : {"SLURM_NTASKS", "SLURM_NPROCS", "SLURM_STEP_NUM_TASKS", "SLURM_STEP_NUM_NODES",
+                             "SLURM_STEP_TASKS_PER_NODE"}) {
+      set(name, "1");
+    }
+    set("SLURM_STEP_ID", "0");
+    set("SLURM_STEPID", "0");
+  }
+  if (use == JobUse::kTasks) {
+    add_step_variables(given, shape.tasks, std::max(shape.nodes_min, 1U), environment);
+  } else if (made.launch.warn_signal == 0 && given.has("signal")) {
+    set(kStepSignalVariable, given.text("signal"));
+  }
   if (const IndexSet& e = made.spec.elements; made.spec.kind == JobKind::kArray) {
     const std::uint32_t size = e.size();
     set("SLURM_ARRAY_TASK_COUNT", std::to_string(size));
     set("SLURM_ARRAY_TASK_MIN", std::to_string(e.at(0)));
     set("SLURM_ARRAY_TASK_MAX", std::to_string(e.at(size - 1)));
-    set("SLURM_ARRAY_TASK_STEP", std::to_string(e.ranges()[0].step));
+    set("SLURM_ARRAY_TASK_STEP", std::to_string(step_of(e)));
   }
 }
 

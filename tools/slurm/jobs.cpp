@@ -429,6 +429,7 @@ std::string slurm_error(const Error& error) {
       if (error.field == "job") return "Invalid job id specified";
       if (error.field == "queue") return "Invalid partition name specified";
       if (error.field == "qos") return "Invalid qos specification";
+      if (error.field.starts_with("licen")) return "Invalid license specification";
       if (error.field == "account") return "Invalid account or account/partition combination specified";
       break;
     case ErrorCode::kDenied:

@@ -8,6 +8,7 @@
 #include <cstring>
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <map>
 #include <optional>
 #include <set>
 #include <spawn.h>
@@ -21,6 +22,7 @@
 #include "state/units.h"
 #include "tools/cli/output.h"
 #include "tools/cli/server_link.h"
+#include "tools/cli/waiting.h"
 #include "tools/slurm/commands.h"
 #include "tools/slurm/job_options.h"
 #include "tools/slurm/text.h"
@@ -70,12 +72,18 @@ struct Task {
 // Started, they run in process groups of their own; what they leave behind there ends with the last of them.
 class Tasks {
  public:
-  Tasks(const Given& given, std::uint32_t count, std::int64_t kill_wait_ms)
+  Tasks(const Given& given, std::uint32_t count, const std::optional<StepWarning>& warning, std::int64_t kill_wait_ms)
       : given_(given),
         environment_(passed_on(given)),
+        warning_(warning),
         tasks_(count),
         label_(given.has("label")),
-        kill_wait_ms_(kill_wait_ms) {}
+        kill_wait_ms_(kill_wait_ms) {
+    add_step_variables(given, count, 1, environment_);
+    if (!variable("SLURM_NTASKS").empty() || given.has("ntasks")) {
+      set_variable(environment_, "SLURM_DISTRIBUTION", count <= 1 ? "cyclic" : "block");
+    }
+  }
 
   int run(const Words& words) {
     sigset_t watched;
@@ -107,6 +115,10 @@ class Tasks {
       timespec moment{0, label_ ? 20'000'000 : 200'000'000};
       const int signal = sigtimedwait(&watched, nullptr, &moment);
       if (signal > 0 && signal != SIGCHLD) pass_on(signal);
+      if (warning_ && wall_clock_us() >= warning_->at_us) {
+        pass_on(warning_->signal);
+        warning_.reset();
+      }
       if (limit_ms != 0 && now_ms() >= limit_ms) {
         fmt::print(stderr, "srun: error: the step has reached its time limit\n");
         pass_on(SIGTERM);
@@ -117,10 +129,12 @@ class Tasks {
         pass_on(SIGTERM);
         end_by(now_ms() + kill_wait_ms_);
       }
+      tell_ends(false);
       const bool some_ended = std::any_of(tasks_.begin(), tasks_.end(), [](const Task& t) { return t.ended; });
       if (wait_s != 0 && some_ended && !std::exchange(waited_, true)) end_by(now_ms() + wait_s * 1000);
       if (deadline_ms != 0 && now_ms() >= deadline_ms) pass_on(SIGKILL);
     }
+    tell_ends(true);
     clean_up();
     sigprocmask(SIG_SETMASK, &before_, nullptr);
     return exit_code();
@@ -286,13 +300,28 @@ class Tasks {
       const bool exited = end.si_code == CLD_EXITED;
       task.code = exited ? end.si_status : 128 + end.si_status;
       if (!exited) {
-        fmt::print(stderr, "srun: error: {}: task {}: {}\n", node_here(), i, strsignal(end.si_status));
+        note_end(i, strsignal(end.si_status));
       } else if (task.code != 0) {
-        fmt::print(stderr, "srun: error: {}: task {}: Exited with exit code {}\n", node_here(), i, task.code);
+        note_end(i, fmt::format("Exited with exit code {}", task.code));
       }
       failed |= task.code != 0;
     }
     return failed;
+  }
+
+  void note_end(std::size_t task, const std::string& how) {
+    if (ended_.empty()) first_end_ms_ = now_ms();
+    ended_[how].push_back(static_cast<std::uint32_t>(task));
+  }
+
+  // Those that ended alike in one line, as Slurm tells of them: it waits a moment for more.
+  void tell_ends(bool all) {
+    constexpr std::int64_t kMomentMs = 100;
+    if (ended_.empty() || (!all && now_ms() - first_end_ms_ < kMomentMs)) return;
+    for (const auto& [how, tasks] : ended_) {
+      fmt::print(stderr, "srun: error: {}: {}: {}\n", node_here(), task_numbers(tasks), how);
+    }
+    ended_.clear();
   }
 
   // Ends what they have left behind, and reads what there is of their output. Who left his group and holds a pipe open
@@ -319,14 +348,25 @@ class Tasks {
 
   const Given& given_;
   std::vector<std::string> environment_;  // before what is each task's own
+  std::optional<StepWarning> warning_;    // until it was passed on
   std::vector<Task> tasks_;
   std::set<std::string> opened_;
+  std::int64_t first_end_ms_ = 0;
+  std::map<std::string, std::vector<std::uint32_t>> ended_;  // how, and not told yet
   bool label_, waited_ = false;
   std::int64_t kill_wait_ms_;
   sigset_t before_{};
 };
 
 }  // namespace
+
+std::string task_numbers(const std::vector<std::uint32_t>& tasks) {
+  std::vector<std::string> names;
+  for (const std::uint32_t task : tasks) names.push_back("t" + std::to_string(task));
+  std::string list = hostlist(std::move(names)).substr(1);  // "3", "[0-1,3]"
+  if (list.starts_with('[')) list = list.substr(1, list.size() - 2);
+  return (tasks.size() > 1 ? "tasks " : "task ") + list;
+}
 
 std::string node_here() {
   if (std::string name = variable("SLURMD_NODENAME"); !name.empty()) return name;
@@ -335,8 +375,9 @@ std::string node_here() {
   return host;
 }
 
-int run_local_step(const Given& given, std::uint32_t tasks, std::int64_t kill_wait_ms) {
-  return Tasks(given, tasks, kill_wait_ms).run(given.words);
+int run_local_step(const Given& given, std::uint32_t tasks, const std::optional<StepWarning>& warning,
+                   std::int64_t kill_wait_ms) {
+  return Tasks(given, tasks, warning, kill_wait_ms).run(given.words);
 }
 
 }  // namespace berth::tools::slurm

@@ -4,6 +4,7 @@
 #include <cstdio>
 #include <fmt/format.h>
 #include <getopt.h>
+#include <utility>
 
 namespace berth::tools::slurm {
 
@@ -15,6 +16,7 @@ namespace {
 constexpr int kFirst = 1000;  // values of long options: kFirst + position
 
 Error wrong(std::string message) { return Error{ErrorCode::kInvalid, "", std::move(message), 0}; }
+Error misused(std::string message) { return Error{ErrorCode::kInvalid, kMisused, std::move(message), 0}; }
 
 // Of each of these one is given at most.
 const std::vector<std::vector<std::string_view>>& exclusive_options() {
@@ -82,12 +84,12 @@ state::Result<Given> parse(const CommandTable& table, const std::vector<std::str
     if (found == -1) break;
     const std::string word = argv[static_cast<std::size_t>(std::min<int>(before, static_cast<int>(copy.size()) - 1))];
     if (found == '?') {
-      return wrong(optopt != 0 && optopt < kFirst ? fmt::format("invalid option -- '{}'", static_cast<char>(optopt))
-                                                  : fmt::format("unrecognized option '{}'", word));
+      return misused(optopt != 0 && optopt < kFirst ? fmt::format("invalid option -- '{}'", static_cast<char>(optopt))
+                                                    : fmt::format("unrecognized option '{}'", word));
     }
     if (found == ':') {
-      return wrong(optopt < kFirst ? fmt::format("option requires an argument -- '{}'", static_cast<char>(optopt))
-                                   : fmt::format("option '{}' requires an argument", word));
+      return misused(optopt < kFirst ? fmt::format("option requires an argument -- '{}'", static_cast<char>(optopt))
+                                     : fmt::format("option '{}' requires an argument", word));
     }
     const auto one = found >= kFirst ? table.options.begin() + (found - kFirst)
                                      : std::find_if(table.options.begin(), table.options.end(),
@@ -109,19 +111,37 @@ void tell_ignored(const CommandTable& table, const Given& given) {
   }
 }
 
+int fail_parse(const CommandTable& table, const Error& error) {
+  const std::string_view name = table.name;
+  const bool job = name == "sbatch" || name == "srun" || name == "salloc";
+  std::fflush(stdout);
+  if (error.field != kMisused) {
+    fmt::print(stderr, "{}: error: {}\n", name, error.message);
+    return 1;
+  }
+  fmt::print(stderr, "{}: {}\nTry \"{} --help\" for more information\n", name, error.message, name);
+  return job ? 255 : 1;
+}
+
 std::string usage_of(const CommandTable& table) {
   return fmt::format("Usage: {} [OPTIONS...] {}\n", table.name, table.words);
 }
 
 std::string help_of(const CommandTable& table) {
   std::string out = usage_of(table) + "\n";
-  for (const Option& one : table.options) {
-    if (one.support != Support::kHonoured) continue;
-    std::string left =
-        one.letter != 0 ? fmt::format("  -{}, --{}", one.letter, one.name) : fmt::format("      --{}", one.name);
-    if (one.takes == Takes::kValue) left += "=VALUE";
-    if (one.takes == Takes::kMaybe) left += "[=VALUE]";
-    out += fmt::format("{:<34}{}\n", left, one.text);
+  for (const auto& [support, title] :
+       {std::pair{Support::kHonoured, ""}, std::pair{Support::kIgnored, "\nWithout effect here:\n"},
+        std::pair{Support::kRefused, "\nRefused, since they would change what happens:\n"}}) {
+    bool any = false;
+    for (const Option& one : table.options) {
+      if (one.support != support) continue;
+      if (!std::exchange(any, true)) out += title;
+      std::string left =
+          one.letter != 0 ? fmt::format("  -{}, --{}", one.letter, one.name) : fmt::format("      --{}", one.name);
+      if (one.takes == Takes::kValue) left += "=VALUE";
+      if (one.takes == Takes::kMaybe) left += "[=VALUE]";
+      out += fmt::format("{:<34}{}\n", left, one.text);
+    }
   }
   return out;
 }

@@ -61,8 +61,12 @@ class Given {
   std::map<std::string, std::vector<std::string>> values_;
 };
 
+// The field of an error of getopt's: an option that is none, or lacks its value.
+inline constexpr const char* kMisused = "usage";
 // Parses the words behind the command's name. The error's message is a whole line, without the command's name.
 state::Result<Given> parse(const CommandTable& table, const std::vector<std::string>& words);
+// Says what parse() found wrong as Slurm's commands do, and returns the exit code.
+int fail_parse(const CommandTable& table, const state::Error& error);
 // Tells on standard error, if `verbose`, what was ignored.
 void tell_ignored(const CommandTable& table, const Given& given);
 

@@ -257,7 +257,7 @@ Result<std::vector<Record>> steps_of(ServerLink& link, const Record& record) {
 int sacct(const Context& context, const Words& words) {
   const CommandTable& table = table_of("sacct");
   auto parsed = parse(table, words);
-  if (!parsed) return fail("sacct", parsed.error().message);
+  if (!parsed) return fail_parse(table, parsed.error());
   Given& given = *parsed;
   if (const auto code = answer_about_itself(table, given)) return *code;
   Output out;

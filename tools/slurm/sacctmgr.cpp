@@ -273,7 +273,7 @@ int run(const Manager& manager, Words words) {
 int sacctmgr(const Context& context, const Words& words) {
   const CommandTable& table = table_of("sacctmgr");
   auto parsed = parse(table, words);
-  if (!parsed) return fail("sacctmgr", parsed.error().message);
+  if (!parsed) return fail_parse(table, parsed.error());
   const Given& given = *parsed;
   if (const auto code = answer_about_itself(table, given)) return *code;
   if (given.has("verbose")) tell_ignored(table, given);

@@ -29,6 +29,8 @@ using namespace state;
 
 namespace {
 
+const std::string kFailure = "Job submit/allocate failed: ";
+
 volatile std::sig_atomic_t g_interrupted = 0;
 void on_interrupt(int) { g_interrupted = 1; }
 
@@ -43,7 +45,7 @@ std::vector<std::string> environment_of(const MadeJob& made, JobId job, const st
   std::vector<std::string> environment = made.launch.env;
   const auto set = [&](const char* name, const std::string& value) { set_variable(environment, name, value); };
   for (const char* gone : {"SLURM_NODEID", "SLURM_PROCID", "SLURM_LOCALID", "SLURM_GTIDS", "ENVIRONMENT",
-                           "SLURM_CPUS_ON_NODE", "BERTH_JOB_ID"}) {
+                           "SLURM_CPUS_ON_NODE", "SLURM_PRIO_PROCESS", "BERTH_JOB_ID"}) {
     std::erase_if(environment, [&](const std::string& v) { return v.starts_with(std::string(gone) + "="); });
   }
   std::vector<std::string> nodes;
@@ -137,6 +139,7 @@ int run_here(const Words& words, const std::vector<std::string>& environment) {
   const int failed = posix_spawnp(&child, argv[0], nullptr, &attributes, argv.data(), env.data());
   posix_spawnattr_destroy(&attributes);
   if (failed != 0) {
+    if (failed == ENOENT) return fail("salloc", fmt::format("_fork_command: Unable to find command \"{}\"", words[0]));
     return fail("salloc", fmt::format("Unable to exec command \"{}\": {}", words[0], std::strerror(failed)));
   }
   int status = 0;
@@ -151,7 +154,7 @@ int run_here(const Words& words, const std::vector<std::string>& environment) {
 int salloc(const Context& context, const Words& words) {
   const CommandTable& table = table_of("salloc");
   auto parsed = parse(table, words);
-  if (!parsed) return fail("salloc", parsed.error().message);
+  if (!parsed) return fail_parse(table, parsed.error());
   Given& given = *parsed;
   if (const auto code = answer_about_itself(table, given)) return *code;
   if (Status good = fill_from_environment(table, Reader::kSalloc, given); !good) {
@@ -159,11 +162,8 @@ int salloc(const Context& context, const Words& words) {
   }
   if (given.has("verbose")) tell_ignored(table, given);
   const bool quiet = given.has("quiet");
-  auto made = make_job(
-      given,
-      given.words.empty() ? "interactive" : given.words.front().substr(given.words.front().find_last_of('/') + 1),
-      JobUse::kPlace);
-  if (!made) return fail("salloc", made.error().message);
+  auto made = make_job(given, "interactive", JobUse::kPlace);
+  if (!made) return fail_job("salloc", made.error(), kFailure);
   Launch wait = made->launch;
   wait.argv = {"/bin/sleep", "infinity"};
   wait.cwd = "/";
@@ -176,8 +176,9 @@ int salloc(const Context& context, const Words& words) {
   action.sa_handler = on_interrupt;
   for (const int signal : {SIGINT, SIGTERM, SIGHUP}) sigaction(signal, &action, nullptr);
   ServerLink link(context);
+  add_default_account(link, made->spec, made->launch.env);
   const auto done = submit(link, made->spec, false, 10'000);
-  if (!done) return fail("salloc", "Job submit/allocate failed: " + done.error().message);
+  if (!done) return fail("salloc", kFailure + done.error().message);
   const JobId job = *done;
   const auto relinquish = [&] {
     if (!quiet) fmt::print(stderr, "salloc: Relinquishing job allocation {}\n", job.value);

@@ -52,7 +52,7 @@ int wait_for(ServerLink& link, JobId job) {
     const JobRow& row = detail->row;
     if (row.counts.active() == 0) {
       if (row.summary == PodState::kSucceeded) return 0;
-      return row.exit_code > 0 ? row.exit_code : 1;
+      return row.exit_code > 0 && row.signal == 0 ? row.exit_code : 1;
     }
     sleep_ms(200);
   }
@@ -63,11 +63,7 @@ int wait_for(ServerLink& link, JobId job) {
 int sbatch(const Context& context, const Words& words) {
   const CommandTable& table = table_of("sbatch");
   auto parsed = parse(table, words);
-  if (!parsed) {
-    fail("sbatch", parsed.error().message);
-    fmt::print(stderr, "Try \"sbatch --help\" for more information\n");
-    return 1;
-  }
+  if (!parsed) return fail_parse(table, parsed.error());
   Given given = std::move(*parsed);
   if (const auto code = answer_about_itself(table, given)) return *code;
   if (Status good = fill_from_environment(table, Reader::kSbatch, given); !good) {
@@ -95,21 +91,20 @@ int sbatch(const Context& context, const Words& words) {
     if (Status good = check_script(script); !good) return fail("sbatch", good.error().message);
   }
   auto inside = script_options(table, script, !given.has("ignore-pbs"));
-  if (!inside) return fail("sbatch", inside.error().message);
+  if (!inside) return fail_parse(table, inside.error());
   given.fill_from(*inside);
   if (given.has("verbose")) tell_ignored(table, given);
-  if (!given.has("export") && std::getenv("SLURM_EXPORT_ENV") != nullptr) given.set("export", "ALL");
 
   auto made = make_job(given, name, JobUse::kBatch);
-  if (!made) return fail("sbatch", made.error().message);
+  if (!made) return fail_job("sbatch", made.error(), "Batch job submission failed: ");
   Launch& launch = made->launch;
   launch.argv = {name};
   launch.argv.insert(launch.argv.end(), arguments.empty() ? arguments.end() : arguments.begin() + 1, arguments.end());
   launch.script = std::move(script);
   JobSpec& spec = made->spec;
-  spec.launch = encode_launch(launch);
-
   ServerLink link(context);
+  add_default_account(link, spec, launch.env);
+  spec.launch = encode_launch(launch);
   const bool dry = given.has("test-only");
   auto done = submit(link, spec, dry, given.has("wait") ? ServerLink::kPatienceMs : 5'000);
   if (!done) {

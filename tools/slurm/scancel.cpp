@@ -39,13 +39,16 @@ struct Target {
 int scancel(const Context& context, const Words& words) {
   const CommandTable& table = table_of("scancel");
   auto parsed = parse(table, words);
-  if (!parsed) return fail("scancel", parsed.error().message);
+  if (!parsed) return fail_parse(table, parsed.error());
   const Given& given = *parsed;
   if (const auto code = answer_about_itself(table, given)) return *code;
   if (given.has("verbose")) tell_ignored(table, given);
   if (given.has("signal")) {
     const int signal = signal_number(given.text("signal"));
-    if (signal == 0) return fail("scancel", "Unknown job signal: " + given.text("signal"));
+    if (signal == 0) {
+      fmt::print(stderr, "Unknown job signal: {}\n", given.text("signal"));
+      return 1;
+    }
     if (signal != SIGTERM && signal != SIGKILL && signal != SIGINT) {
       return fail("scancel", "--signal=" + given.text("signal") +
                                  " is not supported by Berth: only TERM, INT and KILL, which end the job");
@@ -54,12 +57,21 @@ int scancel(const Context& context, const Words& words) {
   std::optional<std::vector<PodState>> states;
   if (given.has("state")) {
     states = parse_states(given.text("state"));
-    if (!states) return fail("scancel", "Invalid job state specified: " + given.text("state"));
+    if (!states) {
+      fmt::print(stderr, "Invalid job state specified: {}\nValid job states are PENDING, RUNNING, and SUSPENDED\n",
+                 given.text("state"));
+      return 1;
+    }
     if (states->empty()) return 0;  // no job is ever in such a state
   }
   const bool filtered = given.has("user") || given.has("me") || given.has("name") || given.has("jobname") ||
                         given.has("partition") || given.has("account") || given.has("qos") || given.has("nodelist") ||
                         states;
+  if (given.has("user")) {
+    const std::string user = given.text("user");
+    const bool number = !user.empty() && user.find_first_not_of("0123456789") == std::string::npos;
+    if (!number && getpwnam(user.c_str()) == nullptr) return fail("scancel", "Invalid user name: " + user);
+  }
   if (given.words.empty() && !filtered) return fail("scancel", "No job identification provided");
 
   auto jobs = parse_job_words(given.words);
@@ -145,11 +157,15 @@ int scancel(const Context& context, const Words& words) {
     if (done) continue;
     const Error& error = done.error();
     if (ServerLink::is_lost(error)) return fail("scancel", slurm_error(error));
-    // As Slurm: a job that has ended is told of, and is no failure.
+    // As with Slurm, scripts may cancel what has ended, or is forgotten: that is told to who listens, and no failure.
     const bool ended = error.code == ErrorCode::kConflict;
-    if (ended && given.has("quiet")) continue;
+    const bool gone = error.code == ErrorCode::kNotFound;
+    if (given.has("quiet") || (ended && !given.has("verbose"))) {
+      if (!ended && !gone) code = 1;
+      continue;
+    }
     fmt::print(stderr, "scancel: error: Kill job error on job id {}: {}\n", target.text, slurm_error(error));
-    if (!ended) code = 1;
+    if (!ended && !gone) code = 1;
   }
   return code;
 }

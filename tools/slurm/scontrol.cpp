@@ -5,7 +5,9 @@
 #include <cstdlib>
 #include <fmt/format.h>
 #include <grp.h>
+#include <iostream>
 #include <pwd.h>
+#include <set>
 #include <unistd.h>
 
 #include "state/launch.h"
@@ -14,9 +16,11 @@
 #include "tools/cli/text.h"
 #include "tools/cli/waiting.h"
 #include "tools/slurm/commands.h"
+#include "tools/slurm/job_details.h"
 #include "tools/slurm/jobs.h"
 #include "tools/slurm/nodes.h"
 #include "tools/slurm/options.h"
+#include "tools/slurm/script.h"
 #include "tools/slurm/text.h"
 
 namespace berth::tools::slurm {
@@ -25,23 +29,15 @@ using namespace state;
 
 namespace {
 
+// What Slurm says without its name before it.
+int complain(const std::string& message) {
+  std::fflush(stdout);
+  fmt::print(stderr, "{}\n", message);
+  return 1;
+}
+
 struct Style {
   bool one_line = false, details = false, quiet = false;
-};
-
-// Lines of a record: indented below the first, or all in one.
-class RecordText {
- public:
-  explicit RecordText(bool one_line) : one_line_(one_line) {}
-  void line(const std::string& text) {
-    if (!out_.empty()) out_ += one_line_ ? " " : "\n   ";
-    out_ += text;
-  }
-  std::string text() const { return out_ + (one_line_ ? "\n" : "\n\n"); }
-
- private:
-  bool one_line_;
-  std::string out_;
 };
 
 std::string group_name(std::uint32_t gid) {
@@ -49,72 +45,38 @@ std::string group_name(std::uint32_t gid) {
   return fmt::format("{}({})", entry != nullptr ? entry->gr_name : std::to_string(gid), gid);
 }
 
-std::string memory_text(std::uint64_t mib) {
-  return mib == 0 ? "0" : mib % 1024 == 0 ? fmt::format("{}G", mib / 1024) : fmt::format("{}M", mib);
-}
-
-std::string tres(std::uint32_t cpus, std::uint64_t mem_mib, std::uint32_t nodes, std::uint32_t gpus) {
-  std::string text = fmt::format("cpu={}", cpus);
-  if (mem_mib != 0) text += ",mem=" + memory_text(mem_mib);
-  text += fmt::format(",node={},billing={}", nodes, cpus);
-  if (gpus != 0) text += fmt::format(",gres/gpu={}", gpus);
-  return text;
-}
-
-std::string shown(const std::string& text) { return text.empty() ? "(null)" : text; }
-
-// The files of an element, as they were asked for, with what is known filled in.
-std::string output_of(const Record& r, const Launch& launch, bool error) {
-  const std::string& pattern = error && !launch.error_path.empty() ? launch.error_path : launch.output_path;
-  if (pattern.empty()) return "";
-  std::string path = expand_path(
-      pattern, {r.job.id.value, r.index.value_or(0), r.nodes.empty() ? "%N" : r.nodes[0], r.job.user, r.job.name});
-  return path.starts_with('/') ? path : launch.cwd + "/" + path;
-}
-
-// What its environment was given; 0: nothing.
-std::uint32_t number_in(const Launch& launch, const std::string& name) {
-  for (const std::string& line : launch.env) {
-    if (!line.starts_with(name + "=")) continue;
-    const auto value = parse_integer(std::string_view(line).substr(name.size() + 1), name, 1, 1'000'000);
-    return value ? static_cast<std::uint32_t>(*value) : 0;
-  }
-  return 0;
-}
-
-std::string licences_text(const std::vector<Countable>& licences) {
-  std::string text;
-  for (const Countable& one : licences) text += fmt::format("{}{}:{}", text.empty() ? "" : ",", one.name, one.count);
-  return shown(text);
-}
-
 std::string job_text(const Record& r, const Style& style) {
   const JobDetail& detail = *r.detail;
   const JobSpec& spec = detail.spec;
   const JobRow& job = r.job;
-  const auto decoded = decode_launch(std::as_bytes(std::span(spec.launch)));
-  const Launch launch = decoded.ok() ? *decoded : Launch{};
+  const Launch launch = launch_of(r);
+  const Tasks tasks = tasks_of(r, launch);
   RecordText out(style.one_line);
   std::string head = fmt::format("JobId={}", job.id.value);
   if (r.array()) {
-    head += fmt::format(" ArrayJobId={} ArrayTaskId={}", job.id.value,
-                        r.folded ? job.waiting : std::to_string(r.index.value_or(0)));
+    const std::string throttle = r.folded && job.throttle != 0 ? "%" + std::to_string(job.throttle) : "";
+    head += fmt::format(" ArrayJobId={} ArrayTaskId={}{}", job.id.value,
+                        r.folded ? job.waiting : std::to_string(r.index.value_or(0)), throttle);
     if (job.throttle != 0) head += fmt::format(" ArrayTaskThrottle={}", job.throttle);
   }
   out.line(head + " JobName=" + job.name);
   out.line(fmt::format("UserId={}({}) GroupId={} MCS_label=N/A", job.user, job.uid, group_name(job.gid)));
   out.line(
-      fmt::format("Priority={} Nice={} Account={} QOS={}", r.priority(), -job.priority, shown(job.account), r.qos()));
-  const std::string depends = depends_text(spec);
-  out.line(fmt::format("JobState={} Reason={} Dependency={}", state_name(r.state).name, r.reason(), shown(depends)));
+      fmt::format("Priority={} Nice={} Account={} QOS={}", r.priority(), -job.priority, or_null(job.account), r.qos()));
+  out.line(fmt::format("JobState={} Reason={} Dependency={}", state_name(r.state).name, r.reason(),
+                       or_null(dependency_text(r))));
   out.line(fmt::format("Requeue={} Restarts={} BatchFlag={} Reboot=0 ExitCode={}", spec.requeues_max != 0 ? 1 : 0,
                        r.restarts, launch.script.empty() ? 0 : 1, r.exit_text()));
+  if (style.details) out.line("DerivedExitCode=0:0");
   const TimeUs now = wall_clock_us();
   out.line(fmt::format("RunTime={} TimeLimit={} TimeMin=N/A", length_text(r.elapsed_s(now), true),
                        limit_text(job.time_limit_ms, true)));
-  const TimeUs eligible = std::max(job.begin_at, job.submitted_at);
-  out.line(fmt::format("SubmitTime={} EligibleTime={}", time_text(job.submitted_at), time_text(eligible)));
-  out.line(fmt::format("AccrueTime={}", time_text(eligible)));
+  const bool waits_for_others =
+      r.waits() && (job.wait_reason == WaitReason::kHeldUser || job.wait_reason == WaitReason::kHeldAdmin ||
+                    job.wait_reason == WaitReason::kDependency);
+  const TimeUs eligible = waits_for_others ? 0 : std::max(job.begin_at, job.submitted_at);
+  out.line(fmt::format("SubmitTime={} EligibleTime={}", time_text(job.submitted_at), time_text(eligible, "Unknown")));
+  out.line("AccrueTime=" + time_text(eligible > now ? 0 : eligible, "Unknown"));
   const TimeUs end = r.ended_at != 0                               ? r.ended_at
                      : r.started_at != 0 && job.time_limit_ms != 0 ? r.started_at + job.time_limit_ms * 1000
                                                                    : 0;
@@ -125,42 +87,43 @@ std::string job_text(const Record& r, const Style& style) {
                                  "Unknown"),
                        time_text(end, "Unknown")));
   out.line("SuspendTime=None SecsPreSuspend=0 LastSchedEval=N/A Scheduler=Main");
-  out.line(fmt::format("Partition={} AllocNode:Sid=N/A:0", job.queue));
+  out.line(fmt::format("Partition={} AllocNode:Sid={}:0", job.queue, or_null(text_in(launch, "SLURM_SUBMIT_HOST"))));
   const Where where = split_where(spec.request.where);
-  out.line("ReqNodeList=" + shown(where.nodes) + " ExcNodeList=" + shown(where.without));
+  out.line("ReqNodeList=" + or_null(where.nodes) + " ExcNodeList=" + or_null(where.without));
   out.line("NodeList=" + (r.waits() ? "" : r.node_list()));
   if (!r.waits() && !r.nodes.empty()) out.line("BatchHost=" + r.nodes[0]);
-  const std::uint32_t each = cpus_of(job.resources), asked = number_in(launch, "SLURM_NTASKS"),
-                      tasks = asked != 0 ? asked : r.pods(), per_task = number_in(launch, "SLURM_CPUS_PER_TASK");
-  out.line(fmt::format("NumNodes={} NumCPUs={} NumTasks={} CPUs/Task={} ReqB:S:C:T=0:0:*:*", r.node_count(), r.cpus(),
-                       tasks, per_task != 0 ? per_task : std::max(r.cpus() / tasks, 1U)));
-  out.line("TRES=" + tres(r.cpus(), job.resources.mem_mib * r.pods(), r.node_count(), job.resources.gpus * r.pods()));
-  out.line("Socks/Node=* NtasksPerN:B:S:C=0:0:*:* CoreSpec=*");
-  out.line(fmt::format("MinCPUsNode={} MinMemoryNode={} MinTmpDiskNode=0", each, memory_text(job.resources.mem_mib)));
-  out.line(fmt::format("Features={} DelayBoot=00:00:00", shown(where.features)));
+  const GangShape& shape = spec.gang;
+  const std::string nodes = r.waits() && spec.kind == JobKind::kGang && number_in(launch, "SLURM_JOB_NUM_NODES") == 0
+                                ? fmt::format("{}-{}", r.node_count(), std::max(r.node_count(), shape.nodes_max))
+                                : std::to_string(r.node_count());
+  out.line(fmt::format("NumNodes={} NumCPUs={} NumTasks={} CPUs/Task={} ReqB:S:C:T=0:0:*:*", nodes, r.cpus(),
+                       tasks.tasks, tasks.cpus_per_task));
+  out.line("TRES=" + tres_text(r));
+  out.line(fmt::format("Socks/Node=* NtasksPerN:B:S:C={}:0:*:* CoreSpec=*", tasks.per_node));
+  const std::uint64_t memory = job.resources.mem_mib;
+  out.line(fmt::format("MinCPUsNode={} {}={} MinTmpDiskNode=0", tasks.cpus_per_task * std::max(tasks.per_node, 1U),
+                       tasks.memory_per_cpu ? "MinMemoryCPU" : "MinMemoryNode",
+                       memory_text(tasks.memory_per_cpu ? memory / std::max(cpus_of(job.resources), 1U) : memory)));
+  out.line(fmt::format("Features={} DelayBoot=00:00:00", or_null(where.features)));
   out.line(fmt::format("OverSubscribe={} Contiguous={} Licenses={} Network=(null)",
                        spec.request.exclusive ? "NO" : "OK", spec.gang.contiguous ? 1 : 0,
                        licences_text(spec.request.licences)));
-  if (launch.script.empty()) {
-    out.line("Command=" + (launch.argv.empty() ? "(null)" : join(launch.argv, " ")));
-  } else {
-    const std::string name = launch.argv.empty() ? "" : launch.argv[0];
-    out.line("Command=" + (name.starts_with('/') ? name : name == "wrap" ? "(null)" : launch.cwd + "/" + name));
-  }
+  out.line("Command=" + command_text(launch));
   out.line("WorkDir=" + launch.cwd);
   if (!job.comment.empty()) out.line("Comment=" + job.comment);
-  out.line("StdErr=" + output_of(r, launch, true));
+  out.line("StdErr=" + output_file(r, launch, true));
   out.line("StdIn=/dev/null");
-  out.line("StdOut=" + output_of(r, launch, false));
+  out.line("StdOut=" + output_file(r, launch, false));
   out.line("Power=");
   if (job.resources.gpus != 0) out.line(fmt::format("TresPerNode=gres:gpu:{}", job.resources.gpus));
+  out.line("");
   return out.text();
 }
 
 int show_jobs(ServerLink& link, const Words& words, const Style& style, Output& out) {
   Want want;
   auto jobs = parse_job_words(words);
-  if (!jobs) return fail("scontrol", jobs.error().message);
+  if (!jobs) return complain("scontrol_print_job error: Invalid job id specified");
   want_only(want, *jobs);
   auto records = fetch_records(link, want);
   if (!records) return fail("slurm_load_jobs", slurm_error(records.error()));
@@ -218,6 +181,7 @@ std::string node_text(const NodeRow& node, const std::vector<Queue>& queues, con
            (node.pods == 0 ? "" : fmt::format("cpu={},mem={}", node_cpus_used(node), memory_text(node.used.mem_mib))));
   out.line("CapWatts=n/a");
   out.line("CurrentWatts=0 AveWatts=0");
+  out.line("ExtSensorsJoules=n/s ExtSensorsWatts=0 ExtSensorsTemp=n/s");
   if (!node.reason.empty()) out.line("Reason=" + node.reason);
   return out.text();
 }
@@ -290,27 +254,12 @@ int show_partitions(ServerLink& link, const Words& words, const Style& style, Ou
     out.write(record.text());
   }
   if (any) return 0;
-  return fail("scontrol", words.empty() ? "No partitions in the system" : "Partition " + words[0] + " not found");
-}
-
-int show_config(ServerLink& link, Output& out) {
-  auto info = link.call_for<ServerInfo>(ServerInfoRequest{});
-  if (!info) return fail("slurm_load_ctl_conf", slurm_error(info.error()));
-  out.write("Configuration data as of " + time_text(wall_clock_us()) + "\n");
-  const auto line = [&](const char* name, const std::string& value) {
-    out.write(fmt::format("{:<24}= {}\n", name, value));
-  };
-  line("AccountingStorageType", "accounting_storage/none");
-  line("AcctGatherNodeFreq", "0 sec");
-  line("ClusterName", info->cluster.empty() ? "berth" : info->cluster);
-  line("KillWait", "30 sec");
-  line("MaxArraySize", "10000001");
-  line("MinJobAge", fmt::format("{} sec", kMinJobAgeS));
-  line("SchedulerTimeSlice", "30 sec");
-  line("SLURM_VERSION", "22.05.8");
-  line("BerthVersion", info->version);
-  out.write("\nSlurmctld(primary) at berth is UP\n");
-  return 0;
+  if (words.empty()) {
+    out.write("No partitions in the system\n");
+    return 0;
+  }
+  out.write("Partition " + words[0] + " not found\n");
+  return 1;
 }
 
 int show_licences(ServerLink& link, const Words& words, const Style& style, Output& out) {
@@ -333,7 +282,7 @@ int show_licences(ServerLink& link, const Words& words, const Style& style, Outp
 }
 
 int show(ServerLink& link, Words words, const Style& style, Output& out) {
-  if (words.empty()) return fail("scontrol", "too few arguments for keyword:show");
+  if (words.empty()) return complain("too few arguments for keyword:show");
   // "show job=12", "show node=n1"
   const std::string first = words[0];
   const std::size_t equals = first.find('=');
@@ -352,7 +301,8 @@ int show(ServerLink& link, Words words, const Style& style, Output& out) {
     std::string text = join(words, ",");
     if (text.empty()) {
       const char* mine = std::getenv("SLURM_JOB_NODELIST");
-      if (mine == nullptr) return fail("scontrol", "host list is empty");
+      if (mine == nullptr) mine = std::getenv("SLURM_NODELIST");
+      if (mine == nullptr || compress) return complain("invalid encode argument");
       text = mine;
     }
     auto names = expand_hostlist(text);
@@ -366,23 +316,33 @@ int show(ServerLink& link, Words words, const Style& style, Output& out) {
     return 0;
   }
   if (is("reservation", 3)) {
-    out.write("No reservations in the system\n");
+    out.write(words.empty() ? "No reservations in the system\n" : "Reservation " + words[0] + " not found\n");
+    return words.empty() ? 0 : 1;
+  }
+  if (is("step", 3)) return show_steps(link, words, style.one_line, out);
+  if (is("topology", 1)) {  // the server tells of none
+    fail("scontrol", "No topology information available");
     return 0;
   }
+  if (is("federation", 3)) return 0;
+  if (is("aliases", 1)) return show_aliases(link, out);
   if (is("licenses", 3)) {
     return show_licences(link, words, style, out);
   }
-  return fail("scontrol", "invalid entity:" + what + " for keyword:show");
+  return complain("invalid entity:" + what + " for keyword:show ");
 }
 
 int wait_job(ServerLink& link, const Words& words) {
+  if (words.empty()) return complain("too few arguments for keyword:wait_job");
   auto jobs = parse_job_words(words);
-  if (!jobs || jobs->empty()) return fail("scontrol", "Invalid job id");
+  if (!jobs || jobs->empty()) return complain("scontrol: Invalid job_id " + words[0]);
+  const auto gone = [&] { return complain(fmt::format("scontrol: Problem running job {}", (*jobs)[0].job.value)); };
   while (true) {
     auto detail = link.call_patiently_for<JobDetail>(ShowJobRequest{(*jobs)[0].job});
+    if (!detail && detail.error().code == ErrorCode::kNotFound) return gone();
     if (!detail) return fail("scontrol", slurm_error(detail.error()));
     if (detail->row.counts.live() != 0) return 0;
-    if (!detail->row.counts.active()) return fail("scontrol", "Job is no longer pending execution");
+    if (!detail->row.counts.active()) return gone();
     sleep_ms(200);
   }
 }
@@ -393,10 +353,9 @@ int write_script(ServerLink& link, Words words, Output& out) {
   auto jobs = parse_job_words(words.empty() ? Words{} : Words{words[0]});
   if (!jobs || jobs->empty()) return fail("scontrol", "Invalid job id");
   auto detail = link.call_for<JobDetail>(ShowJobRequest{(*jobs)[0].job});
-  if (!detail) return fail("scontrol", "job script retrieval failed: " + slurm_error(detail.error()));
+  if (!detail) return complain("job script retrieval failed: " + slurm_error(detail.error()));
   const auto launch = decode_launch(std::as_bytes(std::span(detail->spec.launch)));
-  if (!launch || launch->script.empty())
-    return fail("scontrol", "job script retrieval failed: Invalid job id specified");
+  if (!launch || launch->script.empty()) return complain("job script retrieval failed: Invalid job id specified");
   const std::string path = words.size() > 1 ? words[1] : fmt::format("slurm-{}.sh", (*jobs)[0].job.value);
   if (path == "-") {
     out.write(launch->script);
@@ -426,18 +385,61 @@ int run(ServerLink& link, Words words, const Style& style, bool verbose, Output&
   if (is("write", 2)) return write_script(link, words, out);
   if (is("ping", 1)) {
     auto info = link.call_for<ServerInfo>(ServerInfoRequest{});
-    char host[256] = "";
-    gethostname(host, sizeof host - 1);
-    out.write(fmt::format("Slurmctld(primary) at {} is {}\n", host, info ? "UP" : "DOWN"));
+    out.write(fmt::format("Slurmctld(primary) at {} is {}\n", host_name(), info ? "UP" : "DOWN"));
     return info ? 0 : 1;
   }
   if (is("version", 4)) {
     out.flush();
     return print_version(verbose), 0;
   }
-  return fail("scontrol", fmt::format("\"{}\" is not supported by Berth; supported are show, hold, release, requeue, "
-                                      "requeuehold, update, wait_job, write, ping and version",
-                                      verb));
+  if (is("reconfigure", 5)) {
+    // The server's file is read at its start; what can change meanwhile, changes at once, by berth queue and its like.
+    auto info = link.call_for<ServerInfo>(ServerInfoRequest{});
+    return info ? 0 : fail("slurm_reconfigure", slurm_error(info.error()));
+  }
+  if (is("errnumstr", 2)) return error_text(words, out);
+  if (is("completing", 4)) return 0;  // no job completes for longer than it takes to tell
+  static const std::set<std::string> kSlurms{
+      "abort",    "cancel_reboot", "cluster", "create",        "delete",   "fsdampeningfactor", "listpids", "notify",
+      "pidinfo",  "reboot",        "resume",  "schedloglevel", "setdebug", "setdebugflags",     "shutdown", "suspend",
+      "takeover", "token",         "top"};
+  if (kSlurms.contains(verb)) return fail("scontrol", verb + " is not supported by Berth (docs/slurm.md)");
+  return complain("invalid keyword: " + verb);
+}
+
+// Commands by the line, as long as there are any.
+int converse(ServerLink& link, Style style, bool verbose, Output& out) {
+  std::string line, last;
+  int code = 0;
+  while (true) {
+    out.write("scontrol: ");
+    out.flush();
+    if (!std::getline(std::cin, line)) {
+      out.write("\n");
+      return code;
+    }
+    if (line == "!!") line = last;
+    last = line;
+    const auto words = split_words(line);
+    if (!words) {
+      code = complain(words.error().message);
+      continue;
+    }
+    const std::string verb = words->empty() ? "" : lower(words->front());
+    if (verb.empty() || verb == "all" || verb == "hide") continue;
+    if (verb == "exit" || verb == "quit" || verb == "q") return code;
+    if (verb == "oneliner") {
+      style.one_line = true;
+    } else if (verb == "details") {
+      style.details = true;
+    } else if (verb == "quiet") {
+      style.quiet = true;
+    } else if (verb == "verbose") {
+      verbose = true;
+    } else {
+      code = run(link, *words, style, verbose, out);
+    }
+  }
 }
 
 }  // namespace
@@ -445,17 +447,15 @@ int run(ServerLink& link, Words words, const Style& style, bool verbose, Output&
 int scontrol(const Context& context, const Words& words) {
   const CommandTable& table = table_of("scontrol");
   auto parsed = parse(table, words);
-  if (!parsed) return fail("scontrol", parsed.error().message);
+  if (!parsed) return fail_parse(table, parsed.error());
   const Given& given = *parsed;
   if (const auto code = answer_about_itself(table, given)) return *code;
   Output out;
-  if (given.words.empty()) {
-    return fail("scontrol", "Berth's scontrol has no interactive mode; name a command (scontrol --help)");
-  }
   if (given.has("verbose")) tell_ignored(table, given);
   ServerLink link(context);
   const Style style{given.has("oneliner"), given.has("details"), given.has("quiet")};
-  const int code = run(link, given.words, style, given.has("verbose"), out);
+  const int code = given.words.empty() ? converse(link, style, given.has("verbose"), out)
+                                       : run(link, given.words, style, given.has("verbose"), out);
   const int written = out.finish();
   return code != 0 ? code : written;
 }

@@ -15,10 +15,14 @@ using namespace state;
 
 namespace {
 
-int change(ServerLink& link, const Words& words, const JobUpdateRequest& request) {
+// `verb` is what is asked for; hold and release add a line to each failure, as Slurm's do.
+int change(ServerLink& link, const Words& words, const JobUpdateRequest& request, const std::string& verb) {
   auto jobs = parse_job_words(words);
   if (!jobs) return fail("scontrol", jobs.error().message);
-  if (jobs->empty()) return fail("scontrol", "too few arguments");
+  if (jobs->empty()) {
+    fmt::print(stderr, "too few arguments for keyword:{}\n", verb);
+    return 1;
+  }
   int code = 0;
   for (const JobWord& word : *jobs) {
     JobUpdateRequest one = request;
@@ -28,7 +32,18 @@ int change(ServerLink& link, const Words& words, const JobUpdateRequest& request
       continue;
     }
     auto done = link.call_for<Ok>(one);
-    if (!done) code = fail("slurm_update", slurm_error(done.error()));
+    if (done) continue;
+    code = 1;
+    const Error& error = done.error();
+    const auto active = [&] {
+      const auto detail = link.call_for<JobDetail>(ShowJobRequest{word.job});
+      return detail && detail->row.counts.active() != 0;
+    };
+    const std::string why = error.code != ErrorCode::kConflict ? slurm_error(error)
+                            : active()                         ? "Job runs, and only what waits can be changed"
+                                                               : "Job has already finished";
+    fmt::print(stderr, "{} for job {}\n", why, word.job.value);
+    if (verb != "update") fmt::print(stderr, "slurm_suspend error: {}\n", why);
   }
   return code;
 }
@@ -62,7 +77,9 @@ int update_nodes(ServerLink& link, const Fields& fields) {
   for (const std::string& name : *names) {
     request.node = name;
     auto done = link.call_for<Ok>(request);
-    if (!done) return fail("slurm_update", slurm_error(done.error()));
+    if (done) continue;
+    const bool unknown = done.error().code == ErrorCode::kNotFound;
+    return fail("slurm_update", unknown ? "Invalid node name specified" : slurm_error(done.error()));
   }
   return 0;
 }
@@ -72,7 +89,7 @@ int update_nodes(ServerLink& link, const Fields& fields) {
 int hold_jobs(ServerLink& link, const Words& words, bool held) {
   JobUpdateRequest request;
   request.held = held;
-  return change(link, words, request);
+  return change(link, words, request, held ? "hold" : "release");
 }
 
 int requeue_jobs(ServerLink& link, const Words& words, bool hold, bool quiet) {
@@ -103,15 +120,24 @@ int requeue_jobs(ServerLink& link, const Words& words, bool hold, bool quiet) {
 // update JobId=12 TimeLimit=… Priority=… Nice=… StartTime=… JobName=… Comment=… Account=… QOS=…; update NodeName=n1
 // State=drain Reason=…
 int update_things(ServerLink& link, const Words& words) {
-  Fields fields;
+  if (words.empty()) {
+    fmt::print(stderr, "too few arguments for update keyword\n");
+    return 1;
+  }
+  Fields fields, written;
   for (const std::string& word : words) {
     const std::size_t equals = word.find('=');
     if (equals == std::string::npos) return fail("scontrol", "Invalid update specification: " + word);
-    fields[lower(word.substr(0, equals))] = word.substr(equals + 1);
+    const std::string name = word.substr(0, equals);
+    fields[lower(name)] = word.substr(equals + 1);
+    written[lower(name)] = name;
   }
   if (fields.contains("nodename")) return update_nodes(link, fields);
   const auto job = fields.find("jobid");
-  if (job == fields.end()) return fail("scontrol", "No valid entity in update command: JobId or NodeName");
+  if (job == fields.end()) {
+    fmt::print(stderr, "No valid entity in update command\nInput line must include \"JobId\" or \"NodeName\"\n");
+    return 1;
+  }
   const std::string id = job->second;
   fields.erase(job);
   JobUpdateRequest request;
@@ -137,10 +163,11 @@ int update_things(ServerLink& link, const Words& words) {
     } else if (name == "qos") {
       request.qos = value;
     } else {
-      return fail("scontrol", "Update of this parameter is not supported by Berth: " + name);
+      fmt::print(stderr, "Update of this parameter is not supported: {}={}\nRequest aborted\n", written[name], value);
+      return 1;
     }
   }
-  return change(link, {id}, request);
+  return change(link, {id}, request, "update");
 }
 
 }  // namespace berth::tools::slurm

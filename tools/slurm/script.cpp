@@ -173,7 +173,11 @@ state::Result<Given> script_options(const CommandTable& table, std::string_view 
     if (!words) return words.error();
     if (kind != 'S') *words = kind == 'P' ? from_pbs(*words) : from_bsub(*words);
     auto parsed = parse(table, *words);
-    if (!parsed) return bad(fmt::format("line {} of the script: {}", number, parsed.error().message));
+    if (!parsed) {
+      Error error = parsed.error();
+      error.message = fmt::format("line {} of the script: {}", number, error.message);
+      return error;
+    }
     if (!parsed->words.empty()) {
       return bad(fmt::format("line {} of the script: \"{}\" is no option", number, parsed->words.front()));
     }

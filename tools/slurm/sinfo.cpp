@@ -90,7 +90,7 @@ const std::vector<F>& fields() {
     const auto used_gres = [first](const Line& l) {
       const NodeRow* node = first(l);
       const std::string text = node == nullptr ? "" : gres_text(node->used.gpus, node->counts_used);
-      return text.empty() ? std::string("gpu:0") : text;
+      return text.empty() ? std::string("(null)") : text;
     };
     const auto host = [first](const Line& l) {
       const NodeRow* node = first(l);
@@ -168,12 +168,15 @@ const std::vector<F>& fields() {
         {"allocnodes", 'S', "ALLOCNODES", constant("all")},
         {"statecompact", 't', "STATE", [](const Line& l) { return state_of(l, true); }},
         {"statelong", 'T', "STATE", [](const Line& l) { return state_of(l, false); }},
-        {"statecomplete", 0, "STATE", [](const Line& l) { return state_of(l, false); }},
-        {"user", 'u', "USER", constant("root")},
-        {"userlong", 'U', "USER", constant("root(0)")},
+        {"statecomplete", 0, "STATECOMPLETE", [](const Line& l) { return state_of(l, false); }},
+        {"user", 'u', "USER", constant("Unknown")},  // who drained it is not kept
+        {"userlong", 'U', "USER", constant("Unknown")},
         {"version", 'v', "VERSION",
          [first](const Line& l) { return first(l) == nullptr ? std::string() : "berth-" + first(l)->info.version; }},
-        {"cluster", 'V', "CLUSTER", constant("berth")},
+        {"cluster", 'V', "CLUSTER", constant("N/A")},
+        {"comment", 0, "COMMENT", constant("(null)")},
+        {"extra", 0, "EXTRA", constant("(null)")},
+        {"share", 0, "OVERSUBSCRIBE", constant("NO")},
         {"weight", 'w', "WEIGHT", constant("1")},
         {"sockets", 'X', "SOCKETS", constant("1")},
         {"cores", 'Y', "CORES", cpu_range, Of::kRange},
@@ -187,13 +190,26 @@ const std::vector<F>& fields() {
   return all;
 }
 
+std::vector<Column<Line>> all_letters() {
+  std::vector<Column<Line>> columns;
+  for (const char first : {'a', 'A'}) {
+    for (char letter = first; letter <= first + ('z' - 'a'); ++letter) {
+      for (const F& field : fields()) {
+        if (field.letter == letter) columns.push_back({&field, 0, false, first == 'a' ? "|" : " |"});
+      }
+    }
+  }
+  columns.back().text = " ";
+  return columns;
+}
+
 constexpr const char* kDefault = "partition:9 ,available:.5 ,time:.10 ,nodes:.6 ,statecompact:.6 ,nodelist:0";
 constexpr const char* kLong =
     "partition:9 ,available:.5 ,time:.10 ,size:.10 ,root:.4 ,oversubscribe:.8 ,groups:.10 ,nodes:.6 ,statelong:.11 "
     ",nodelist:0";
-constexpr const char* kNode = "nodelist:10 ,nodes:.6 ,partition:.9 ,statecompact:6";
+constexpr const char* kNode = "nodelist:8 ,nodes:.6 ,partition:.9 ,statecompact:6";
 constexpr const char* kNodeLong =
-    "nodelist:10 ,nodes:.6 ,partition:.9 ,statelong:.11 ,cpus:4 ,socketcorethread:.8 ,memory:.6 ,disk:.8 ,weight:.6 "
+    "nodelist:8 ,nodes:.6 ,partition:.9 ,statelong:.11 ,cpus:4 ,socketcorethread:.8 ,memory:.6 ,disk:.8 ,weight:.6 "
     ",features:.8 ,reason:20";
 constexpr const char* kSummary = "partition:9 ,available:.5 ,time:.10 ,nodeaiot:.16 ,nodelist:0";
 constexpr const char* kReasons = "reason:20 ,user:9 ,timestamp:19 ,nodelist:0";
@@ -203,6 +219,17 @@ std::string default_format(const Given& given) {
   if (given.has("summarize")) return kSummary;
   if (given.has("Node")) return given.has("long") ? kNodeLong : kNode;
   return given.has("long") ? kLong : kDefault;
+}
+
+// Slurm's, whether nodes here are ever in them or not.
+bool is_node_state(const std::string& word) {
+  static const std::set<std::string> kStates{
+      "",          "all",        "unknown",    "unk",         "down",          "idle",         "alloc",
+      "allocated", "mixed",      "mix",        "error",       "future",        "drain",        "drained",
+      "draining",  "drng",       "no_respond", "reserved",    "resv",          "fail",         "perfctrs",
+      "npc",       "cloud",      "comp",       "completing",  "powering_down", "powered_down", "maint",
+      "reboot",    "power_down", "power_up",   "powering_up", "planned",       "failing",      "blocked"};
+  return kStates.contains(word);
 }
 
 bool wanted(const Given& given, const NodeRow& node, const std::vector<std::string>& names) {
@@ -276,7 +303,17 @@ class Lines {
   std::set<std::pair<std::size_t, const NodeRow*>> seen_;
 };
 
-int print(ServerLink& link, const Given& given, const std::vector<Column<Line>>& columns,
+constexpr std::size_t kFitted = 10'001;  // a width: as wide as the widest name
+
+void fit_names(std::vector<Column<Line>>& columns, const std::vector<Line>& lines) {
+  for (Column<Line>& column : columns) {
+    if (column.width != kFitted) continue;
+    column.width = std::string_view(column.field->title).size() + 1;
+    for (const Line& line : lines) column.width = std::max(column.width, column.field->value(line).size());
+  }
+}
+
+int print(ServerLink& link, const Given& given, const std::vector<Column<Line>>& given_columns,
           const std::vector<std::string>& names, Output& out) {
   auto nodes = fetch_nodes(link);
   if (!nodes) return fail("slurm_load_node", slurm_error(nodes.error()));
@@ -288,7 +325,7 @@ int print(ServerLink& link, const Given& given, const std::vector<Column<Line>>&
   std::sort(nodes->begin(), nodes->end(), [](const NodeRow& a, const NodeRow& b) {
     return std::pair(rank_of(a), a.info.name) < std::pair(rank_of(b), b.info.name);
   });
-  Lines lines(columns, given.has("exact"), every_node);
+  Lines lines(given_columns, given.has("exact"), every_node);
   for (const Queue& queue : *queues) {
     if (given.has("partition") && std::find(only.begin(), only.end(), queue.name) == only.end()) continue;
     bool empty = true;
@@ -297,8 +334,10 @@ int print(ServerLink& link, const Given& given, const std::vector<Column<Line>>&
       empty = false;
       lines.add(queue, node);
     }
-    if (empty && !given.has("list-reasons") && !given.has("states")) lines.add(queue);
+    if (empty && !given.has("list-reasons")) lines.add(queue);
   }
+  std::vector<Column<Line>> columns = given_columns;
+  if (every_node) fit_names(columns, lines.all());
   if (every_node) {
     std::stable_sort(lines.all().begin(), lines.all().end(),
                      [](const Line& a, const Line& b) { return a.nodes[0]->info.name < b.nodes[0]->info.name; });
@@ -318,7 +357,7 @@ int print(ServerLink& link, const Given& given, const std::vector<Column<Line>>&
 int sinfo(const Context& context, const Words& words) {
   const CommandTable& table = table_of("sinfo");
   auto parsed = parse(table, words);
-  if (!parsed) return fail("sinfo", parsed.error().message);
+  if (!parsed) return fail_parse(table, parsed.error());
   Given& given = *parsed;
   if (const auto code = answer_about_itself(table, given)) return *code;
   if (!given.words.empty()) return fail("sinfo", "Unrecognized option: " + given.words.front());
@@ -328,6 +367,14 @@ int sinfo(const Context& context, const Words& words) {
     if (value != nullptr && !given.has(option) && !given.has("Format")) given.set(option, value);
   }
   if (given.has("verbose")) tell_ignored(table, given);
+  for (const std::string& word : split(given.text("states"), ',')) {
+    if (is_node_state(lower(word))) continue;
+    fail("sinfo", "Bad state string: \"" + word + "\"");
+    return fail("sinfo",
+                "valid states: unknown,down,idle,allocated,?,mixed,future,drain,drained,draining,no_respond,reserved,"
+                "perfctrs,cloud,completing,powering_down,powered_down,power_down,powering_up,fail,maint,reboot,"
+                "reboot^,unknown");
+  }
   std::vector<std::string> names;
   if (given.has("nodes")) {
     auto list = expand_hostlist(given.text("nodes"));
@@ -335,16 +382,20 @@ int sinfo(const Context& context, const Words& words) {
     names = std::move(*list);
   }
   std::vector<Column<Line>> columns;
+  std::vector<std::string> unknown;
   if (given.text("format") == "%all" || lower(given.text("Format")) == "all") {
-    for (const F& field : fields()) columns.push_back({&field, 0, false, "|"});
-    columns.back().text.clear();
+    columns = all_letters();
   } else if (given.has("format")) {
-    columns = parse_letters<Line>(given.text("format"), fields());
+    columns = parse_letters<Line>(given.text("format"), fields(), unknown);
+    for (const std::string& letter : unknown) {
+      fmt::print(stderr, "Invalid node format specification: {}\n", letter);
+    }
   } else {
-    std::vector<std::string> unknown;
     columns = parse_names<Line>(given.text("Format", default_format(given)), fields(), 20, unknown);
-    for (const std::string& name : unknown)
-      fmt::print(stderr, "sinfo: error: Invalid node format specification: {}\n", name);
+    if (given.has("Node") && !given.has("Format")) columns.front().width = kFitted;
+    for (const std::string& name : unknown) {
+      fmt::print(stderr, "sinfo: error: Invalid job format specification: {}\n", name);
+    }
   }
   std::int64_t every_s = 0;
   if (given.has("iterate")) {

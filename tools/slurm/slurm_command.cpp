@@ -14,6 +14,7 @@
 #include "tools/cli/paths.h"
 #include "tools/cli/program.h"
 #include "tools/slurm/commands.h"
+#include "tools/slurm/import.h"
 #include "tools/slurm/options.h"
 
 namespace berth::tools {
@@ -28,7 +29,8 @@ struct Command {
 };
 constexpr Command kCommands[] = {{"sbatch", sbatch},   {"srun", srun},     {"salloc", salloc},     {"squeue", squeue},
                                  {"scancel", scancel}, {"sinfo", sinfo},   {"scontrol", scontrol}, {"sacct", sacct},
-                                 {"sprio", sprio},     {"sshare", sshare}, {"sacctmgr", sacctmgr}};
+                                 {"sprio", sprio},     {"sshare", sshare}, {"sacctmgr", sacctmgr}, {"sdiag", sdiag},
+                                 {"sreport", sreport}};
 
 // Makes DIR/sbatch and the others links to this program. What is there and is no link of ours stays.
 int install_links(const std::string& directory) {
@@ -56,7 +58,22 @@ int install_links(const std::string& directory) {
   return out.finish();
 }
 
-// docs/slurm.md's tables.
+int import_file(const std::string& path) {
+  const auto site = read_site(path);
+  if (!site) return report(site.error());
+  const auto text = import_site(*site);
+  if (!text) return report(text.error());
+  Output out;
+  out.write(*text);
+  return out.finish();
+}
+
+// What every command has is told once.
+bool is_of_all(std::string_view name) {
+  return name == "help" || name == "usage" || name == "verbose" || name == "version";
+}
+
+// docs/slurm-options.md's tables.
 std::string options_page() {
   std::string page;
   for (const CommandTable* table : all_tables()) {
@@ -65,6 +82,7 @@ std::string options_page() {
     std::stable_sort(options.begin(), options.end(),
                      [](const Option& a, const Option& b) { return a.support < b.support; });
     for (const Option& one : options) {
+      if (is_of_all(one.name)) continue;
       std::string name =
           one.letter != 0 ? fmt::format("`-{}`, `--{}`", one.letter, one.name) : fmt::format("`--{}`", one.name);
       const char* mark = one.support == Support::kHonoured  ? ""
@@ -139,6 +157,15 @@ void add_slurm_command(CLI::App& app, Context& context) {
   auto directory = std::make_shared<std::string>();
   links->add_option("DIR", *directory, "where")->required();
   on_run(links, context, [directory] { return slurm::install_links(*directory); });
+  CLI::App* import = add_command(
+      *group, "import", "Print Berth's configuration after a slurm.conf",
+      "What it says, with gres.conf, cgroup.conf and topology.conf beside it and the files that it includes, as the "
+      "server's configuration; then as comments what to start on each node, and every line that has no equivalent, "
+      "with the reason. Nothing is changed.",
+      "berth slurm import /etc/slurm/slurm.conf >berth.yaml");
+  auto path = std::make_shared<std::string>();
+  import->add_option("FILE", *path, "slurm.conf")->required();
+  on_run(import, context, [path] { return slurm::import_file(*path); });
   CLI::App* options =
       add_command(*group, "options", "Print which options the commands take, as Markdown", "", "berth slurm options");
   on_run(options, context, [] {

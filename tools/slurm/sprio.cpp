@@ -174,7 +174,7 @@ std::string user_names(const std::string& text) {
 int sprio(const Context& context, const Words& words) {
   const CommandTable& table = table_of("sprio");
   auto parsed = parse(table, words);
-  if (!parsed) return fail("sprio", parsed.error().message);
+  if (!parsed) return fail_parse(table, parsed.error());
   const Given& given = *parsed;
   if (const auto code = answer_about_itself(table, given)) return *code;
   if (given.has("verbose")) tell_ignored(table, given);
@@ -186,7 +186,9 @@ int sprio(const Context& context, const Words& words) {
   auto accounts = link.call_for<AccountPage>(ListAccountsRequest{});
   if (!accounts) return fail("slurm_load_ctl_conf", slurm_error(accounts.error()));
   const std::int64_t head_start_s = accounts->head_start_ms / 1000;
-  const std::vector<Column<Row>> columns = parse_letters<Row>(format_of(given, head_start_s != 0), fields());
+  std::vector<std::string> unknown;
+  const std::vector<Column<Row>> columns = parse_letters<Row>(format_of(given, head_start_s != 0), fields(), unknown);
+  for (const std::string& letter : unknown) fail("sprio", "Invalid job format specification: " + letter);
   Output out;
   if (given.has("weights")) {
     if (!given.has("noheader")) out.write(line(columns, nullptr));

@@ -1,8 +1,11 @@
 // srun: inside of a job, tasks of it; elsewhere, a job of its own whose output comes here.
 #include <algorithm>
+#include <cerrno>
 #include <csignal>
 #include <cstdlib>
+#include <cstring>
 #include <fmt/format.h>
+#include <map>
 #include <optional>
 #include <set>
 
@@ -11,11 +14,14 @@
 #include "tools/cli/job_draft.h"
 #include "tools/cli/output.h"
 #include "tools/cli/text.h"
+#include "tools/cli/waiting.h"
 #include "tools/slurm/commands.h"
 #include "tools/slurm/job_options.h"
 #include "tools/slurm/jobs.h"
 #include "tools/slurm/local_step.h"
+#include "tools/slurm/multi_prog.h"
 #include "tools/slurm/options.h"
+#include "tools/slurm/step_signal.h"
 #include "tools/slurm/submit.h"
 #include "tools/slurm/text.h"
 #include "tools/slurm/variables.h"
@@ -82,10 +88,10 @@ bool node_will_do(const Given& given) {
 }
 
 // Tasks of the job that this runs in, on its only node.
-int run_inside(const Given& given) {
+int run_inside(const Context& context, const Given& given) {
   if (Status good = check_step_options(given, true); !good) return fail("srun", good.error().message);
   const auto shape = local_shape(given);
-  if (!shape) return fail("srun", shape.error().message);
+  if (!shape) return fail_job("srun", shape.error(), "");
   const std::string failure = fmt::format("Unable to create step for job {}: ", std::getenv("SLURM_JOB_ID"));
   if (shape->nodes_min > 1) return fail("srun", failure + "Requested node count exceeds the job's 1");
   if (!node_will_do(given)) {
@@ -100,34 +106,56 @@ int run_inside(const Given& given) {
     return fail("srun", failure + "More processors requested than permitted");
   }
   if (tasks > 4096) return fail("srun", "at most 4096 tasks run on a node");
-  return run_local_step(given, tasks);
+  ServerLink link(context);
+  const auto warning = step_warning(link);
+  if (!given.has("multi-prog")) return run_local_step(given, tasks, warning);
+  auto words = multi_prog_words(given.words.front(), tasks);
+  if (!words) return fail("srun", words.error().message);
+  Given each = given;
+  each.words = std::move(*words);
+  return run_local_step(each, tasks, warning);
 }
 
 // ---- a job of its own -----------------------------------------------------------------------------------------------
 
+// What could not be started exits with the number of the error that says why, as in Slurm.
+int error_number_in(const std::string& message) {
+  for (const int number : {ENOENT, EACCES, ENOEXEC, ENOTDIR, E2BIG}) {
+    if (message.ends_with(std::strerror(number))) return number;
+  }
+  return 1;
+}
+
 int exit_code_of(ServerLink& link, JobId id, bool array) {
   int code = 0;
   std::uint32_t cancelled = 0;
+  std::map<std::pair<std::string, std::string>, std::vector<std::uint32_t>> ends;  // of tasks, by node and kind
   ListPodsRequest request{id, {}, 0, 10'000};
   while (true) {
     auto page = link.call_patiently_for<PodPage>(request);
     if (!page) return fail("srun", slurm_error(page.error()));
     for (const PodRow& row : page->rows) {
       if (row.state == PodState::kSucceeded) continue;
-      const int own = row.state == PodState::kOutOfMemory ? 253 : row.exit_code > 0 ? row.exit_code : 1;
+      const int own = row.state == PodState::kOutOfMemory ? 253
+                      : row.exit_code > 0                 ? row.exit_code
+                                                          : error_number_in(row.message);
       if (row.state == PodState::kCancelled && array) {  // with another one that failed, or all of them
         ++cancelled;
         continue;
       }
-      if (row.state == PodState::kFailed && row.exit_code > 0) {
-        fmt::print(stderr, "srun: error: {}: task {}: Exited with exit code {}\n", row.node, row.index, own);
-      } else {
-        fmt::print(stderr, "srun: error: {}: task {}: {}\n", row.node, row.index,
-                   row.message.empty() ? std::string(name_of(row.state)) : row.message);
+      std::string how = row.message.empty() ? std::string(name_of(row.state)) : row.message;
+      if (row.state == PodState::kFailed && row.signal != 0) {
+        how = strsignal(row.signal);
+      } else if (row.state == PodState::kFailed && row.exit_code > 0) {
+        how = fmt::format("Exited with exit code {}", own);
       }
+      ends[{row.node, how}].push_back(row.index);
       code = std::max(code, own);
     }
     if (!page->more) {
+      for (const auto& [end, tasks] : ends) {
+        fmt::print(stderr, "srun: error: {}: {}: {}\n", end.first, task_numbers(tasks), end.second);
+      }
       if (code != 0 || cancelled == 0) return code;
       fmt::print(stderr, "srun: error: {} tasks were cancelled\n", cancelled);
       return 128 + SIGTERM;
@@ -197,6 +225,15 @@ Status set_files(const Given& given, const StepNames& names, Launch& launch) {
   return Unit{};
 }
 
+Status set_program(const Given& given, const JobSpec& spec, Launch& launch) {
+  launch.argv = given.words;
+  if (!given.has("multi-prog")) return Unit{};
+  auto words = multi_prog_words(given.words.front(), std::max(spec.elements.size(), 1U));
+  if (!words) return words.error();
+  launch.argv = std::move(*words);
+  return Unit{};
+}
+
 // ---- a step of a job over several nodes -----------------------------------------------------------------------------
 
 // How many nodes a job has whose environment is not ours.
@@ -233,11 +270,12 @@ int run_step(const Context& context, const Given& given, JobId job) {
     nodes = *counted;
   }
   const auto tasks = own || here_is == nullptr ? tasks_of_job() : std::nullopt;
-  if (Status good = set_step(given, nodes.value_or(1), tasks, spec); !good) return fail("srun", good.error().message);
+  if (Status good = set_step(given, nodes.value_or(1), tasks, spec); !good)
+    return fail_job("srun", good.error(), failure);
   spec.keep_going = !ends_all(given);
   if (given.has("time")) {
     const auto limit = parse_limit_ms(given.text("time"));
-    if (!limit) return fail("srun", limit.error().message);
+    if (!limit) return fail_job("srun", Error{ErrorCode::kInvalid, kBadOption, limit.error().message, 0}, "");
     spec.time_limit_ms = *limit;
   }
   if (given.has("input") && given.text("input") != "none" && given.text("input") != "/dev/null") {
@@ -248,7 +286,7 @@ int run_step(const Context& context, const Given& given, JobId job) {
   const char* job_name = own ? std::getenv("SLURM_JOB_NAME") : nullptr;
   const StepNames names{std::nullopt, job_name != nullptr ? job_name : "", false};
   if (Status good = set_files(given, names, launch); !good) return fail("srun", good.error().message);
-  launch.argv = given.words;
+  if (Status good = set_program(given, spec, launch); !good) return fail("srun", good.error().message);
   launch.cwd = given.text("chdir", here.directory);
   if (launch.cwd.empty() || launch.cwd[0] != '/') launch.cwd = here.directory + "/" + launch.cwd;
   launch.umask = here.umask;
@@ -258,21 +296,39 @@ int run_step(const Context& context, const Given& given, JobId job) {
   launch.env = exported(given, here.environment);
   std::erase_if(launch.env, [](const std::string& v) { return v.starts_with("BERTH_CPUS="); });
   if (given.has("cpus-per-task")) set_variable(launch.env, "SLURM_CPUS_PER_TASK", given.text("cpus-per-task"));
+  add_step_variables(given, spec.elements.size(), nodes.value_or(1), launch.env);
   std::sort(launch.env.begin(), launch.env.end());
+  ServerLink link(context);
+  if (const auto warning = own ? step_warning(link) : std::nullopt) {
+    // It ends with its job; as a limit of its own, that is what the warning comes before.
+    const std::int64_t left_ms = std::max<std::int64_t>(1'000, (warning->end_us - wall_clock_us()) / 1'000);
+    const std::int64_t until_warning_ms = (warning->at_us - wall_clock_us()) / 1'000;
+    if (spec.time_limit_ms == 0 || spec.time_limit_ms > left_ms) {
+      spec.time_limit_ms = left_ms;
+      launch.warn_signal = static_cast<std::uint8_t>(warning->signal);
+      launch.warn_ms = left_ms - std::clamp<std::int64_t>(until_warning_ms, 0, left_ms);
+    }
+  }
   spec.launch = encode_launch(launch);
   return run_job(context, given, spec, launch, failure);
 }
 
 int run_outside(const Context& context, const Given& given) {
+  if (given.has("relative")) {
+    fmt::print(stderr, "srun: fatal: --relative option invalid for job allocation request\n");
+    return 1;
+  }
   const std::string& program = given.words.front();
   auto made = make_job(given, program.substr(program.find_last_of('/') + 1), JobUse::kTasks);
-  if (!made) return fail("srun", made.error().message);
+  if (!made) return fail_job("srun", made.error(), "Unable to allocate resources: ");
   JobSpec& spec = made->spec;
   Launch& launch = made->launch;
-  launch.argv = given.words;
+  if (Status good = set_program(given, spec, launch); !good) return fail("srun", good.error().message);
   spec.keep_going = spec.kind == JobKind::kGang && !ends_all(given);
   const StepNames names{std::nullopt, "", spec.kind != JobKind::kGang};
   if (Status good = set_files(given, names, launch); !good) return fail("srun", good.error().message);
+  ServerLink link(context);
+  add_default_account(link, spec, launch.env);
   spec.launch = encode_launch(launch);
   return run_job(context, given, spec, launch, "Unable to allocate resources: ");
 }
@@ -282,7 +338,7 @@ int run_outside(const Context& context, const Given& given) {
 int srun(const Context& context, const Words& words) {
   const CommandTable& table = table_of("srun");
   auto parsed = parse(table, words);
-  if (!parsed) return fail("srun", parsed.error().message);
+  if (!parsed) return fail_parse(table, parsed.error());
   Given& given = *parsed;
   if (const auto code = answer_about_itself(table, given)) return *code;
   // In a job on one node its tasks are started here; those of a job on several, or of an allocation that is elsewhere,
@@ -291,7 +347,10 @@ int srun(const Context& context, const Words& words) {
   const Reader reader = id == nullptr && !given.has("jobid") ? Reader::kSrun : Reader::kStep;
   if (Status good = fill_from_environment(table, reader, given); !good) return fail("srun", good.error().message);
   if (given.has("verbose")) tell_ignored(table, given);
-  if (given.words.empty()) return fail("srun", "No command given to execute.");
+  if (given.words.empty()) {
+    fmt::print(stderr, "srun: fatal: No command given to execute.\n");
+    return 1;
+  }
   if (given.has("mpi") && given.text("mpi") != "none") {
     return fail("srun", "--mpi=" + given.text("mpi") + " is not supported by Berth: only none");
   }
@@ -300,7 +359,7 @@ int srun(const Context& context, const Words& words) {
   const auto job = parse_integer(named, "jobid", 1, std::int64_t{1} << 62);
   if (!job) return fail("srun", "Invalid numeric value \"" + named + "\" for --jobid.");
   const bool here = id != nullptr && named == id && std::getenv("BERTH_JOB_ID") != nullptr;
-  if (here && number_of("SLURM_JOB_NUM_NODES").value_or(1) == 1) return run_inside(given);
+  if (here && number_of("SLURM_JOB_NUM_NODES").value_or(1) == 1) return run_inside(context, given);
   return run_step(context, given, JobId{static_cast<std::uint64_t>(*job)});
 }
 

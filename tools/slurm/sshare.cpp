@@ -146,11 +146,18 @@ std::vector<Row> rows_of(const AccountPage& page, const Choice& choice, bool use
 int sshare(const Context& context, const Words& words) {
   const CommandTable& table = table_of("sshare");
   auto parsed = parse(table, words);
-  if (!parsed) return fail("sshare", parsed.error().message);
+  if (!parsed) return fail_parse(table, parsed.error());
   const Given& given = *parsed;
   if (const auto code = answer_about_itself(table, given)) return *code;
   if (given.has("verbose")) tell_ignored(table, given);
   if (!given.words.empty()) return fail("sshare", "Unrecognized option: " + given.words.front());
+  if (given.has("helpformat")) {
+    Output out;
+    std::string names;
+    for (const F& field : fields()) names += fmt::format("{:<19} ", field.name);
+    out.write(names + "\n");
+    return out.finish();
+  }
   std::string format = given.has("partition") ? "Account,User,Partition," : "Account,User,";
   format += given.has("long") ? "RawShares,NormShares,RawUsage,NormUsage,EffectvUsage,FairShare,LevelFS,GrpTRESMins"
                               : "RawShares,NormShares,RawUsage,EffectvUsage,FairShare";

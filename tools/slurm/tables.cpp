@@ -141,6 +141,7 @@ CommandTable srun_table() {
   const std::vector<Option> own{
       {"accel-bind", 0, kValue, kIgnored, kNoBinding},
       {"bcast", 0, kMaybe, kRefused, "files are not sent"},
+      {"bcast-exclude", 0, kValue, kIgnored, "files are not sent"},
       {"compress", 0, kMaybe, kIgnored, "files are not sent"},
       {"cpu-bind", 0, kValue, kIgnored, kNoBinding},
       {"cpu_bind", 0, kValue, kIgnored, kNoBinding},
@@ -155,7 +156,7 @@ CommandTable srun_table() {
       {"label", 'l', kNothing, kHonoured, "put the task's number before each line"},
       {"mpi", 0, kValue, kHonoured, "none"},
       {"msg-timeout", 0, kValue, kIgnored, "there is nothing to wait for"},
-      {"multi-prog", 0, kNothing, kRefused, "all tasks run one program"},
+      {"multi-prog", 0, kNothing, kHonoured, "the command is a file that says which tasks run what"},
       {"no-allocate", 'Z', kNothing, kRefused, "nothing runs without a job"},
       {"overlap", 0, kNothing, kHonoured, "over nodes: mind no other steps"},
       {"preserve-env", 'E', kNothing, kIgnored, "the environment is passed on as it is"},
@@ -164,6 +165,7 @@ CommandTable srun_table() {
       {"quit-on-interrupt", 0, kNothing, kIgnored, "an interrupt ends the tasks"},
       {"relative", 'r', kValue, kHonoured, "without the first so many nodes of the job"},
       {"resv-ports", 0, kMaybe, kRefused, "ports are not handed out"},
+      {"send-libs", 0, kMaybe, kIgnored, "files are not sent"},
       {"slurmd-debug", 0, kValue, kIgnored, "see berth agent -v"},
       {"task-epilog", 0, kValue, kRefused, "there are no epilogs"},
       {"task-prolog", 0, kValue, kRefused, "there are no prologs"},
@@ -229,6 +231,8 @@ CommandTable squeue_table() {
            {"hide", 0, kNothing, kIgnored, "no queue is hidden"},
            {"iterate", 'i', kValue, kHonoured, "again every so many seconds"},
            {"jobs", 'j', kValue, kHonoured, "these jobs"},
+           {"json", 0, kNothing, kRefused, "use berth ls -o json"},
+           {"yaml", 0, kNothing, kRefused, "use berth ls -o json"},
            {"licenses", 'L', kValue, kRefused, kNoLicenses},
            {"long", 'l', kNothing, kHonoured, "more columns"},
            {"me", 0, kNothing, kHonoured, "of you"},
@@ -287,6 +291,8 @@ CommandTable sinfo_table() {
                           {"Format", 'O', kValue, kHonoured, "name[:[.]width], …"},
                           {"hide", 0, kNothing, kIgnored, "no queue is hidden"},
                           {"iterate", 'i', kValue, kHonoured, "again every so many seconds"},
+                          {"json", 0, kNothing, kRefused, "use berth nodes -o json"},
+                          {"yaml", 0, kNothing, kRefused, "use berth nodes -o json"},
                           {"list-reasons", 'R', kNothing, kHonoured, "why nodes are down or drained"},
                           {"long", 'l', kNothing, kHonoured, "more columns"},
                           {"noconvert", 0, kNothing, kIgnored, "sizes are in MiB"},
@@ -379,6 +385,7 @@ CommandTable sshare_table() {
                           {"accounts", 'A', kValue, kHonoured, "these accounts"},
                           {"all", 'a', kNothing, kHonoured, "of all users, not only yours"},
                           {"format", 'o', kValue, kHonoured, "these columns: name[%[-]width]"},
+                          {"helpformat", 'e', kNothing, kHonoured, "the names of the columns"},
                           {"long", 'l', kNothing, kHonoured, "more columns"},
                           {"noheader", 'n', kNothing, kHonoured, "no titles"},
                           {"parsable", 'p', kNothing, kHonoured, "| behind each column"},
@@ -411,12 +418,41 @@ CommandTable sacctmgr_table() {
           }};
 }
 
+CommandTable sdiag_table() {
+  return with_common({"sdiag",
+                      "",
+                      true,
+                      {
+                          {"all", 'a', kNothing, kIgnored, "all is always shown"},
+                          {"reset", 'r', kNothing, kRefused, "what is counted is not set back"},
+                          {"sort-by-id", 'i', kNothing, kIgnored, "requests are not counted by kind"},
+                          {"sort-by-time", 't', kNothing, kIgnored, "requests are not counted by kind"},
+                          {"sort-by-time2", 'T', kNothing, kIgnored, "requests are not counted by kind"},
+                      }});
+}
+
+CommandTable sreport_table() {
+  return with_common({"sreport",
+                      "cluster|user report [name=value...]",
+                      true,
+                      {
+                          {"all_clusters", 'a', kNothing, kIgnored, kOneCluster},
+                          {"noheader", 'n', kNothing, kHonoured, "no titles"},
+                          {"parsable", 'p', kNothing, kHonoured, "| behind each column"},
+                          {"parsable2", 'P', kNothing, kHonoured, "| between columns"},
+                          {"quiet", 'Q', kNothing, kIgnored, "it says nothing else"},
+                          {"t", 't', kValue, kHonoured, "Seconds, Minutes, Hours or Percent"},
+                          {"tres", 'T', kValue, kRefused, "cpus alone; berth usage has GPUs, too"},
+                      }});
+}
+
 }  // namespace
 
 const std::vector<const CommandTable*>& all_tables() {
   static const std::vector<CommandTable> tables{sbatch_table(),  srun_table(),   salloc_table(),   squeue_table(),
                                                 scancel_table(), sinfo_table(),  scontrol_table(), sacct_table(),
-                                                sprio_table(),   sshare_table(), sacctmgr_table()};
+                                                sprio_table(),   sshare_table(), sacctmgr_table(), sdiag_table(),
+                                                sreport_table()};
   static const std::vector<const CommandTable*> pointers = [] {
     std::vector<const CommandTable*> out;
     for (const CommandTable& table : tables) out.push_back(&table);

@@ -29,10 +29,10 @@ constexpr std::array<StateName, kPodStates> kStates{{{"PD", "PENDING"},
                                                      {"CA", "CANCELLED"},
                                                      {"NF", "NODE_FAIL"}}};
 // States of Slurm's that nothing here is ever in; asking for them finds nothing.
-constexpr std::array<const char*, 26> kOtherStates{
-    "S",  "SUSPENDED", "CG", "COMPLETING", "PR", "PREEMPTED",   "BF", "BOOT_FAIL",    "DL", "DEADLINE",
-    "RQ", "REQUEUED",  "RS", "RESIZING",   "RV", "REVOKED",     "SE", "SPECIAL_EXIT", "SO", "STAGE_OUT",
-    "ST", "STOPPED",   "SI", "SIGNALING",  "RH", "REQUEUE_HOLD"};
+constexpr std::array<const char*, 30> kOtherStates{
+    "S",  "SUSPENDED", "CG", "COMPLETING", "PR", "PREEMPTED",    "BF", "BOOT_FAIL",    "DL", "DEADLINE",
+    "RQ", "REQUEUED",  "RS", "RESIZING",   "RV", "REVOKED",      "SE", "SPECIAL_EXIT", "SO", "STAGE_OUT",
+    "ST", "STOPPED",   "SI", "SIGNALING",  "RH", "REQUEUE_HOLD", "RF", "REQUEUE_FED",  "RD", "RESV_DEL_HOLD"};
 
 Error bad(const std::string& message) { return Error{ErrorCode::kInvalid, "", message, 0}; }
 
@@ -190,6 +190,12 @@ std::optional<std::vector<PodState>> parse_states(std::string_view text) {
     if (!known) return std::nullopt;
   }
   return states;
+}
+
+const char* known_states() {
+  return "PENDING,RUNNING,SUSPENDED,COMPLETED,CANCELLED,FAILED,TIMEOUT,NODE_FAIL,PREEMPTED,BOOT_FAIL,DEADLINE,"
+         "OUT_OF_MEMORY,COMPLETING,CONFIGURING,RESIZING,RESV_DEL_HOLD,REQUEUED,REQUEUE_FED,REQUEUE_HOLD,REVOKED,"
+         "SIGNALING,SPECIAL_EXIT,STAGE_OUT,STOPPED";
 }
 
 std::string fitted(std::string_view text, std::size_t width, bool right) {

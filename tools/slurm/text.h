@@ -39,6 +39,8 @@ StateName state_name(state::PodState state);
 // Of "R", "running", "CD,F" or "all"; none of ours where they are Slurm's alone; nullopt: one of them is no state.
 std::optional<std::vector<state::PodState>> parse_states(std::string_view text);
 
+const char* known_states();  // Slurm's, as its error messages list them
+
 // %[.][width]… as printf would: '.' to the right, cut where too long.
 std::string fitted(std::string_view text, std::size_t width, bool right);
 
