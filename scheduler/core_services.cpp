@@ -146,7 +146,10 @@ void Core::Impl::on_request(ClientCommand& command, ServicePutRequest& request) 
   for (const std::int64_t ms : {wanted.restart.delay_ms, wanted.restart.delay_max_ms, wanted.restart.window_ms}) {
     if (ms < 0 || ms > kDurationMaxMs) return refused(invalid("restart", "a time of a restart is from 0 to a year"));
   }
+  const bool publishes = std::any_of(wanted.ports.begin(), wanted.ports.end(),
+                                     [](const ServicePort& port) { return port.published != 0; });
   for (const auto& [id, other] : cluster_.services()) {
+    if (!publishes) break;
     if (known == &other) continue;
     for (const ServicePort& a : wanted.ports) {
       for (const ServicePort& b : other.ports) {
@@ -483,6 +486,8 @@ void Core::Impl::follow_services(const Event& event) {
 }
 
 void Core::Impl::note_service(ServiceId id) {
+  const Service* service = cluster_.service(id);
+  network_.note_address(id, service == nullptr ? "" : service->address);
   services_.service_changed(id);
   network_.service_changed(id);
 }

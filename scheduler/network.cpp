@@ -62,7 +62,22 @@ void Network::restore(const Cluster& cluster) {
   for (const auto& [id, node] : cluster.nodes()) {
     if (node.subnet != 0) subnets_.insert(node.subnet);
   }
-  for (const auto& [id, service] : cluster.services()) dirty_.insert(id);
+  for (const auto& [id, service] : cluster.services()) {
+    dirty_.insert(id);
+    note_address(id, service.address);
+  }
+}
+
+void Network::note_address(ServiceId id, const std::string& address) {
+  const auto known = addresses_.find(id);
+  if (known != addresses_.end()) {
+    if (known->second == address) return;
+    taken_addresses_.erase(known->second);
+    addresses_.erase(known);
+  }
+  if (address.empty()) return;
+  addresses_.emplace(id, address);
+  taken_addresses_.insert(address);
 }
 
 std::uint32_t Network::free_subnet() {
@@ -84,15 +99,13 @@ std::string Network::subnet_text(std::uint32_t subnet) const {
 
 std::string Network::free_service_address(const Cluster& cluster) const {
   if (!services_) return "";
-  std::set<std::string_view> taken;
-  for (const auto& [id, service] : cluster.services()) taken.insert(service.address);
   const std::uint64_t end = std::min(services_->size() - 1, kServiceAddressesMax);
   // One behind the other, from where the last was: an address is not given again at once.
   const std::uint64_t count = end - 1;
   for (std::uint64_t i = 0; i < count; ++i) {
     const std::uint64_t offset = 1 + (cluster.last_service_id().value + i) % count;
     std::string address = format_ipv4(services_->base + static_cast<std::uint32_t>(offset));
-    if (!taken.contains(address)) return address;
+    if (!taken_addresses_.contains(address)) return address;
   }
   return "";
 }

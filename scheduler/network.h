@@ -34,6 +34,7 @@ class Network {
   void give_subnet(std::uint32_t subnet) { subnets_.erase(subnet); }
   std::string subnet_text(std::uint32_t subnet) const;  // "10.88.3.0/24", "" of none
   std::string free_service_address(const state::Cluster& cluster) const;  // "": none is free
+  void note_address(state::ServiceId id, const std::string& address);      // that the service has; "": none any more
 
   // ---- what nodes are told ----
   void service_changed(state::ServiceId id) { dirty_.insert(id); }
@@ -50,6 +51,8 @@ class Network {
   const Services& replicas_;
   std::optional<Cidr> pods_, services_;
   std::set<std::uint32_t> subnets_;  // taken
+  std::map<state::ServiceId, std::string> addresses_;
+  std::set<std::string> taken_addresses_;
   std::map<state::ServiceId, state::ServiceRoute> told_;
   std::set<state::ServiceId> dirty_;
   std::set<state::NodeId> peers_;  // changed

@@ -285,9 +285,13 @@ struct Services::Pass {
       return;
     }
     ++under_way;
-    if (!rolling() && alone) return;
     const auto ready = entry.ready_at.find(best->job->id);
-    if (ready != entry.ready_at.end()) return wake_at(ready->second + us(policy.monitor_ms));
+    if (ready != entry.ready_at.end()) {
+      const TimeUs at = ready->second + us(policy.monitor_ms);
+      if (rolling() || !alone) return wake_at(at);
+      settles_at = settles_at == 0 ? at : std::min(settles_at, at);  // nobody may be waiting for it
+    }
+    if (!rolling() && alone) return;
     // Not ready yet: for how long is it borne?
     const TimeUs since = best->pod != nullptr && best->pod->started_at != 0 ? best->pod->started_at
                                                                             : best->job->submitted_at;
@@ -297,6 +301,7 @@ struct Services::Pass {
     late.push_back(*best);
   }
   std::vector<Replica> late = {};
+  TimeUs settles_at = 0;  // the next replica that nothing waits for as yet
 
   void fill(std::uint32_t slot, std::uint32_t revision) {
     const ServiceRevision* spec = service.revision(revision);
@@ -327,7 +332,10 @@ struct Services::Pass {
   void move_misplaced() {
     const std::uint32_t most = policy.parallelism == 0 ? UINT32_MAX : policy.parallelism;
     for (const std::uint32_t slot : misplaced) {
-      if (under_way >= most) return;
+      if (under_way >= most) {
+        if (settles_at != 0) wake_at(settles_at);
+        return;
+      }
       fill(slot, status.revision);
       ++under_way;
     }

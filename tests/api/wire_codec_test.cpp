@@ -1,4 +1,5 @@
 // The codec: every message with random contents comes back the same, and no bytes whatever do harm.
+#include <algorithm>
 #include <array>
 #include <boost/pfr.hpp>
 #include <cstring>
@@ -40,7 +41,7 @@ constexpr std::uint64_t values_of() {
   if constexpr (std::is_same_v<E, state::PodState>) return state::kPodStates;
   if constexpr (std::is_same_v<E, state::WaitReason>) return state::kWaitReasons;
   if constexpr (std::is_same_v<E, state::Queue::State> || std::is_same_v<E, state::CoreFit::Level>) return 4;
-  if constexpr (std::is_same_v<E, state::TokenRole>) return 2;
+  if constexpr (std::is_same_v<E, state::TokenRole> || std::is_same_v<E, state::Protocol>) return 2;
   return 3;
 }
 
@@ -118,6 +119,21 @@ void fill(Rng& rng, T& out) {
       out.is_default = false;
     }
   }
+  // What belongs to no service has no place in one; times are not negative; revisions do not travel.
+  if constexpr (std::is_same_v<T, state::Replica>) {
+    if (out.of == state::ServiceId{}) out = {};
+  }
+  if constexpr (std::is_same_v<T, state::UpdatePolicy>) {
+    for (auto* ms : {&out.delay_ms, &out.monitor_ms, &out.ready_within_ms}) *ms &= INT64_MAX;
+  }
+  if constexpr (std::is_same_v<T, state::RestartPolicy>) {
+    for (auto* ms : {&out.delay_ms, &out.delay_max_ms, &out.window_ms}) *ms &= INT64_MAX;
+  }
+  if constexpr (std::is_same_v<T, state::ServiceStatus>) {
+    out.replicas %= state::kReplicasMax;
+    std::sort(out.done.begin(), out.done.end());
+  }
+  if constexpr (std::is_same_v<T, state::Service>) out.revisions.clear();
   // The scheduler's own word, which does not travel.
   if constexpr (std::is_same_v<T, state::Request>) out.queue_nodes.clear();
   // What is not sound is refused: any that are.

@@ -341,6 +341,20 @@ TEST_F(ServicesTest, ADrainMovesReplicasFirst) {
   for (const Live& pod : live()) EXPECT_NE(h.cluster().node(pod.node)->info.name, drained);
 }
 
+TEST_F(ServicesTest, ADrainRightAfterTheStartIsNotForgotten) {
+  nodes_join(2);
+  put(web(2));
+  h.start_all(agent_of(NodeId{1}));
+  h.start_all(agent_of(NodeId{2}));
+  for (const Live& pod : live()) say_ready(pod);
+  // Ready, and not for long enough yet: the move waits for that, and for nothing else.
+  const std::string drained = h.cluster().node(live()[0].node)->info.name;
+  h.ask_for<Ok>(NodeActionRequest{NodeActionRequest::Action::kDrain, drained, ""});
+  settle();
+  EXPECT_EQ(live().size(), 2U);
+  for (const Live& pod : live()) EXPECT_NE(h.cluster().node(pod.node)->info.name, drained);
+}
+
 TEST_F(ServicesTest, OneOnEveryNode) {
   h.join("n1", {8000, 8192, 0}, {"disk=ssd"});
   h.join("n2", {8000, 8192, 0});

@@ -38,6 +38,7 @@ class RandomBatches {
   bool forget(const Cluster& cluster, Event& event);
   bool node(const Cluster& cluster, Event& event);
   bool admin(const Cluster& cluster, Event& event);
+  bool service(const Cluster& cluster, Event& event);
 
   const Job* some_job(const Cluster& cluster);
   std::vector<Pod> some_pods(const Cluster& cluster, std::size_t most);
@@ -163,6 +164,7 @@ inline bool RandomBatches::end(const Cluster& cluster, Event& event) {
     end.outcome.ended_at = now_;
     if (chance(30)) end.message = chance(50) ? "message " + std::to_string(below(40)) : word(40);
     end.requeue = chance(20);
+    if (chance(50)) end.use = {below(1'000'000), below(1'000'000), below(1U << 30), below(1U << 30)};
     e.ends.push_back(std::move(end));
   }
   event = e;
@@ -345,6 +347,77 @@ inline bool RandomBatches::admin(const Cluster& cluster, Event& event) {
   }
 }
 
+inline bool RandomBatches::service(const Cluster& cluster, Event& event) {
+  const auto& services = cluster.services();
+  auto it = services.begin();
+  if (!services.empty()) std::advance(it, below(static_cast<std::uint32_t>(services.size())));
+  const auto status = [&](ServiceStatus of) {
+    of.replicas = below(9);
+    of.rollout = static_cast<Rollout>(below(5));
+    of.paused = chance(20);
+    of.failures = below(5);
+    of.message = chance(50) ? word(20) : "";
+    of.done.clear();
+    for (std::uint32_t slot = below(5), end = below(9); slot < end; ++slot) of.done.push_back(slot);
+    ++of.version;
+    return of;
+  };
+  switch (below(4)) {
+    case 0: {
+      Service made;
+      if (!services.empty() && chance(50)) {
+        made = it->second;
+        if (made.revisions.size() > 3) made.revisions.erase(made.revisions.begin());
+      } else {
+        made.id = ServiceId{cluster.last_service_id().value + 1 + below(2)};
+        made.name = "service" + std::to_string(made.id.value);
+        made.space = chance(50) ? "default" : word(5) + "x";
+        made.owner = {below(9), below(9), word(4), {below(9)}};
+        made.created_at = now_;
+      }
+      ServiceRevision revision;
+      revision.number = made.revisions.empty() ? 1 : made.revisions.back().number + 1;
+      revision.spec.name = word(6);
+      revision.spec.launch = word(30);
+      revision.made_at = now_;
+      made.revisions.push_back(std::move(revision));
+      made.status = status(made.status);
+      made.status.revision = made.revisions[below(static_cast<std::uint32_t>(made.revisions.size()))].number;
+      made.ports.clear();
+      for (std::uint32_t i = below(3); i != 0; --i) {
+        made.ports.push_back({word(3), static_cast<std::uint16_t>(below(65'536)), static_cast<std::uint16_t>(below(65'536)),
+                              static_cast<std::uint16_t>(below(65'536)), static_cast<Protocol>(below(2))});
+      }
+      made.address = chance(50) ? "10.0.0.1" : "";
+      made.per_node = chance(20);
+      made.headless = chance(20);
+      made.sticky = chance(20);
+      made.update = {below(5), chance(50), below(99), below(99), below(99), UpdatePolicy::OnFailure::kRollback, below(5)};
+      made.restart = {RestartPolicy::When::kOnFailure, below(99), below(99), below(9), below(99)};
+      event = ServiceSet{std::move(made)};
+      return true;
+    }
+    case 1:
+      if (services.empty()) return false;
+      event = ServiceStatusSet{it->first, status(it->second.status)};
+      return true;
+    case 2:
+      if (services.size() < 3) return false;
+      event = ServiceRemoved{it->first};
+      return true;
+    default: {
+      PodsReady ready;
+      for (const auto& [id, pod] : cluster.live_pods()) {
+        if (ready.pods.size() < 3 && chance(30)) {
+          ready.pods.push_back({pod.ref, chance(70), chance(50) ? "10.1.2.3" : "", {}});
+        }
+      }
+      event = std::move(ready);
+      return true;
+    }
+  }
+}
+
 inline bool RandomBatches::make(const Cluster& cluster, Event& event) {
   const std::uint32_t kind = below(100);
   if (kind < 15) return submit(cluster, event);
@@ -356,7 +429,8 @@ inline bool RandomBatches::make(const Cluster& cluster, Event& event) {
   if (kind < 86) return cancel(cluster, event);
   if (kind < 88) return forget(cluster, event);
   if (kind < 91) return change(cluster, event);
-  if (kind < 95) return node(cluster, event);
+  if (kind < 94) return node(cluster, event);
+  if (kind < 97) return service(cluster, event);
   return admin(cluster, event);
 }
 

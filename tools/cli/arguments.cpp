@@ -137,11 +137,11 @@ class Checker {
       out_.words.push_back(word);
       return Unit{};
     }
-    if (out_.page->command_words) {
+    const auto& positionals = out_.page->positionals;
+    if (out_.page->command_words && positionals_ >= positionals.size()) {
       take_command(at_ - 1);
       return Unit{};
     }
-    const auto& positionals = out_.page->positionals;
     if (positionals_ >= positionals.size() && (positionals.empty() || !positionals.back().repeats)) {
       return invalid("", "unexpected word '" + printable(word) + "'; usage: " + out_.page->usage());
     }

@@ -20,7 +20,8 @@ class ComposeReader : private YamlReader {
 
  private:
   using Setter = state::Status (ComposeReader::*)(const YAML::Node& key, const YAML::Node& value, ServiceDraft& draft);
-  state::Status interpolate_all(YAML::Node node);
+  state::Status interpolate_all(YAML::Node node, int depth = 0);
+  state::Status merge(YAML::Node map);  // what '<<' says is put in its place
 
   void note(const YAML::Node& node, const std::string& key, const std::string& why);
   state::Error refused(const YAML::Node& node, const std::string& key) const;
@@ -82,6 +83,7 @@ class ComposeReader : private YamlReader {
 
   std::map<std::string, std::string> variables_;
   std::vector<std::string> entrypoint_;
+  std::size_t looked_at_ = 0;  // nodes, each as often as aliases name it
   DeployFile out_;
 };
 

@@ -12,6 +12,8 @@ using namespace state;
 namespace {
 
 constexpr std::size_t kServicesMax = 10'000;
+constexpr std::size_t kNodesMax = 1'000'000;
+constexpr int kDepthMax = 64;
 constexpr const char* kNoEffect = "has no effect: ";
 
 }  // namespace
@@ -61,7 +63,9 @@ Result<DeployFile> ComposeReader::read(YAML::Node root) {
   return std::move(out_);
 }
 
-Status ComposeReader::interpolate_all(YAML::Node node) {
+Status ComposeReader::interpolate_all(YAML::Node node, int depth) {
+  // Aliases may name the same again and again, or what they are in.
+  if (depth > kDepthMax || ++looked_at_ > kNodesMax) return wrong(node, "its aliases make it too large or too deep");
   if (node.IsScalar()) {
     if (node.Scalar().find('$') == std::string::npos) return Unit{};
     auto done = interpolate(node.Scalar(), variables_);
@@ -69,14 +73,36 @@ Status ComposeReader::interpolate_all(YAML::Node node) {
     node = *done;
   } else if (node.IsSequence()) {
     for (YAML::Node item : node) {
-      if (Status good = interpolate_all(item); !good) return good;
+      if (Status good = interpolate_all(item, depth + 1); !good) return good;
     }
   } else if (node.IsMap()) {
+    if (Status good = merge(node); !good) return good;
     for (auto entry : node) {
-      if (Status good = interpolate_all(entry.second); !good) return good;
+      if (Status good = interpolate_all(entry.second, depth + 1); !good) return good;
     }
   }
   return Unit{};
+}
+
+Status ComposeReader::merge(YAML::Node map) {
+  YAML::Node from = map["<<"];
+  if (!from.IsDefined()) return Unit{};
+  std::vector<YAML::Node> maps;
+  if (from.IsSequence()) {
+    for (const YAML::Node& item : from) maps.push_back(item);
+  } else {
+    maps.push_back(from);
+  }
+  map.remove("<<");
+  for (const YAML::Node& other : maps) {
+    if (!other.IsMap()) return wrong(other, "<<", "accepted: a mapping, or a list of them");
+    if (other.is(map)) return wrong(other, "<<", "a mapping cannot be merged into itself");
+    for (const auto& entry : other) {
+      if (!entry.first.IsScalar()) return wrong(entry.first, "a key is a single word");
+      if (!map[entry.first.Scalar()].IsDefined()) map[entry.first.Scalar()] = entry.second;
+    }
+  }
+  return merge(map);  // what was merged may say so, too
 }
 
 void ComposeReader::note(const YAML::Node& node, const std::string& key, const std::string& why) {

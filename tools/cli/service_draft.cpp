@@ -86,10 +86,15 @@ Status put_probe(ServiceDraft& draft, std::string_view value, std::string_view f
 
 Status add_port(ServiceDraft& draft, const Result<ServicePort>& port) {
   if (!port) return port.error();
-  // The same port again replaces the one before.
-  auto& ports = draft.service.ports;
-  std::erase_if(ports, [&](const ServicePort& p) { return p.port == port->port && p.protocol == port->protocol; });
-  ports.push_back(*port);
+  // The same port again replaces the one before; where it is published, it stays so.
+  for (ServicePort& known : draft.service.ports) {
+    if (known.port != port->port || known.protocol != port->protocol) continue;
+    const std::uint16_t published = port->published != 0 ? port->published : known.published;
+    known = *port;
+    known.published = published;
+    return Unit{};
+  }
+  draft.service.ports.push_back(*port);
   return Unit{};
 }
 

@@ -1,5 +1,6 @@
 // `berth server`: the composition root of a cluster's server.
 #include <array>
+#include <tuple>
 #include <cerrno>
 #include <cstring>
 #include <iostream>
@@ -14,8 +15,8 @@
 #include "tools/cli/command.h"
 #include "tools/cli/paths.h"
 #include "tools/cli/program.h"
-#include "tools/roots/directories.h"
 #include "tools/cli/server_status.h"
+#include "tools/roots/directories.h"
 #include "tools/roots/server_config.h"
 
 namespace berth::tools {
@@ -85,17 +86,16 @@ state::Status gather(const Options& options, ServerConfig& config) {
   if (!options.fair_share.empty()) {
     if (auto set = set_fair_share(options.fair_share, "--fair-share", server.core.shares); !set) return set;
   }
+  for (const auto& [text, field, to] :
+       {std::tuple{&options.pods_network, "--pods-network", &server.core.pods_cidr},
+        std::tuple{&options.services_network, "--services-network", &server.core.services_cidr}}) {
+    if (text->empty()) continue;
+    if (auto set = set_network(*text, field, *to); !set) return set;
+  }
   if (!options.accounting.empty()) {
     if (auto good = server::check_accounting(options.accounting, "--accounting"); !good) return good;
     server.accounting.where = options.accounting;
   }
-  if (!options.switches.empty()) {
-    auto tree = read_switches(options.switches, "--switches");
-    if (!tree) return tree.error();
-    server.core.switches = std::move(*tree);
-  }
-  server.data_directory = absolute_path(server.data_directory);
-  server.unix_socket = absolute_path(server.unix_socket);
   if (!options.store.empty()) config.store = options.store;
   if (!options.lease_ms.empty()) {
     if (auto set = set_lease(options.lease_ms, "--lease-ms", config.shared); !set) return set;
@@ -105,6 +105,13 @@ state::Status gather(const Options& options, ServerConfig& config) {
     if (!url) return url.error();
     server.open_shared = [url = *url, shared = config.shared] { return etcd::open_etcd(url, shared); };
   }
+  if (!options.switches.empty()) {
+    auto tree = read_switches(options.switches, "--switches");
+    if (!tree) return tree.error();
+    server.core.switches = std::move(*tree);
+  }
+  server.data_directory = absolute_path(server.data_directory);
+  server.unix_socket = absolute_path(server.unix_socket);
   if (server.listen == "none") server.listen.clear();
   for (const auto& [address, option] :
        {std::pair{server.listen, "--listen"}, std::pair{config.advertise, "--advertise"}}) {
@@ -118,9 +125,11 @@ state::Status gather(const Options& options, ServerConfig& config) {
   return socket.ok() ? state::Status(state::Unit{}) : state::Status(socket.error());
 }
 
-// What other machines can reach: the address that listens, or this host's name if that is every address.
+// What other machines can reach: the address that listens, or this host's name if that is every address; the socket
+// where no port listens.
 std::string reachable(const ServerConfig& config, const std::string& listening) {
   if (!config.advertise.empty()) return config.advertise;
+  if (listening.empty()) return config.server.unix_socket;
   const auto endpoint = wire::parse_endpoint(listening, "listen");
   if (!endpoint || (endpoint->host != "0.0.0.0" && endpoint->host != "::")) return listening;
   std::array<char, 256> host{};
@@ -128,8 +137,12 @@ std::string reachable(const ServerConfig& config, const std::string& listening) 
   return std::string(host.data()) + ":" + std::to_string(endpoint->port);
 }
 
+std::string shown_store(const ServerConfig& config) {
+  const auto url = etcd::parse_etcd_url(config.store, "--store");
+  return url.ok() ? url->to_string() : "";
+}
+
 int run(const Options& options) {
-  if (listening.empty()) return config.server.unix_socket;
   auto logger = std::make_shared<spdlog::logger>("server", std::make_shared<spdlog::sinks::stderr_sink_mt>());
   logger->set_pattern("%Y-%m-%dT%H:%M:%S.%e %l: %v");
   logger->set_level(options.verbose ? spdlog::level::debug : spdlog::level::info);
@@ -137,11 +150,6 @@ int run(const Options& options) {
 
   use_huge_pages();
   ServerConfig config;
-std::string shown_store(const ServerConfig& config) {
-  const auto url = etcd::parse_etcd_url(config.store, "--store");
-  return url.ok() ? url->to_string() : "";
-}
-
   if (auto gathered = gather(options, config); !gathered) return report(gathered.error(), true);
   // Searchable: an agent of this machine keeps its pods below it by default. What the server keeps there is its own.
   if (auto made = make_directory(config.server.data_directory, 0711); !made) return report(made.error());
@@ -234,6 +242,14 @@ void add_server_command(CLI::App& app, Context& context) {
                    "where ended jobs are written: sqlite (the default: accounting.db in the data directory), "
                    "postgresql://USER@HOST/DATABASE, or none")
       ->type_name("DATABASE");
+  command
+      ->add_option("--pods-network", options->pods_network,
+                   "where pods have their addresses, a /24 for each node; none for none (default: 10.128.0.0/12)")
+      ->type_name("CIDR");
+  command
+      ->add_option("--services-network", options->services_network,
+                   "where services have theirs; none for none (default: 10.144.0.0/16)")
+      ->type_name("CIDR");
   command->add_flag("-v,--verbose", options->verbose, "log more");
   command
       ->add_option("--store", options->store,

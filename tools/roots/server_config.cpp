@@ -13,6 +13,7 @@
 #include <yaml-cpp/yaml.h>
 
 #include "placement/huge_memory.h"
+#include "scheduler/network.h"
 #include "state/condition.h"
 #include "state/units.h"
 #include "tools/cli/text.h"
@@ -260,6 +261,17 @@ Setter number_key(const char* key, std::int64_t max, T& (*where)(ServerConfig&))
   };
 }
 
+Setter network_key(const char* key, std::string scheduler::CoreOptions::*where) {
+  return [=](const YAML::Node& node, ServerConfig& config) -> Outcome {
+    std::string text;
+    if (Outcome wrong = text_of(node, key, text)) return wrong;
+    if (Status good = set_network(text, key, config.server.core.*where); !good) {
+      return fault(node, key, good.error().message);
+    }
+    return {};
+  };
+}
+
 const Setters& setters() {
   using Core = scheduler::CoreOptions;
   static const Setters kSetters = {
@@ -267,18 +279,6 @@ const Setters& setters() {
       {"socket", text_key("socket", [](ServerConfig& c) -> std::string& { return c.server.unix_socket; })},
       {"listen", text_key("listen", [](ServerConfig& c) -> std::string& { return c.server.listen; })},
       {"advertise", text_key("advertise", [](ServerConfig& c) -> std::string& { return c.advertise; })},
-      {"placement",
-       [](const YAML::Node& node, ServerConfig& config) {
-         return parsed_of<const placement::Policy*>(
-             node, "placement", [](const std::string& text) { return parse_placement(text, "placement"); },
-             config.server.core.placement);
-       }},
-      {"scheduling",
-       [](const YAML::Node& node, ServerConfig& config) {
-         return parsed_of<const scheduler::QueuePolicy*>(
-             node, "scheduling",
-             [](const std::string& text) { return scheduler::parse_queue_policy(text, "scheduling"); },
-             config.server.core.queueing);
       {"store",
        [](const YAML::Node& node, ServerConfig& config) -> Outcome {
          if (Outcome wrong = text_of(node, "store", config.store)) return wrong;
@@ -294,6 +294,18 @@ const Setters& setters() {
            return fault(node, "lease_ms", good.error().message);
          return {};
        }},
+      {"placement",
+       [](const YAML::Node& node, ServerConfig& config) {
+         return parsed_of<const placement::Policy*>(
+             node, "placement", [](const std::string& text) { return parse_placement(text, "placement"); },
+             config.server.core.placement);
+       }},
+      {"scheduling",
+       [](const YAML::Node& node, ServerConfig& config) {
+         return parsed_of<const scheduler::QueuePolicy*>(
+             node, "scheduling",
+             [](const std::string& text) { return scheduler::parse_queue_policy(text, "scheduling"); },
+             config.server.core.queueing);
        }},
       {"cluster", text_key("cluster", [](ServerConfig& c) -> std::string& { return c.server.core.cluster_name; })},
       {"node_lost_after", duration_key("node_lost_after", &Core::node_lost_after_ms)},
@@ -311,6 +323,8 @@ const Setters& setters() {
       {"fair_share_cpus_per_gpu",
        number_key<std::uint32_t>("fair_share_cpus_per_gpu", 10'000,
                                  [](ServerConfig& c) -> std::uint32_t& { return c.server.core.shares.cpus_per_gpu; })},
+      {"pods_network", network_key("pods_network", &Core::pods_cidr)},
+      {"services_network", network_key("services_network", &Core::services_cidr)},
       {"accounting", set_accounting},
       {"accounting_keep",
        [](const YAML::Node& node, ServerConfig& config) -> Outcome {
@@ -365,20 +379,6 @@ Status set_half_life(const std::string& text, const std::string& field, schedule
   return Unit{};
 }
 
-Status check_heartbeat(std::int64_t ms, const std::string& field) {
-  if (ms >= kHeartbeatMsMin && ms <= kHeartbeatMsMax) return Unit{};
-  return state::invalid(field, std::to_string(ms) + " ms between heartbeats; accepted: 100ms to 1h");
-}
-
-Status read_server_config(const std::string& path, ServerConfig& config) {
-  const auto at = [&](const YAML::Mark& mark, const std::string& message) {
-    return state::invalid("config", path + ":" + std::to_string(mark.line + 1) + ": " + message);
-  };
-  // A directory opens as a file does, and reads as if it were empty.
-  std::error_code ignored;
-  if (std::filesystem::is_directory(path, ignored)) return state::invalid("config", path + " is a directory");
-  YAML::Node root;
-  try {
 Status set_network(const std::string& text, const std::string& field, std::string& cidr) {
   if (text == "none") {
     cidr.clear();
@@ -398,6 +398,20 @@ Status set_lease(const std::string& text, const std::string& field, etcd::Member
   return Unit{};
 }
 
+Status check_heartbeat(std::int64_t ms, const std::string& field) {
+  if (ms >= kHeartbeatMsMin && ms <= kHeartbeatMsMax) return Unit{};
+  return state::invalid(field, std::to_string(ms) + " ms between heartbeats; accepted: 100ms to 1h");
+}
+
+Status read_server_config(const std::string& path, ServerConfig& config) {
+  const auto at = [&](const YAML::Mark& mark, const std::string& message) {
+    return state::invalid("config", path + ":" + std::to_string(mark.line + 1) + ": " + message);
+  };
+  // A directory opens as a file does, and reads as if it were empty.
+  std::error_code ignored;
+  if (std::filesystem::is_directory(path, ignored)) return state::invalid("config", path + " is a directory");
+  YAML::Node root;
+  try {
     root = YAML::LoadFile(path);
   } catch (const YAML::BadFile&) {
     return state::invalid("config", "cannot read " + path);
