@@ -1,6 +1,7 @@
 // The berth binary: one table of commands, one place where its errors become a line and an exit code.
 #include "tools/cli/command.h"
 #include "tools/cli/program.h"
+#include "tools/roots/state_command.h"
 #include "tools/slurm/slurm_command.h"
 
 int main(int argc, char** argv) {
@@ -15,6 +16,7 @@ int main(int argc, char** argv) {
     add_agent_command(app, context);
     add_dev_command(app, context);
     add_place_command(app, context);
+    add_state_command(app, context);
     add_sim_command(app, context);
     add_slurm_command(app, context);
     add_bench_commands(app, context);

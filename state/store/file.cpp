@@ -190,6 +190,7 @@ Status rename_durably(const std::string& from, const std::string& to, const std:
 
 void rename_file(const std::string& from, const std::string& to) { ::rename(from.c_str(), to.c_str()); }
 void remove_file(const std::string& path) { ::unlink(path.c_str()); }
+void remove_directory(const std::string& path) { ::rmdir(path.c_str()); }
 
 Result<std::uint32_t> random_number() {
   std::uint32_t number = 0;

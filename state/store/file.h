@@ -86,9 +86,10 @@ state::Status sync_directory(const std::string& path);
 state::Result<std::vector<std::string>> list_names(const std::string& directory);  // in no order
 // An error of code kUnavailable means that nothing was renamed.
 state::Status rename_durably(const std::string& from, const std::string& to, const std::string& directory);
-// Best effort both, and durable with the directory's next sync.
+// Best effort all, and durable with the directory's next sync.
 void rename_file(const std::string& from, const std::string& to);
 void remove_file(const std::string& path);
+void remove_directory(const std::string& path);  // an empty one
 
 state::Result<std::uint32_t> random_number();
 

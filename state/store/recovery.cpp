@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <charconv>
+#include <fcntl.h>
 #include <string_view>
+#include <unistd.h>
 
 #include "state/event_codec.h"
 #include "state/store/snapshot_file.h"
@@ -25,7 +27,7 @@ Error damaged(const std::string& path, std::uint64_t offset, const std::string& 
 std::string parent_of(const std::string& path) { return path.substr(0, path.find_last_of('/')); }
 
 // Files of the form <20 digits><suffix>; unfinished ones (.tmp) are removed, anything else is not ours to touch.
-Result<std::vector<Entry>> list(const std::string& directory, std::string_view suffix) {
+Result<std::vector<Entry>> list(const std::string& directory, std::string_view suffix, Unfinished mode) {
   std::vector<Entry> entries;
   auto names = list_names(directory);
   if (!names) return names.error();
@@ -38,7 +40,7 @@ Result<std::vector<Entry>> list(const std::string& directory, std::string_view s
     const auto [stop, wrong] = std::from_chars(name.data(), name.data() + 20, entry.index);
     if (wrong != std::errc{} || stop != name.data() + 20) continue;
     if (unfinished) {
-      remove_file(path);
+      if (mode == Unfinished::kRemove) remove_file(path);
     } else {
       entries.push_back(std::move(entry));
     }
@@ -85,10 +87,33 @@ Status load_snapshot(Listing& listing, RecoveredState& out) {
 
 }  // namespace
 
-Result<Listing> list_directory(const std::string& directory) {
-  auto snapshots = list(directory + "/snapshot", ".snap");
+Result<File> lock_directory(const std::string& directory, Unfinished mode) {
+  auto lock = File::open(directory + "/lock", mode == Unfinished::kLeave ? O_RDONLY : O_RDWR | O_CREAT);
+  if (!lock) return lock.error();
+  const auto mine = lock->lock();
+  if (!mine) return mine.error();
+  if (!*mine) {
+    long pid = 0;
+    if (const auto holder = lock->read_all(); holder) {
+      const char* text = reinterpret_cast<const char*>(holder->data());
+      std::from_chars(text, text + holder->size(), pid);
+    }
+    return Error{ErrorCode::kConflict, "",
+                 "the data directory " + directory + " is in use by " +
+                     (pid > 0 ? "process " + std::to_string(pid) : std::string("another process")),
+                 0};
+  }
+  if (mode == Unfinished::kLeave) return lock;
+  const std::string pid = std::to_string(::getpid()) + "\n";
+  // Only to name the holder in the line above; the lock holds without it, and on a full disk too.
+  if (lock->cut(0)) static_cast<void>(lock->write_at(0, std::as_bytes(std::span(pid))));
+  return lock;
+}
+
+Result<Listing> list_directory(const std::string& directory, Unfinished unfinished) {
+  auto snapshots = list(directory + "/snapshot", ".snap", unfinished);
   if (!snapshots) return snapshots.error();
-  auto segments = list(directory + "/journal", ".log");
+  auto segments = list(directory + "/journal", ".log", unfinished);
   if (!segments) return segments.error();
   return Listing{std::move(*snapshots), std::move(*segments)};
 }

@@ -24,8 +24,13 @@ struct Listing {
   std::vector<Entry> segments;   // ascending
 };
 
-// Lists, and removes what an interrupted write left unfinished.
-state::Result<Listing> list_directory(const std::string& directory);
+enum class Unfinished : std::uint8_t { kRemove, kLeave };
+// Lists the files, in order. What an interrupted write left is removed by whoever owns the directory.
+state::Result<Listing> list_directory(const std::string& directory, Unfinished unfinished = Unfinished::kRemove);
+
+// Holds the directory against other processes as long as the file is open; an error of code kConflict names the holder.
+// kLeave: makes no file, for who only looks.
+state::Result<File> lock_directory(const std::string& directory, Unfinished mode = Unfinished::kRemove);
 
 // Applies the segment's records behind the cluster's index. An error names file and offset.
 state::Status replay(SegmentReader& segment, state::Cluster& cluster, std::uint64_t& batches,

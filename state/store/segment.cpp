@@ -98,6 +98,18 @@ bool SegmentReader::next(Record& record) {
   return true;
 }
 
+bool SegmentReader::skip_damage() {
+  for (std::uint64_t at = offset_ + 8; at + sizeof(RecordHeader) < bytes_.size(); at += 8) {
+    RecordHeader header;
+    std::memcpy(&header, bytes_.data() + at, sizeof(header));
+    if (header.index < next_index_ || header.index - next_index_ > bytes_.size() || !record_at(at, header)) continue;
+    offset_ = group_offset_ = at;
+    next_index_ = header.index;
+    return true;
+  }
+  return false;
+}
+
 std::span<const std::byte> SegmentReader::group_bytes() const {
   // The padding of the last record may lie behind the end of the file.
   return bytes_.all().subspan(group_offset_, std::min<std::uint64_t>(offset_, bytes_.size()) - group_offset_);

@@ -60,6 +60,10 @@ class SegmentReader {
   bool next(Record& record);
   std::uint64_t next_index() const { return next_index_; }
   std::uint64_t offset() const { return offset_; }  // where the next record would begin
+  // Over what cannot be read to the next record that can, wherever it is: for who wants to know what is left of a
+  // damaged segment. False if there is none.
+  bool skip_damage();
+  std::uint64_t size() const { return bytes_.size(); }
   // The group that the last record belongs to, as far as it was read: all that may not be durable yet.
   std::uint64_t group_offset() const { return group_offset_; }
   std::span<const std::byte> group_bytes() const;

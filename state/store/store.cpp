@@ -1,10 +1,6 @@
 #include "state/store/store.h"
 
 #include <atomic>
-#include <charconv>
-#include <cstdio>
-#include <fcntl.h>
-#include <unistd.h>
 
 #include "state/store/recovery.h"
 #include "state/store/segment.h"
@@ -86,28 +82,6 @@ class FileStore final : public Store {
   bool failed_ = false;
   Snapshotter snapshotter_;
 };
-
-Result<File> lock_directory(const std::string& directory) {
-  auto lock = File::open(directory + "/lock", O_RDWR | O_CREAT);
-  if (!lock) return lock.error();
-  const auto mine = lock->lock();
-  if (!mine) return mine.error();
-  if (!*mine) {
-    long pid = 0;
-    if (const auto holder = lock->read_all(); holder) {
-      const char* text = reinterpret_cast<const char*>(holder->data());
-      std::from_chars(text, text + holder->size(), pid);
-    }
-    return Error{ErrorCode::kConflict, "",
-                 "the data directory " + directory + " is in use by " +
-                     (pid > 0 ? "process " + std::to_string(pid) : std::string("another process")),
-                 0};
-  }
-  const std::string pid = std::to_string(::getpid()) + "\n";
-  // Only to name the holder in the line above; the lock holds without it, and on a full disk too.
-  if (lock->cut(0)) static_cast<void>(lock->write_at(0, std::as_bytes(std::span(pid))));
-  return lock;
-}
 
 }  // namespace
 

@@ -99,6 +99,7 @@ Status rename_durably(const std::string& from, const std::string& to, const std:
 }
 void rename_file(const std::string& from, const std::string& to) { Disk::current().rename(from, to); }
 void remove_file(const std::string& path) { Disk::current().remove(path); }
+void remove_directory(const std::string&) {}
 Result<std::uint32_t> random_number() { return Disk::current().number(); }
 
 struct Worker::Impl {
