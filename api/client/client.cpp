@@ -151,6 +151,7 @@ Result<std::uint64_t> Client::send(state::ClientRequest request) {
 }
 
 Result<std::uint64_t> Client::send(state::ArchiveRequest request) { return send_body(std::move(request)); }
+Result<std::uint64_t> Client::send(state::NodeRequest request) { return send_body(std::move(request)); }
 
 Result<std::uint64_t> Client::send_body(wire::Body body) {
   const std::uint64_t number = ++impl_->last_request;
@@ -171,6 +172,7 @@ Result<wire::Message> Client::receive(std::int64_t timeout_ms) {
 
 Result<state::ServerReply> Client::call(state::ClientRequest request) { return reply_to(send(std::move(request))); }
 Result<state::ServerReply> Client::call(state::ArchiveRequest request) { return reply_to(send(std::move(request))); }
+Result<state::ServerReply> Client::call(state::NodeRequest request) { return reply_to(send(std::move(request))); }
 
 Result<state::ServerReply> Client::reply_to(const Result<std::uint64_t>& number) {
   if (!number) return number.error();

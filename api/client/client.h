@@ -29,6 +29,7 @@ class Client {
   // Sends a request and waits for its reply. An Error reply comes back as the error.
   state::Result<state::ServerReply> call(state::ClientRequest request);
   state::Result<state::ServerReply> call(state::ArchiveRequest request);
+  state::Result<state::ServerReply> call(state::NodeRequest request);
   // The same, and gives back T or an error of code kProtocol if the reply is of another kind.
   template <class T>
   state::Result<T> call_for(state::ClientRequest request) {
@@ -41,6 +42,7 @@ class Client {
   // Pipelining: send without waiting, then receive in order of arrival. The request number is in the message.
   state::Result<std::uint64_t> send(state::ClientRequest request);
   state::Result<std::uint64_t> send(state::ArchiveRequest request);
+  state::Result<std::uint64_t> send(state::NodeRequest request);
   // Waits up to timeout_ms (-1: for ever). kUnavailable with message "timeout" if nothing came.
   state::Result<wire::Message> receive(std::int64_t timeout_ms);
   int fd() const;  // for poll(); readable may mean bytes that complete no message yet
@@ -48,10 +50,10 @@ class Client {
 
  private:
   struct Impl;
-  state::Result<std::uint64_t> send_body(wire::Body body);
-  state::Result<state::ServerReply> reply_to(const state::Result<std::uint64_t>& number);
   static state::Result<std::unique_ptr<Client>> connect_to(const wire::Endpoint& endpoint, const ClientOptions& options,
                                                            std::int64_t timeout_ms);
+  state::Result<std::uint64_t> send_body(wire::Body body);
+  state::Result<state::ServerReply> reply_to(const state::Result<std::uint64_t>& number);
   explicit Client(std::unique_ptr<Impl> impl);
   std::unique_ptr<Impl> impl_;
 };

@@ -78,6 +78,7 @@ void Shell::forget_agent(std::uint64_t id) {
   for (const scheduler::ReplyTo& to : owed) {
     send_reply(to, Error{ErrorCode::kUnavailable, "job", "the node that has the output went away", 1000});
   }
+  give_up_asks_of(id);
 }
 
 void Shell::request_first_token() {

@@ -66,6 +66,12 @@ class Shell {
     scheduler::Command command;
     std::size_t bytes = 0;
   };
+  struct PendingAsk {
+    scheduler::ReplyTo to;
+    std::uint64_t agent = 0;
+    std::string node;
+    std::int64_t deadline_us = 0;
+  };
   struct PendingLog {
     scheduler::ReplyTo to;
     std::uint64_t agent = 0;
@@ -98,6 +104,14 @@ class Shell {
   void on_log_reply(Session& session, state::LogReply&& reply);
   bool within_rate(Session& session, std::uint64_t request);
 
+  // ---- shell_nodes.cpp ----
+  void on_node_request(Session& session, std::uint64_t request, state::NodeRequest&& body);
+  void on_node_answer(Session& session, state::NodeAnswer&& answer);
+  template <class Gone>
+  void give_up_asks(Gone&& gone, const char* why);
+  void give_up_asks_of(std::uint64_t agent);
+  void give_up_late_asks(std::int64_t now_us);
+
   // ---- shell_effects.cpp ----
   void finish(Outgoing& outgoing);
   void finish_token(scheduler::Reply& reply);
@@ -110,6 +124,7 @@ class Shell {
   Joining& joining_;
   Pipeline* pipeline_ = nullptr;
   Archive* archive_ = nullptr;
+  std::function<void(state::StoreInfo&)> tell_store_;
   Users users_;
   boost::unordered_flat_map<std::uint64_t, std::unique_ptr<Session>> sessions_;
   std::uint64_t last_session_ = 0;
@@ -120,10 +135,11 @@ class Shell {
   std::shared_ptr<wire::Loop::Timer> backlog_timer_, house_timer_, closing_timer_;
   std::int64_t house_due_us_ = 0;
   std::map<std::uint64_t, PendingLog> logs_;
+  std::map<std::uint64_t, PendingAsk> asks_;
+  std::uint64_t last_ask_ = 0;
   // (session, request) -> the token that was made for it, with its secret
   std::map<std::pair<std::uint64_t, std::uint64_t>, wire::JoinToken> new_tokens_;
   bool stopping_ = false;
 };
-  std::function<void(state::StoreInfo&)> tell_store_;
 
 }  // namespace berth::server

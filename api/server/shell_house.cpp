@@ -66,6 +66,7 @@ void Shell::keep_house() {
   for (const scheduler::ReplyTo& to : late) {
     send_reply(to, Error{ErrorCode::kUnavailable, "job", "the node did not send the output in time", 1000});
   }
+  give_up_late_asks(now);
   const std::int64_t pause_ms = std::clamp(options_.core.heartbeat_ms, kHouseMsMin, kHouseMsMax);
   house_due_us_ = now + pause_ms * 1000;
   house_timer_ = loop_.after_ms(pause_ms, [this] { keep_house(); });

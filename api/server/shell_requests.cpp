@@ -44,6 +44,9 @@ void Shell::on_frame(std::uint64_t id, std::span<const std::byte> bytes) {
       if (auto* question = std::get_if<state::ArchiveRequest>(&message->body)) {
         return on_archive(session, message->request, std::move(*question));
       }
+      if (auto* question = std::get_if<state::NodeRequest>(&message->body)) {
+        return on_node_request(session, message->request, std::move(*question));
+      }
       return unexpected();
     case Stage::kAgentHello:
     case Stage::kAgent:
@@ -91,10 +94,10 @@ std::string Shell::admit(Session& session, wire::PeerRole role) {
       session.stage = Stage::kAgentHello;
       return "";
     case wire::PeerRole::kClient:
+    case wire::PeerRole::kStatus:
       if (local) {
         session.caller = users_.by_uid(peer.uid, peer.gid);
       } else if (certified && peer.common_name.starts_with("user:")) {
-    case wire::PeerRole::kStatus:
         const std::string name = peer.common_name.substr(5);
         const auto caller = users_.by_name(name);
         if (!caller) return "user '" + name + "' does not exist on the server's machine";
@@ -199,6 +202,8 @@ bool Shell::on_agent(Session& session, wire::Body&& body, std::size_t bytes) {
     push_surely(scheduler::AgentReported{id, std::move(*status)}, bytes);
   } else if (auto* log = std::get_if<state::LogReply>(&body)) {
     on_log_reply(session, std::move(*log));
+  } else if (auto* answer = std::get_if<state::NodeAnswer>(&body)) {
+    on_node_answer(session, std::move(*answer));
   } else {
     return false;
   }

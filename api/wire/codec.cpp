@@ -103,6 +103,7 @@ state::Result<Message> decode_aligned(const std::uint8_t* bytes, std::size_t siz
   const bool known = decode_request(in, table->body_type(), table->body(), out.body) ||
                      decode_archive_request(in, table->body_type(), table->body(), out.body) ||
                      decode_agent(in, table->body_type(), table->body(), out.body) ||
+                     decode_node(in, table->body_type(), table->body(), out.body) ||
                      decode_reply(in, table->body_type(), table->body(), out.body) ||
                      decode_first_words(in, table->body_type(), table->body(), out.body);
   if (!known || !in.good()) return malformed;
