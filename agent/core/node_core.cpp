@@ -35,6 +35,9 @@ std::string limit_message(const StartOrder& order) {
   return "over its time limit of " + format_duration_ms(order.time_limit_ms);
 }
 
+// An agent that died after it had stopped the pod took the reason with it.
+std::string unhealthy_message(const std::string& why) { return why.empty() ? "a probe of the pod failed" : why; }
+
 PodEnd end_of(const PodRef& ref, PodState state, TimeUs started_at, TimeUs ended_at, std::string message) {
   PodEnd end;
   end.ref = ref;
@@ -158,6 +161,13 @@ void NodeCore::on_stop(const StopPods& request, TimeUs now, std::vector<Action>&
   }
 }
 
+void NodeCore::on_unhealthy(const PodRef& ref, const std::string& why, TimeUs now, std::vector<Action>& out) {
+  const auto at = pods_.find(ref);
+  if (at == pods_.end() || at->second.phase != Phase::kRunning || at->second.stop) return;
+  at->second.unhealthy = why;
+  stop(ref, at->second, PodState::kFailed, now, out);
+}
+
 void NodeCore::on_forget(const ForgetPods& request, std::vector<Action>& out) {
   for (const PodRef& ref : request.pods) {
     const auto at = pods_.find(ref);
@@ -197,6 +207,7 @@ void NodeCore::on_shim(const ShimEnded& report, TimeUs now, std::vector<Action>&
   PodEnd end = end_of(report.ref, PodState::kFailed, started_at, ended_at, "");
   PodOutcome& outcome = end.outcome;
   outcome.mem_peak_mib = report.mem_peak_mib;
+  end.use = report.use;
   outcome.signal = static_cast<std::uint8_t>(report.signal);
   // As a shell counts it; -1 stays for what never ran.
   outcome.exit_code = static_cast<std::int16_t>(report.signal != 0 ? 128 + report.signal : report.exit_code);
@@ -208,6 +219,7 @@ void NodeCore::on_shim(const ShimEnded& report, TimeUs now, std::vector<Action>&
   } else if (stopped) {
     outcome.state = entry.stop->state;
     if (outcome.state == PodState::kTimedOut) end.message = limit_message(*entry.order);
+    if (outcome.state == PodState::kFailed) end.message = unhealthy_message(entry.unhealthy);
   } else if (!report.failure.empty()) {
     outcome.exit_code = -1;
     end.message = report.failure;
@@ -230,7 +242,9 @@ void NodeCore::on_shim(const ShimVanished& report, TimeUs now, std::vector<Actio
                                : end_of(report.ref, PodState::kFailed, entry.started_at, now, "the pod's shim died");
   if (entry.stop && !report.rebooted) {
     end.outcome.state = entry.stop->state;
-    end.message = entry.stop->state == PodState::kTimedOut ? limit_message(*entry.order) : "";
+    end.message = entry.stop->state == PodState::kTimedOut ? limit_message(*entry.order)
+                  : entry.stop->state == PodState::kFailed ? unhealthy_message(entry.unhealthy)
+                                                           : "";
   }
   finish(report.ref, entry, std::move(end), out);
 }
@@ -292,6 +306,16 @@ std::optional<PodRef> NodeCore::latest_attempt(PodId pod) const {
 const StartOrder* NodeCore::order_of(PodRef ref) const {
   const auto at = pods_.find(ref);
   return at == pods_.end() ? nullptr : at->second.order.get();
+}
+
+std::uint32_t NodeCore::index_of(PodRef ref) const {
+  const auto at = pods_.find(ref);
+  return at == pods_.end() ? 0 : at->second.pod.index;
+}
+
+TimeUs NodeCore::started_at(PodRef ref) const {
+  const auto at = pods_.find(ref);
+  return at == pods_.end() ? 0 : at->second.started_at;
 }
 
 }  // namespace berth::agent

@@ -28,6 +28,7 @@ struct ShimEnded {  // the shim's record of its end
   int signal = 0;
   bool oom_killed = false;
   std::uint32_t mem_peak_mib = 0;
+  state::PodUse use;
   std::string failure;  // not empty: it never ran, and why
 };
 struct ShimVanished {  // the shim is gone and left no exit record
@@ -79,6 +80,8 @@ class NodeCore {
   void on_shim(const ShimVanished& report, state::TimeUs now, std::vector<Action>& out);
   void on_tick(state::TimeUs now, std::vector<Action>& out);  // deadlines: time limits, SIGKILL after grace
   std::optional<state::TimeUs> next_deadline() const;
+  // A probe says that the pod is no good: it is stopped, and has failed for that reason.
+  void on_unhealthy(const state::PodRef& ref, const std::string& why, state::TimeUs now, std::vector<Action>& out);
 
   // For AgentHello, and the ends to repeat after a reconnection.
   std::vector<state::AgentPod> known_pods() const;
@@ -90,6 +93,8 @@ class NodeCore {
   std::optional<state::PodRef> latest_attempt(state::PodId pod) const;
   // What the pod was started with; nullptr if it is not known (or was stopped before it arrived).
   const state::StartOrder* order_of(state::PodRef ref) const;
+  std::uint32_t index_of(state::PodRef ref) const;  // array index or rank; 0 if it is not known
+  state::TimeUs started_at(state::PodRef ref) const;
 
  private:
   struct Entry {
@@ -102,6 +107,7 @@ class NodeCore {
     state::TimeUs started_at = 0;
     state::TimeUs deadline = 0;  // 0: none. Of SIGKILL if `stop` is set, else of the warning or the time limit
     std::optional<StopMark> stop;
+    std::string unhealthy;  // why it is stopped, if a probe said so
     state::PodEnd end;
   };
   using Pods = std::map<state::PodRef, Entry>;

@@ -13,9 +13,12 @@
 #include "agent/io/discovery.h"
 #include "agent/io/identity.h"
 #include "agent/io/log_reader.h"
+#include "agent/io/node_desk.h"
 #include "agent/io/pod_runner.h"
 #include "agent/io/session.h"
 #include "agent/io/topology_reader.h"
+#include "agent/net/node_network.h"
+#include "agent/net/pod_health.h"
 #include "state/units.h"
 
 namespace berth::agent {
@@ -93,6 +96,7 @@ struct Agent::Impl {
   void report(PodRunner::Report report);
   void on_message(wire::Message message);
   void add_status(AgentStatus status);
+  void make_network();
   void flush_status();
   void rearm();
   AgentHello hello();
@@ -109,8 +113,11 @@ struct Agent::Impl {
   std::unique_ptr<ShimLauncher> launcher;
   std::unique_ptr<ImageStore> images;
   std::unique_ptr<Runtimes> runtimes;
+  std::unique_ptr<NodeNetwork> network;
+  std::unique_ptr<PodHealth> health;
   std::unique_ptr<PodRunner> runner;
   std::unique_ptr<LogReader> logs;
+  std::unique_ptr<NodeDesk> desk;
   std::unique_ptr<Session> session;
   std::shared_ptr<wire::Loop::Signals> signals;
   std::shared_ptr<wire::Loop::Timer> deadline_timer;
@@ -173,24 +180,57 @@ Status Agent::Impl::begin() {
 
   launcher = std::make_unique<ShimLauncher>(loop);
   if (auto ready = launcher->prepare(layout.root()); !ready) return ready;
-  images = std::make_unique<ImageStore>(layout, *launcher);
-  images->clear_leftovers();
+  images = std::make_unique<ImageStore>(loop, layout, *launcher, options.images);
+  images->open();
   runtimes = std::make_unique<Runtimes>(loop, *launcher, context, options.runtime);
   runner = std::make_unique<PodRunner>(loop, *launcher, *images, *runtimes, context,
                                        std::max<std::size_t>(8, 2 * facts.cpus));
   runner->on_report([this](PodRunner::Report each) { report(std::move(each)); });
   logs = std::make_unique<LogReader>(loop, layout, core, identity.name,
                                      [this](LogReply reply) { session->send(std::move(reply)); });
+  make_network();
+  desk = std::make_unique<NodeDesk>(NodeDesk::Parts{loop, *images, core, *runner, cgroups},
+                                    [this](NodeAnswer answer) { session->send(std::move(answer)); });
   runner->adopt_all(core, same_boot(layout));
+  network->recover(runner->living());
+  for (const AgentPod& pod : core.known_pods()) {
+    if (!pod.running || pod.started_at == 0) continue;
+    if (const StartOrder* order = core.order_of(pod.ref)) health->started(pod.ref, *order, pod.started_at, true);
+  }
+  images->collect();
   return Unit{};
+}
+
+void Agent::Impl::make_network() {
+  NodeNetworkOptions network_options;
+  network_options.instance = context.instance;
+  network_options.always_tunnel = options.always_tunnel;
+  network = std::make_unique<NodeNetwork>(loop, std::move(network_options));
+  PodHealth::Handlers handlers;
+  handlers.readiness = [this](PodReadiness readiness) {
+    AgentStatus more;
+    more.readiness.push_back(std::move(readiness));
+    add_status(std::move(more));
+  };
+  handlers.unhealthy = [this](const PodRef& ref, const std::string& why) {
+    std::vector<Action> actions;
+    core.on_unhealthy(ref, why, now_us(), actions);
+    act(actions);
+  };
+  handlers.address = [this](const PodRef& ref) { return network->address(ref); };
+  handlers.order = [this](const PodRef& ref) { return core.order_of(ref); };
+  health = std::make_unique<PodHealth>(loop, context, std::move(handlers));
+  runner->set_networks(network.get());
 }
 
 void Agent::Impl::serve() {
   constexpr std::int64_t kSettledMs = 2'000;  // by then it has connected, or waits to
   Session::Handlers handlers;
   handlers.hello = [this] { return hello(); };
-  handlers.on_welcome = [this](const AgentWelcome&) {
+  handlers.on_welcome = [this](const AgentWelcome& welcome) {
+    network->on_welcome(welcome);
     status.ends = core.unacknowledged().ends;
+    status.readiness = health->readiness();
     flush_status();
   };
   handlers.on_message = [this](wire::Message message) { on_message(std::move(message)); };
@@ -207,12 +247,13 @@ void Agent::Impl::serve() {
   const auto settled = loop.after_ms(kSettledMs, [] { give_back_code_pages(); });
   loop.run();
   cgroups.remove_parents();
+  network->end();
 }
 
 // Starts before this are in the list; what comes until the server's welcome is told after it.
 AgentHello Agent::Impl::hello() {
   status.starts.clear();
-  return AgentHello{info, core.known_pods()};
+  return AgentHello{info, core.known_pods(), network->able()};
 }
 
 void Agent::Impl::on_message(wire::Message message) {
@@ -228,6 +269,10 @@ void Agent::Impl::on_message(wire::Message message) {
     for (const JobId job : forget_jobs->jobs) remove_tree(layout.job(job));
   } else if (auto* read = std::get_if<ReadLog>(&message.body)) {
     logs->on_read(std::move(*read));
+  } else if (const auto* ask = std::get_if<NodeAsk>(&message.body)) {
+    desk->on_ask(*ask);
+  } else if (const auto* update = std::get_if<NetworkUpdate>(&message.body)) {
+    network->on_update(*update);
   } else {
     spdlog::warn("ignored a message that is not for an agent");
   }
@@ -237,6 +282,12 @@ void Agent::Impl::on_message(wire::Message message) {
 void Agent::Impl::report(PodRunner::Report each) {
   std::vector<Action> actions;
   std::visit([&](const auto& shim_report) { core.on_shim(shim_report, now_us(), actions); }, each);
+  if (const auto* started = std::get_if<ShimStarted>(&each)) {
+    const StartOrder* order = core.order_of(started->ref);
+    if (order != nullptr) health->started(started->ref, *order, started->started_at, false);
+  } else {
+    health->stopped(std::visit([](const auto& shim_report) { return shim_report.ref; }, each));
+  }
   act(actions);
 }
 
@@ -245,6 +296,7 @@ void Agent::Impl::act(std::vector<Action>& actions) {
     if (auto* launch = std::get_if<LaunchPod>(&action)) {
       runner->launch(*launch);
     } else if (auto* signal_pod = std::get_if<SignalPod>(&action)) {
+      health->stopped(signal_pod->ref);
       runner->signal(*signal_pod);
     } else if (auto* warn = std::get_if<WarnPod>(&action)) {
       runner->warn(*warn);
@@ -260,6 +312,7 @@ void Agent::Impl::act(std::vector<Action>& actions) {
 void Agent::Impl::add_status(AgentStatus more) {
   for (PodStart& start : more.starts) status.starts.push_back(start);
   for (PodEnd& end : more.ends) status.ends.push_back(std::move(end));
+  for (PodReadiness& readiness : more.readiness) status.readiness.push_back(std::move(readiness));
   if (std::exchange(flush_posted, true)) return;
   loop.post([this] {
     flush_posted = false;
@@ -271,10 +324,11 @@ void Agent::Impl::add_status(AgentStatus more) {
 void Agent::Impl::flush_status() {
   if (!session || !session->serving()) {
     status.ends.clear();
+    status.readiness.clear();
     return;
   }
   const bool ended = !status.ends.empty();
-  if (!status.starts.empty() || ended) session->send(std::exchange(status, {}));
+  if (!status.starts.empty() || ended || !status.readiness.empty()) session->send(std::exchange(status, {}));
   if (ended) logs->poke();
 }
 

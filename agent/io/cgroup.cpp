@@ -239,54 +239,93 @@ std::string Cgroups::group(const Hierarchy& hierarchy, std::string_view name) co
   return hierarchy.group(parent_) + "/" + std::string(name);
 }
 
+namespace {
+
+constexpr std::string_view kJobPrefix = "job.";
+
+std::string job_group(state::JobId job) { return std::string(kJobPrefix) + std::to_string(job.value); }
+
+}  // namespace
+
+std::string Cgroups::find_group(const Hierarchy& hierarchy, std::string_view name) const {
+  std::string own = group(hierarchy, name);
+  if (access(own.c_str(), F_OK) == 0) return own;
+  for (const std::string& job : directories_in(hierarchy.group(parent_))) {
+    if (!job.starts_with(kJobPrefix)) continue;
+    std::string shared = group(hierarchy, job) + "/" + std::string(name);
+    if (access(shared.c_str(), F_OK) == 0) return shared;
+  }
+  return own;
+}
+
+// Memory and cpu, of a pod or of a job.
+void Cgroups::plan_limits(GroupPlan& plan, const Hierarchy& h, const std::string& path,
+                          const state::Resources& resources) const {
+  const std::string bytes = std::to_string(resources.mem_mib << 20);
+  const std::string quota = std::to_string(std::max<std::uint64_t>(resources.cpu_milli * kPeriodUs / 1000, 1000));
+  if (h.v2) {
+    if (resources.mem_mib != 0) {
+      plan.must_set.emplace_back(path + "/memory.max", bytes);
+      plan.may_set.emplace_back(path + "/memory.swap.max", "0");
+    }
+    if (resources.cpu_milli != 0) plan.may_set.emplace_back(path + "/cpu.max", quota + " " + std::to_string(kPeriodUs));
+    return;
+  }
+  if (contains(h.controllers, "memory") && resources.mem_mib != 0) {
+    plan.must_set.emplace_back(path + "/memory.limit_in_bytes", bytes);
+    plan.may_set.emplace_back(path + "/memory.memsw.limit_in_bytes", bytes);
+  }
+  if (contains(h.controllers, "cpu") && resources.cpu_milli != 0) {
+    plan.may_set.emplace_back(path + "/cpu.cfs_period_us", std::to_string(kPeriodUs));
+    plan.may_set.emplace_back(path + "/cpu.cfs_quota_us", quota);
+  }
+}
+
 GroupPlan Cgroups::plan(std::string_view name, const state::Resources& resources, std::string_view inner,
-                        const state::Pinning* pinning) const {
+                        const state::Pinning* pinning, const JobShare* share) const {
   GroupPlan plan;
   std::string nodes;
   if (pinning != nullptr && pinning->near) {
     for (const auto& memory : pinning->memories) nodes += (nodes.empty() ? "" : ",") + std::to_string(memory.numa);
   }
-  const std::string bytes = std::to_string(resources.mem_mib << 20);
-  const std::string quota = std::to_string(std::max<std::uint64_t>(resources.cpu_milli * kPeriodUs / 1000, 1000));
   for (const Hierarchy& h : used_) {
-    const std::string path = group(h, name);
+    std::string path = group(h, name);
+    if (share != nullptr) {
+      const std::string whole = group(h, job_group(share->job));
+      path = whole + "/" + std::string(name);
+      plan.share.push_back(whole);
+      if (h.v2) {  // before anything is set in the pod's own group, which has its files from this
+        for (const std::string& controller : controllers_) {
+          plan.must_set.emplace_back(whole + "/cgroup.subtree_control", "+" + controller);
+        }
+      }
+      plan_limits(plan, h, whole, share->resources);
+    }
     plan.make.push_back(path);
     if (plan.kill.empty()) plan.kill = path;
+    plan_limits(plan, h, path, resources);
     if (h.v2) {
       if (!inner.empty()) {  // containers: processes live in leaves
         plan.make.push_back(path + "/run");
       }
       plan.join_at_birth = inner.empty() ? path : path + "/run";
-      if (resources.mem_mib != 0) {
-        plan.must_set.emplace_back(path + "/memory.max", bytes);
-        plan.may_set.emplace_back(path + "/memory.swap.max", "0");
-        plan.may_set.emplace_back(path + "/memory.oom.group", "1");
-      }
-      if (resources.cpu_milli != 0)
-        plan.may_set.emplace_back(path + "/cpu.max", quota + " " + std::to_string(kPeriodUs));
+      if (resources.mem_mib != 0) plan.may_set.emplace_back(path + "/memory.oom.group", "1");
       if (contains(controllers_, "pids")) plan.must_set.emplace_back(path + "/pids.max", std::to_string(kPidsMax));
       if (pinning != nullptr && contains(controllers_, "cpuset")) {
         plan.must_set.emplace_back(path + "/cpuset.cpus", pinning->cpus);
         if (!nodes.empty()) plan.must_set.emplace_back(path + "/cpuset.mems", nodes);
       }
       plan.peak = path + "/memory.peak";
+      plan.cpu_stat = path + "/cpu.stat";
       plan.oom_counts.push_back(path + "/memory.events");
       continue;
     }
     // "tasks", not "cgroup.procs": a single thread that moves itself takes no lock over all processes of the machine.
     plan.join.push_back(path + "/tasks");
     if (contains(h.controllers, "memory")) {
-      if (resources.mem_mib != 0) {
-        plan.must_set.emplace_back(path + "/memory.limit_in_bytes", bytes);
-        plan.may_set.emplace_back(path + "/memory.memsw.limit_in_bytes", bytes);
-      }
       plan.peak = path + "/memory.max_usage_in_bytes";
       plan.oom_counts.push_back(path + "/memory.oom_control");
       if (!inner.empty()) plan.oom_counts.push_back(path + "/" + std::string(inner) + "/memory.oom_control");
-    }
-    if (contains(h.controllers, "cpu") && resources.cpu_milli != 0) {
-      plan.may_set.emplace_back(path + "/cpu.cfs_period_us", std::to_string(kPeriodUs));
-      plan.may_set.emplace_back(path + "/cpu.cfs_quota_us", quota);
     }
     if (contains(h.controllers, "pids")) plan.must_set.emplace_back(path + "/pids.max", std::to_string(kPidsMax));
   }
@@ -301,35 +340,90 @@ GroupPlan Cgroups::plan(std::string_view name, const state::Resources& resources
   return plan;
 }
 
-std::string Cgroups::runtime_path(std::string_view name, std::string_view inner) const {
+std::string Cgroups::runtime_path(std::string_view name, std::string_view inner, const JobShare* share) const {
   // v1: relative to the group that runc itself runs in, which is the pod's. v2: runc would leave that group; say it
   // all.
   if (!is_v2()) return std::string(inner);
-  return used_.front().own + parent_ + "/" + std::string(name) + "/" + std::string(inner);
+  const std::string whole = share == nullptr ? "" : job_group(share->job) + "/";
+  return used_.front().own + parent_ + "/" + whole + std::string(name) + "/" + std::string(inner);
 }
 
 void Cgroups::kill(std::string_view name) const {
   // In every hierarchy: an agent that was started again may be in another group of one of them.
   for (const Hierarchy& h : used_) {
-    const std::string path = group(h, name);
+    const std::string path = find_group(h, name);
     set_value(path + "/cgroup.kill", "1");
     for (int round = 0; round < 20 && kill_group(path) != 0; ++round) usleep(500);
   }
 }
 
 void Cgroups::remove(std::string_view name, std::string_view inner) const {
-  for (const Hierarchy& h : used_) remove_group(group(h, name));
+  for (const Hierarchy& h : used_) {
+    const std::string path = find_group(h, name);
+    remove_group(path);
+    const std::string above = path.substr(0, path.rfind('/'));
+    if (above != h.group(parent_)) rmdir(above.c_str());  // a job's, if this was the last in it
+  }
   for (const Hierarchy& h : cpuset_) remove_group(group(h, name));
   if (inner.empty()) return;
   for (const Hierarchy& h : other_) rmdir(h.group("/" + std::string(inner)).c_str());
 }
 
+namespace {
+
+void list_processes(const std::string& path, std::vector<int>& out) {
+  if (const auto listed = read_file(path + "/cgroup.procs", kTableMax)) {
+    for (const std::string& line : split(*listed, '\n')) {
+      int pid = 0;
+      std::from_chars(line.data(), line.data() + line.size(), pid);
+      if (pid > 0) out.push_back(pid);
+    }
+  }
+  for (const std::string& name : directories_in(path)) list_processes(path + "/" + name, out);
+}
+
+std::uint64_t number_in(const std::string& path, std::string_view key = "") {
+  const auto text = read_file(path, kTableMax);
+  if (!text) return 0;
+  std::size_t at = 0;
+  if (!key.empty()) {
+    at = text->find(key);
+    if (at == std::string::npos) return 0;
+    at += key.size();
+  }
+  std::uint64_t number = 0;
+  std::from_chars(text->data() + at, text->data() + text->size(), number);
+  return number;
+}
+
+}  // namespace
+
+Cgroups::Sample Cgroups::sample(std::string_view name) const {
+  Sample sample;
+  for (const Hierarchy& h : used_) {
+    const std::string path = find_group(h, name);
+    if (&h == &used_.front()) list_processes(path, sample.processes);
+    if (!h.v2 && !contains(h.controllers, "memory")) continue;
+    sample.mem_bytes = number_in(path + (h.v2 ? "/memory.current" : "/memory.usage_in_bytes"));
+    const std::uint64_t cached = number_in(path + "/memory.stat", h.v2 ? "\ninactive_file " : "\ntotal_inactive_file ");
+    sample.mem_bytes -= std::min(sample.mem_bytes, cached);
+    sample.mem_peak_bytes = number_in(path + (h.v2 ? "/memory.peak" : "/memory.max_usage_in_bytes"));
+  }
+  return sample;
+}
+
 std::vector<std::string> Cgroups::names() const {
   std::vector<std::string> all;
+  const auto add = [&all](std::string name) {
+    if (!contains(all, name)) all.push_back(std::move(name));
+  };
   for (const auto* hierarchies : {&used_, &cpuset_}) {
     for (const Hierarchy& h : *hierarchies) {
       for (std::string& name : directories_in(h.group(parent_))) {
-        if (!contains(all, name)) all.push_back(std::move(name));
+        const bool job = name.starts_with(kJobPrefix);
+        std::vector<std::string> pods = job ? directories_in(group(h, name)) : std::vector<std::string>();
+        if (pods.empty()) add(std::move(name));
+        for (std::string& pod : pods) add(std::move(pod));
       }
     }
   }

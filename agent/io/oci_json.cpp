@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <boost/json/src.hpp>
+#include <cerrno>
+#include <fcntl.h>
 #include <optional>
 #include <sys/utsname.h>
 
@@ -126,13 +128,27 @@ json::object mount(std::string_view at, std::string_view type, std::string_view 
   return {{"destination", at}, {"type", type}, {"source", source}, {"options", std::move(words)}};
 }
 
-json::array mounts() {
+json::array usual_mounts() {
   return {mount("/proc", "proc", "proc", {"nosuid", "noexec", "nodev"}),
           mount("/dev", "tmpfs", "tmpfs", {"nosuid", "strictatime", "mode=755", "size=65536k"}),
           mount("/dev/pts", "devpts", "devpts", {"nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620"}),
           mount("/dev/shm", "tmpfs", "shm", {"nosuid", "noexec", "nodev", "mode=1777", "size=65536k"}),
           mount("/dev/mqueue", "mqueue", "mqueue", {"nosuid", "noexec", "nodev"}),
           mount("/sys", "sysfs", "sysfs", {"nosuid", "noexec", "nodev", "ro"})};
+}
+
+json::array mounts(const std::vector<ContainerMount>& more) {
+  const bool shm = std::any_of(more.begin(), more.end(), [](const auto& m) { return m.target == "/dev/shm"; });
+  json::array all = usual_mounts();
+  if (shm) {
+    all.erase(std::find_if(all.begin(), all.end(),
+                           [](const json::value& m) { return m.at("destination").as_string() == "/dev/shm"; }));
+  }
+  for (const ContainerMount& m : more) {
+    all.push_back(
+        json::object{{"destination", m.target}, {"type", m.type}, {"source", m.source}, {"options", texts(m.options)}});
+  }
+  return all;
 }
 
 // Root in a container keeps what installing and serving need; anybody else gets none.
@@ -147,6 +163,104 @@ json::object capabilities(bool root) {
           {"permitted", some},
           {"inheritable", json::array()},
           {"ambient", json::array()}};
+}
+
+json::array rlimits(const ContainerSpec& spec) {
+  json::array all;
+  const auto add = [&](std::string type, std::uint64_t soft, std::uint64_t hard) {
+    all.push_back(json::object{{"type", "RLIMIT_" + std::move(type)}, {"soft", soft}, {"hard", hard}});
+  };
+  const bool files =
+      std::any_of(spec.ulimits.begin(), spec.ulimits.end(), [](const auto& limit) { return limit.name == "nofile"; });
+  if (!files) add("NOFILE", spec.file_limit, std::max<std::uint64_t>(spec.file_limit, 4096));
+  for (const state::Ulimit& limit : spec.ulimits) {
+    std::string name = limit.name;
+    std::transform(name.begin(), name.end(), name.begin(), [](unsigned char c) { return std::toupper(c); });
+    add(std::move(name), limit.soft, limit.hard);
+  }
+  return all;
+}
+
+// What no program of an ordinary user needs, and what holes in kernels were reached through. A list of what is denied,
+// not of what is allowed: it is read and compiled for each container, and a new system call of a new C library works.
+json::object seccomp_profile() {
+  static constexpr std::string_view kDenied[] = {"_sysctl",
+                                                 "acct",
+                                                 "add_key",
+                                                 "bdflush",
+                                                 "bpf",
+                                                 "clock_adjtime",
+                                                 "clock_settime",
+                                                 "create_module",
+                                                 "delete_module",
+                                                 "finit_module",
+                                                 "fsconfig",
+                                                 "fsmount",
+                                                 "fsopen",
+                                                 "fspick",
+                                                 "get_kernel_syms",
+                                                 "init_module",
+                                                 "io_uring_enter",
+                                                 "io_uring_register",
+                                                 "io_uring_setup",
+                                                 "ioperm",
+                                                 "iopl",
+                                                 "kexec_file_load",
+                                                 "kexec_load",
+                                                 "keyctl",
+                                                 "lookup_dcookie",
+                                                 "mount",
+                                                 "mount_setattr",
+                                                 "move_mount",
+                                                 "nfsservctl",
+                                                 "open_by_handle_at",
+                                                 "open_tree",
+                                                 "perf_event_open",
+                                                 "pivot_root",
+                                                 "query_module",
+                                                 "quotactl",
+                                                 "quotactl_fd",
+                                                 "reboot",
+                                                 "request_key",
+                                                 "setns",
+                                                 "settimeofday",
+                                                 "stime",
+                                                 "swapoff",
+                                                 "swapon",
+                                                 "sysfs",
+                                                 "syslog",
+                                                 "umount",
+                                                 "umount2",
+                                                 "unshare",
+                                                 "uselib",
+                                                 "userfaultfd",
+                                                 "ustat",
+                                                 "vhangup",
+                                                 "vm86",
+                                                 "vm86old"};
+  constexpr int kEnosys = 38;
+  // CLONE_NEW…: NS, CGROUP, UTS, IPC, USER, PID, NET
+  static constexpr std::uint64_t kNamespaces[] = {0x20000,    0x2000000,  0x4000000, 0x8000000,
+                                                  0x10000000, 0x20000000, 0x40000000};
+  json::array denied;
+  for (const std::string_view name : kDenied) denied.emplace_back(name);
+  json::array rules{json::object{{"names", std::move(denied)}, {"action", "SCMP_ACT_ERRNO"}, {"errnoRet", 1}},
+                    // Its flags lie in memory, where no filter sees them: programs fall back to clone.
+                    json::object{{"names", {"clone3"}}, {"action", "SCMP_ACT_ERRNO"}, {"errnoRet", kEnosys}}};
+  for (const std::uint64_t flag : kNamespaces) {
+    json::array args{json::object{{"index", 0}, {"value", flag}, {"valueTwo", flag}, {"op", "SCMP_CMP_MASKED_EQ"}}};
+    rules.push_back(
+        json::object{{"names", {"clone"}}, {"action", "SCMP_ACT_ERRNO"}, {"errnoRet", 1}, {"args", std::move(args)}});
+  }
+  json::array machines;
+#if defined(__x86_64__)
+  machines = {"SCMP_ARCH_X86_64", "SCMP_ARCH_X86", "SCMP_ARCH_X32"};
+#elif defined(__aarch64__)
+  machines = {"SCMP_ARCH_AARCH64", "SCMP_ARCH_ARM"};
+#endif
+  json::object profile{{"defaultAction", "SCMP_ACT_ALLOW"}, {"syscalls", std::move(rules)}};
+  if (!machines.empty()) profile["architectures"] = std::move(machines);
+  return profile;
 }
 
 }  // namespace
@@ -165,6 +279,16 @@ Result<ResolvedImage> resolve_image(const std::string& layout, const std::string
     return bad_image("the image '" + tag + "' in '" + layout + "' has no configuration");
   const auto document = read_blob(layout, text_of(*config_descriptor, "digest"));
   if (!document) return document.error();
+  if (const json::value* layers = member(*manifest, "layers"); layers != nullptr && layers->is_array()) {
+    for (const json::value& layer : layers->get_array()) {
+      const auto path = blob_path(layout, text_of(layer, "digest"));
+      const Fd readable(path ? open(path->c_str(), O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK) : -1);
+      if (!readable)
+        return path ? system_error("read the image's layer", *path, errno)
+                    : bad_image("the image '" + tag + "' in '" + layout + "' has a malformed digest");
+    }
+  }
+  image.architecture = text_of(*document, "architecture");
   if (const json::value* config = member(*document, "config")) {
     image.config = {texts_of(*config, "Entrypoint"), texts_of(*config, "Cmd"), texts_of(*config, "Env"),
                     text_of(*config, "WorkingDir")};
@@ -176,6 +300,7 @@ std::string container_config(const ContainerSpec& spec) {
   json::array groups(spec.groups.begin(), spec.groups.end());
   json::array namespaces;
   for (const std::string_view type : {"pid", "mount", "ipc", "uts"}) namespaces.push_back(json::object{{"type", type}});
+  if (!spec.netns.empty()) namespaces.push_back(json::object{{"type", "network"}, {"path", spec.netns}});
   json::object linux_part{
       {"namespaces", std::move(namespaces)},
       {"maskedPaths",
@@ -183,6 +308,7 @@ std::string container_config(const ContainerSpec& spec) {
         "/proc/timer_stats", "/proc/sched_debug", "/sys/firmware", "/proc/scsi"}},
       {"readonlyPaths", {"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"}}};
   if (!spec.cgroups_path.empty()) linux_part["cgroupsPath"] = spec.cgroups_path;
+  if (spec.seccomp) linux_part["seccomp"] = seccomp_profile();
   json::object process{
       {"terminal", false},
       {"user", {{"uid", spec.uid}, {"gid", spec.gid}, {"additionalGids", std::move(groups)}, {"umask", spec.umask}}},
@@ -190,16 +316,15 @@ std::string container_config(const ContainerSpec& spec) {
       {"env", texts(spec.env)},
       {"cwd", spec.directory},
       {"capabilities", capabilities(spec.uid == 0)},
-      {"rlimits",
-       {{{"type", "RLIMIT_NOFILE"},
-         {"soft", spec.file_limit},
-         {"hard", std::max<std::uint64_t>(spec.file_limit, 4096)}}}},
+      {"rlimits", rlimits(spec)},
       {"noNewPrivileges", true}};
+  json::array all_mounts = mounts(spec.mounts);
+  for (const auto& [source, target] : spec.files) all_mounts.push_back(mount(target, "bind", source, {"bind", "ro"}));
   const json::object config{{"ociVersion", "1.0.2"},
                             {"process", std::move(process)},
-                            {"root", {{"path", "rootfs"}, {"readonly", false}}},
+                            {"root", {{"path", "rootfs"}, {"readonly", spec.read_only}}},
                             {"hostname", spec.hostname},
-                            {"mounts", mounts()},
+                            {"mounts", std::move(all_mounts)},
                             {"linux", std::move(linux_part)}};
   return json::serialize(config);
 }

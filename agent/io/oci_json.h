@@ -7,6 +7,7 @@
 #include <string_view>
 #include <vector>
 
+#include "state/container.h"
 #include "state/result.h"
 
 namespace berth::agent {
@@ -16,12 +17,18 @@ struct ImageConfig {
   std::string directory;
 };
 struct ResolvedImage {
-  std::string digest;  // of the manifest, "sha256:…"
+  std::string digest;        // of the manifest, "sha256:…"
+  std::string architecture;  // "amd64"; "" if the image does not say
   ImageConfig config;
 };
-// Follows index.json of the layout to the tag's manifest for this machine and to its configuration.
+// Follows index.json of the layout to the tag's manifest for this machine and to its configuration. Whoever calls must
+// be able to read all layers.
 state::Result<ResolvedImage> resolve_image(const std::string& layout, const std::string& tag);
 
+struct ContainerMount {
+  std::string target, type, source;
+  std::vector<std::string> options;
+};
 struct ContainerSpec {
   std::vector<std::string> args, env;
   std::string directory, hostname;
@@ -30,6 +37,13 @@ struct ContainerSpec {
   std::uint32_t umask = 022;
   std::string cgroups_path;  // "" leaves the runtime's default
   std::uint64_t file_limit = 1024;
+  std::vector<ContainerMount> mounts;  // beside those that every container has
+  bool read_only = false;              // the root
+  std::vector<state::Ulimit> ulimits;
+  bool seccomp = true;
+  std::string netns;  // file of a network namespace; "" is the node's own
+  std::vector<std::pair<std::string, std::string>>
+      files;  // of the node, read-only, and where they are in the container
 };
 // The config.json of a bundle whose root is its directory "rootfs".
 std::string container_config(const ContainerSpec& spec);

@@ -1,5 +1,6 @@
 #include "agent/io/pod_file.h"
 
+#include <algorithm>
 #include <cerrno>
 #include <cstddef>
 #include <cstring>
@@ -86,6 +87,11 @@ std::optional<PodFacts> read_pod_facts(const std::string& path) {
     end.oom_killed = record->oom_kills > 0;
     end.mem_peak_mib = static_cast<std::uint32_t>((record->peak_bytes + (1 << 20) - 1) >> 20);
     end.failure = plain_failure(record->failure);
+    const auto counted = [](std::int64_t value) {
+      return static_cast<std::uint64_t>(std::max<std::int64_t>(value, 0));
+    };
+    end.use = {counted(record->cpu_user_us), counted(record->cpu_system_us), counted(record->read_bytes),
+               counted(record->written_bytes)};
     facts.end = std::move(end);
   }
   return facts;

@@ -2,9 +2,12 @@
 
 #include <algorithm>
 #include <bit>
+#include <cerrno>
 #include <charconv>
 #include <map>
+#include <optional>
 #include <pwd.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "state/text.h"
@@ -218,6 +221,20 @@ const Pinning* pinning_of(const PodRequest& request) {
   return pinning.empty() || !request.context.bind_cpus ? nullptr : &pinning;
 }
 
+// What the pods of a gang have of this node together, its steps' tasks among them; nullopt: of one pod alone.
+std::optional<Cgroups::JobShare> share_of(const PodRequest& request) {
+  const StartOrder& order = request.order;
+  const bool step = order.step_of != JobId{};
+  if (!step && order.kind != JobKind::kGang) return std::nullopt;
+  Cgroups::JobShare share{step ? order.step_of : order.job, order.resources};
+  if (step || order.lead_only) return share;  // is told of the whole
+  const auto here =
+      static_cast<std::uint32_t>(std::count(order.peers.begin(), order.peers.end(), request.context.node_name));
+  share.resources.cpu_milli *= std::max(here, 1U);
+  share.resources.mem_mib *= std::max(here, 1U);
+  return share;
+}
+
 std::string pod_name(const PodRequest& request) {
   return Layout::pod_name({{request.order.job, request.pod.element}, request.pod.attempt});
 }
@@ -232,6 +249,36 @@ std::string escaped(std::string_view path) {
   return text;
 }
 
+std::optional<int> resource_of(const std::string& name) {
+  static const std::map<std::string, int> numbers = {
+      {"as", RLIMIT_AS},           {"core", RLIMIT_CORE},         {"cpu", RLIMIT_CPU},
+      {"data", RLIMIT_DATA},       {"fsize", RLIMIT_FSIZE},       {"locks", RLIMIT_LOCKS},
+      {"memlock", RLIMIT_MEMLOCK}, {"msgqueue", RLIMIT_MSGQUEUE}, {"nice", RLIMIT_NICE},
+      {"nofile", RLIMIT_NOFILE},   {"nproc", RLIMIT_NPROC},       {"rss", RLIMIT_RSS},
+      {"rtprio", RLIMIT_RTPRIO},   {"rttime", RLIMIT_RTTIME},     {"sigpending", RLIMIT_SIGPENDING},
+      {"stack", RLIMIT_STACK}};
+  const auto at = numbers.find(name);
+  return at == numbers.end() ? std::nullopt : std::optional<int>(at->second);
+}
+
+// "-": none.
+std::string limit_text(std::uint64_t value) { return value == Ulimit::kUnlimited ? "-" : std::to_string(value); }
+
+// The agent may give more than it has; a user may not have it.
+Status check_ulimits(const PodRequest& request) {
+  for (const Ulimit& limit : request.launch.container.ulimits) {
+    const auto resource = resource_of(limit.name);
+    rlimit have{};
+    if (!resource || getrlimit(static_cast<__rlimit_resource_t>(*resource), &have) != 0) {
+      return invalid("ulimits", "this node knows no limit '" + limit.name + "'");
+    }
+    if (request.order.owner.uid == 0 || limit.hard <= have.rlim_max) continue;
+    return Error{ErrorCode::kDenied, "ulimits",
+                 "the limit " + limit.name + " may be at most " + std::to_string(have.rlim_max) + " on this node", 0};
+  }
+  return Unit{};
+}
+
 }  // namespace
 
 void InputBuilder::add(shim::Tag tag, std::string_view text) {
@@ -241,6 +288,7 @@ void InputBuilder::add(shim::Tag tag, std::string_view text) {
 }
 
 void InputBuilder::add(const GroupPlan& plan) {
+  for (const std::string& path : plan.share) add(shim::kShareGroup, path);
   for (const std::string& path : plan.make) add(shim::kMakeGroup, path);
   for (const auto& [path, value] : plan.must_set) add(shim::kMustSet, path + "\n" + value);
   for (const auto& [path, value] : plan.may_set) add(shim::kMaySet, path + "\n" + value);
@@ -248,6 +296,7 @@ void InputBuilder::add(const GroupPlan& plan) {
   if (!plan.join_at_birth.empty()) add(shim::kJoinAtBirth, plan.join_at_birth);
   if (!plan.kill.empty()) add(shim::kKillGroup, plan.kill);
   if (!plan.peak.empty()) add(shim::kPeak, plan.peak);
+  if (!plan.cpu_stat.empty()) add(shim::kCpuStat, plan.cpu_stat);
   for (const std::string& path : plan.oom_counts) add(shim::kOomCount, path);
 }
 
@@ -297,11 +346,29 @@ Result<std::string> process_input(const PodRequest& request) {
   for (const std::string& line : lines_of(environment)) input.add(shim::kEnv, line);
   input.add(shim::kDirectory, launch.cwd.empty() ? "/" : launch.cwd);
   input.add(shim::kFileLimit, request.context.file_limit);
+  if (auto good = check_ulimits(request); !good) return good.error();
+  for (const Ulimit& limit : launch.container.ulimits) {
+    input.add(shim::kUlimit,
+              std::to_string(*resource_of(limit.name)) + " " + limit_text(limit.soft) + " " + limit_text(limit.hard));
+  }
   const Pinning* pinning = pinning_of(request);
+  const auto share = share_of(request);
   if (request.context.cgroups->usable())
-    input.add(request.context.cgroups->plan(pod_name(request), request.order.resources, "", pinning));
+    input.add(request.context.cgroups->plan(pod_name(request), request.order.resources, "", pinning,
+                                            share ? &*share : nullptr));
   if (pinning != nullptr) input.add(shim::kCpus, pinning->cpus);
+  if (const PodNetwork* network = request.network) {
+    input.add(shim::kNetns, network->netns);
+    input.add(shim::kBindFile, network->resolv_conf + "\n/etc/resolv.conf");
+    input.add(shim::kBindFile, network->hosts + "\n/etc/hosts");
+  }
   return input.bytes();
+}
+
+std::string host_name_of(const StartOrder& order, const PodToStart& pod, const Launch& launch) {
+  if (!launch.container.hostname.empty()) return launch.container.hostname;
+  if (!order.service.empty()) return order.service + "-" + std::to_string(order.replica.slot);
+  return "job-" + std::to_string(order.job.value) + "-" + std::to_string(pod.index);
 }
 
 std::string inner_group(const PodContext& context, std::string_view name) {
@@ -316,9 +383,12 @@ void add_container(InputBuilder& input, const PodContext& context, const Runtime
   const std::string state_root = place.directory + "/runtime";
   const std::string log = place.directory + "/runtime.log";
   const std::string pid_file = place.directory + "/container.pid";
-  if (context.cgroups->usable()) input.add(context.cgroups->plan(place.name, resources, crun ? "run" : inner, pinning));
+  const Cgroups::JobShare* share = place.share ? &*place.share : nullptr;
+  if (context.cgroups->usable()) {
+    input.add(context.cgroups->plan(place.name, resources, crun ? "run" : inner, pinning, share));
+  }
   if (pinning != nullptr) input.add(shim::kCpus, pinning->cpus);
-  if (!crun) spec.cgroups_path = context.cgroups->runtime_path(place.name, inner);
+  if (!crun) spec.cgroups_path = context.cgroups->runtime_path(place.name, inner, share);
 
   std::vector<std::string> words{runtime.path, "--root", state_root, "--log", crun ? "file:" + log : log};
   // The pod's own group, which the runtime is started in, has the limits: crun needs to make no other.
@@ -330,7 +400,8 @@ void add_container(InputBuilder& input, const PodContext& context, const Runtime
   input.add(shim::kBundle, place.directory);
   input.add(shim::kPidFile, pid_file);
   input.add(shim::kRuntimeLog, log);
-  input.add(shim::kOverlay, escaped(place.lower));
+  input.add(shim::kOverlay, place.lower_as_user ? place.lower : escaped(place.lower));
+  if (place.lower_as_user) input.add(shim::kLowerAsUser, "");
   if (crun && !context.cgroups->unified_mount().empty()) input.add(shim::kHideMount, context.cgroups->unified_mount());
   if (!crun) {  // crun leaves nothing outside of its state directory; runc has groups of its own
     for (const std::string& word :
@@ -338,6 +409,49 @@ void add_container(InputBuilder& input, const PodContext& context, const Runtime
       input.add(shim::kCleanup, word);
     }
   }
+}
+
+std::string volume_path(const std::string& bundle, std::size_t number) {
+  return bundle + "/volumes/" + std::to_string(number);
+}
+
+namespace {
+
+void add_mounts(InputBuilder& input, const std::vector<Mount>& mounts, const std::string& bundle, ContainerSpec& spec) {
+  for (std::size_t i = 0; i < mounts.size(); ++i) {
+    const Mount& mount = mounts[i];
+    const std::string number = std::to_string(i);
+    switch (mount.kind) {
+      case Mount::Kind::kBind:
+        // The shim has it ready there, opened with the user's rights.
+        input.add(shim::kBind, std::string(mount.read_only ? "ro " : "rw ") + number + "\n" + mount.source);
+        spec.mounts.push_back({mount.target, "bind", bundle + "/mounts/" + number, {"rbind", "nosuid", "nodev"}});
+        if (mount.read_only) spec.mounts.back().options.emplace_back("ro");
+        break;
+      case Mount::Kind::kTmpfs:
+        spec.mounts.push_back({mount.target, "tmpfs", "tmpfs", {"nosuid", "nodev", "mode=1777"}});
+        if (mount.size_mib != 0) spec.mounts.back().options.push_back("size=" + std::to_string(mount.size_mib) + "m");
+        break;
+      case Mount::Kind::kScratch:
+        spec.mounts.push_back({mount.target, "bind", volume_path(bundle, i), {"rbind", "nosuid", "nodev"}});
+        break;
+    }
+  }
+}
+
+}  // namespace
+
+Status make_volumes(const std::string& bundle, const std::vector<Mount>& mounts, const Owner& owner) {
+  for (std::size_t i = 0; i < mounts.size(); ++i) {
+    if (mounts[i].kind != Mount::Kind::kScratch) continue;
+    if (auto made = make_directory(bundle + "/volumes", 0711); !made) return made;
+    const std::string path = volume_path(bundle, i);
+    if (auto made = make_directory(path, 0700); !made) return made;
+    if (geteuid() == 0 && ::chown(path.c_str(), owner.uid, owner.gid) != 0) {
+      return system_error("give to its user", path, errno);
+    }
+  }
+  return Unit{};
 }
 
 Result<ContainerInput> container_input(const PodRequest& request, const Runtime& runtime, const Image& image) {
@@ -359,15 +473,26 @@ Result<ContainerInput> container_input(const PodRequest& request, const Runtime&
   add_berth_variables(environment, request);
   spec.env = lines_of(environment);
   spec.directory = !launch.cwd.empty() ? launch.cwd : !image.config.directory.empty() ? image.config.directory : "/";
-  spec.hostname = "job-" + std::to_string(request.order.job.value) + "-" + std::to_string(request.pod.index);
+  spec.hostname = host_name_of(request.order, request.pod, launch);
+  if (const PodNetwork* network = request.network) {
+    spec.netns = network->netns;
+    spec.files = {{network->resolv_conf, "/etc/resolv.conf"}, {network->hosts, "/etc/hosts"}};
+  }
   spec.uid = request.order.owner.uid;
   spec.gid = request.order.owner.gid;
   spec.groups = request.order.owner.groups;
   spec.umask = launch.umask;
   spec.file_limit = request.context.file_limit;
+  if (auto good = check_ulimits(request); !good) return good.error();
+  spec.ulimits = launch.container.ulimits;
+  spec.read_only = launch.container.read_only;
+  spec.seccomp = !launch.container.unconfined;
   const PodRef ref{{request.order.job, request.pod.element}, request.pod.attempt};
-  add_container(input, request.context, runtime, {request.context.layout->bundle(ref), pod_name(request), image.rootfs},
-                request.order.resources, pinning_of(request), spec);
+  add_mounts(input, launch.container.mounts, request.context.layout->bundle(ref), spec);
+  add_container(
+      input, request.context, runtime,
+      {request.context.layout->bundle(ref), pod_name(request), image.rootfs, image.as_user, share_of(request)},
+      request.order.resources, pinning_of(request), spec);
   return ContainerInput{input.bytes(), container_config(spec)};
 }
 

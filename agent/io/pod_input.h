@@ -2,12 +2,14 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 
 #include "agent/io/cgroup.h"
 #include "agent/io/images.h"
 #include "agent/io/layout.h"
+#include "agent/io/pod_network.h"
 #include "agent/shim/record.h"
 #include "state/launch.h"
 #include "state/requests.h"
@@ -53,19 +55,27 @@ struct PodRequest {
   const state::PodToStart& pod;
   const state::Launch& launch;
   std::uint64_t launch_id = 0;
+  const PodNetwork* network = nullptr;  // nullptr: the node's own
 };
+// What the pod calls itself on a network of its own.
+std::string host_name_of(const state::StartOrder& order, const state::PodToStart& pod, const state::Launch& launch);
 state::Result<std::string> process_input(const PodRequest& request);
 
 struct ContainerInput {
   std::string input, config_json;
 };
 state::Result<ContainerInput> container_input(const PodRequest& request, const Runtime& runtime, const Image& image);
+// The scratch directories among a pod's mounts, in its bundle; they go with that, or when the pod ends.
+state::Status make_volumes(const std::string& bundle, const std::vector<state::Mount>& mounts,
+                           const state::Owner& owner);
 
 // The part that a probe of a runtime shares with a real container: everything but user, output and pod.
 struct ContainerPlace {
   std::string directory;  // the bundle
   std::string name;       // of the container and its group
   std::string lower;      // the image's root
+  bool lower_as_user = false;
+  std::optional<Cgroups::JobShare> share = std::nullopt;
 };
 void add_container(InputBuilder& input, const PodContext& context, const Runtime& runtime, const ContainerPlace& place,
                    const state::Resources& resources, const state::Pinning* pinning, ContainerSpec& spec);

@@ -37,6 +37,9 @@ PodRunner::PodRunner(wire::Loop& loop, ShimLauncher& launcher, ImageStore& image
 // Reports leave in the next turn, all together: the core is never called from within itself, and a burst of starts
 // makes one message to the server.
 void PodRunner::tell(Report report) {
+  if (networks_ != nullptr && !std::holds_alternative<ShimStarted>(report)) {
+    networks_->release(std::visit([](const auto& one) { return one.ref; }, report));
+  }
   reports_.push_back(std::move(report));
   if (std::exchange(reports_posted_, true)) return;
   loop_.post([this] {
@@ -68,7 +71,7 @@ void PodRunner::launch(const LaunchPod& action) {
     return fail(action.ref, "this node's agent runs as uid " + std::to_string(geteuid()) +
                                 " and cannot start pods of uid " + std::to_string(owner.uid));
   }
-  Starting starting{action, launch_of(*action.order), nullptr, {}};
+  Starting starting{action, launch_of(*action.order), nullptr, {}, nullptr};
   if (!starting.launch) return fail(action.ref, "the job's launch description cannot be read");
   queued_.insert(action.ref);
   if (starting.launch->driver == Driver::kOci) return prepare_container(std::move(starting));
@@ -84,19 +87,38 @@ void PodRunner::prepare_container(Starting starting) {
       return;
     }
     starting.runtime = *runtime;
-    images_.prepare(starting.launch->image, starting.action.order->owner,
-                    [this, starting](Result<std::shared_ptr<const Image>> image) mutable {
-                      if (!image) {
-                        if (queued_.erase(starting.action.ref) != 0) fail(starting.action.ref, image.error().message);
-                        return;
-                      }
-                      starting.image = *image;
-                      enqueue(std::move(starting));
-                    });
+    const Launch& launch = *starting.launch;
+    const ImageStore::Request wanted{launch.image, starting.action.order->owner, launch.container.pull,
+                                     launch.container.auth_file};
+    images_.get(wanted, [this, starting](Result<ImageHandle> image) mutable {
+      if (!image) {
+        if (queued_.erase(starting.action.ref) != 0) fail(starting.action.ref, image.error().message);
+        return;
+      }
+      starting.image = *image;
+      enqueue(std::move(starting));
+    });
   });
 }
 
+// The last thing before it starts, so that an address is not held by a pod that waits for its image.
+void PodRunner::attach(Starting starting) {
+  if (networks_ == nullptr) return fail(starting.action.ref, "this agent has no pod networks");
+  const LaunchPod& action = starting.action;
+  const std::string name = host_name_of(*action.order, action.pod, *starting.launch);
+  networks_->attach(action.ref, name, action.order->space,
+                    [this, starting](Result<std::shared_ptr<const PodNetwork>> network) mutable {
+                      if (!network) {
+                        if (queued_.erase(starting.action.ref) != 0) fail(starting.action.ref, network.error().message);
+                        return;
+                      }
+                      starting.network = *network;
+                      enqueue(std::move(starting));
+                    });
+}
+
 void PodRunner::enqueue(Starting starting) {
+  if (starting.launch->network == NetworkMode::kPods && !starting.network) return attach(std::move(starting));
   queue_.push_back(std::move(starting));
   if (std::exchange(pump_posted_, true)) return;
   loop_.post([this] { pump(); });
@@ -124,14 +146,14 @@ void PodRunner::start_one(Starting& starting) {
   if (!pod_file) return fail(ref, pod_file.error().message);
   auto shim = launcher_.spawn(std::move(*pod_file), [this, ref] { on_exit(ref); });
   if (!shim) return fail(ref, "cannot start the pod: " + shim.error().message);
-  live_[ref] = Live{std::move(*shim), id, false};
+  live_[ref] = Live{std::move(*shim), id, false, starting.image};
   launches_.emplace(id, ref);
 }
 
 Result<Fd> PodRunner::write_pod(Starting& starting, std::uint64_t launch_id) {
   const LaunchPod& action = starting.action;
   const Layout& layout = *context_.layout;
-  const PodRequest request{context_, *action.order, action.pod, *starting.launch, launch_id};
+  const PodRequest request{context_, *action.order, action.pod, *starting.launch, launch_id, starting.network.get()};
   std::string input;
   if (starting.image) {
     auto container = container_input(request, starting.runtime, *starting.image);
@@ -140,6 +162,13 @@ Result<Fd> PodRunner::write_pod(Starting& starting, std::uint64_t launch_id) {
     remove_tree(bundle);  // of an agent that died before it wrote the pod's file
     if (auto made = make_directory(bundle, 0700); !made) return made.error();
     if (auto wrote = write_file(bundle + "/config.json", container->config_json); !wrote) return wrote.error();
+    const auto& mounts = starting.launch->container.mounts;
+    if (auto made = make_volumes(bundle, mounts, action.order->owner); !made) return made.error();
+    // For the next agent: what is in use is not removed.
+    const std::string& digest = starting.image->digest;
+    if (!digest.empty() && symlink(digest.c_str(), (bundle + "/image").c_str()) != 0) {
+      return system_error("note the image in", bundle, errno);
+    }
     input = std::move(container->input);
   } else {
     auto process = process_input(request);
@@ -164,6 +193,7 @@ void PodRunner::on_exit(const PodRef& ref) {
   const auto at = live_.find(ref);
   if (at == live_.end()) return;
   launches_.erase(at->second.launch_id);
+  if (at->second.image != nullptr) images_.used(*at->second.image);
   live_.erase(at);
   unstarted_.erase(ref);
   if (!queue_.empty() && !std::exchange(pump_posted_, true)) loop_.post([this] { pump(); });
@@ -196,7 +226,18 @@ void PodRunner::warn(const WarnPod& action) {
   if (at != live_.end()) ShimLauncher::send_warning(*at->second.shim, action.signal);
 }
 
+int PodRunner::shim_of(const PodRef& ref) const {
+  const auto at = live_.find(ref);
+  return at == live_.end() ? 0 : at->second.shim->pid;
+}
+
 void PodRunner::discard(const DiscardPod& action) { forget_files(action.ref); }
+
+std::set<PodRef> PodRunner::living() const {
+  std::set<PodRef> refs;
+  for (const auto& [ref, live] : live_) refs.insert(ref);
+  return refs;
+}
 
 // ---- after a restart ------------------------------------------------------------------------------------------------
 void PodRunner::adopt_all(NodeCore& core, bool same_boot) {
@@ -238,13 +279,20 @@ void PodRunner::adopt_one(NodeCore& core, const PodRef& ref, bool same_boot, std
   if (shim) {
     keep.insert(Layout::pod_name(ref));
     if (facts->started_at == 0) unstarted_.insert(ref);
-    live_[ref] = Live{std::move(shim), 0, facts->started_at != 0};
+    live_[ref] = Live{std::move(shim), 0, facts->started_at != 0, image_of(ref)};
   } else if (facts->end) {
     facts->end->ref = ref;
     tell(std::move(*facts->end));
   } else {
     tell(ShimVanished{ref, !same_boot});
   }
+}
+
+// As the agent noted it that started the pod; nullptr: a process, or a directory of the user's.
+ImageHandle PodRunner::image_of(const PodRef& ref) {
+  char digest[256];
+  const ssize_t size = readlink((context_.layout->bundle(ref) + "/image").c_str(), digest, sizeof digest);
+  return size <= 0 ? nullptr : images_.hold(std::string(digest, static_cast<std::size_t>(size)));
 }
 
 void PodRunner::forget_files(const PodRef& ref) {

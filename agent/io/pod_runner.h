@@ -13,6 +13,7 @@
 
 #include "agent/core/node_core.h"
 #include "agent/io/pod_input.h"
+#include "agent/io/pod_network.h"
 #include "agent/io/runtimes.h"
 #include "agent/io/shim_launcher.h"
 #include "api/wire/loop.h"
@@ -28,6 +29,8 @@ class PodRunner {
             std::size_t starting_max);
 
   void on_report(ReportHandler handler) { report_ = std::move(handler); }
+  // Where pods get networks of their own; nullptr: nowhere.
+  void set_networks(PodNetworks* networks) { networks_ = networks; }
   // Finds the pods on disk, tells the core of them and reports what ended. `same_boot`: the machine was not restarted.
   void adopt_all(NodeCore& core, bool same_boot);
 
@@ -35,22 +38,28 @@ class PodRunner {
   void signal(const SignalPod& action);
   void warn(const WarnPod& action);
   void discard(const DiscardPod& action);
+  int shim_of(const state::PodRef& ref) const;  // its process; 0 if none lives
+  std::set<state::PodRef> living() const;       // pods whose shim lives
 
  private:
   struct Starting {
     LaunchPod action;
     std::shared_ptr<const state::Launch> launch;
-    std::shared_ptr<const Image> image;  // containers
+    ImageHandle image;  // containers
     Runtime runtime;
+    std::shared_ptr<const PodNetwork> network;  // pods with a network of their own
   };
   struct Live {
     std::unique_ptr<WatchedProcess> shim;
     std::uint64_t launch_id = 0;
     bool started = false;
+    ImageHandle image;
   };
 
   void adopt_one(NodeCore& core, const state::PodRef& ref, bool same_boot, std::set<std::string>& keep);
+  ImageHandle image_of(const state::PodRef& ref);
   void forget_files(const state::PodRef& ref);
+  void attach(Starting starting);
   void enqueue(Starting starting);
   void prepare_container(Starting starting);
   void pump();
@@ -70,6 +79,7 @@ class PodRunner {
   const PodContext& context_;
   const std::size_t starting_max_;
   ReportHandler report_;
+  PodNetworks* networks_ = nullptr;
 
   std::deque<Starting> queue_;
   std::set<state::PodRef> queued_;  // in the queue or waiting for an image; erased when no longer wanted

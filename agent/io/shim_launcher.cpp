@@ -176,19 +176,24 @@ void ShimLauncher::send_warning(const WatchedProcess& process, int signal) {
   syscall(SYS_pidfd_send_signal, process.pidfd.get(), shim::kWarnSignal, &info, 0);
 }
 
-Result<std::unique_ptr<WatchedProcess>> ShimLauncher::run(const std::vector<std::string>& argv,
-                                                          const std::string& output, std::function<void(int)> on_exit) {
+Result<std::unique_ptr<WatchedProcess>> ShimLauncher::run(const Tool& tool, std::function<void(int)> on_exit) {
   SpawnSetup setup;
   posix_spawn_file_actions_addopen(&setup.actions, 0, "/dev/null", O_RDONLY, 0);
-  posix_spawn_file_actions_addopen(&setup.actions, 1, output.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0600);
-  posix_spawn_file_actions_adddup2(&setup.actions, 1, 2);
-  posix_spawn_file_actions_addclosefrom_np(&setup.actions, 3);
+  posix_spawn_file_actions_addopen(&setup.actions, 1, tool.output.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0600);
+  if (tool.error.empty()) {
+    posix_spawn_file_actions_adddup2(&setup.actions, 1, 2);
+  } else {
+    posix_spawn_file_actions_addopen(&setup.actions, 2, tool.error.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0600);
+  }
+  const bool keeps = tool.keep_fd >= 0;
+  if (keeps) posix_spawn_file_actions_adddup2(&setup.actions, tool.keep_fd, kToolFd);
+  posix_spawn_file_actions_addclosefrom_np(&setup.actions, keeps ? kToolFd + 1 : kToolFd);
   std::vector<char*> words;
-  for (const std::string& word : argv) words.push_back(const_cast<char*>(word.c_str()));
+  for (const std::string& word : tool.argv) words.push_back(const_cast<char*>(word.c_str()));
   words.push_back(nullptr);
   auto process = std::make_unique<WatchedProcess>();
   const int error = posix_spawnp(&process->pid, words[0], &setup.actions, &setup.attributes, words.data(), environ);
-  if (error != 0) return system_error("run", argv[0], error);
+  if (error != 0) return system_error("run", tool.argv[0], error);
   process->pidfd = open_pidfd(process->pid);
   const pid_t pid = process->pid;
   // Not is_child: the status is wanted here.

@@ -43,9 +43,14 @@ class ShimLauncher {
   std::unique_ptr<WatchedProcess> adopt(const std::string& path, ExitHandler on_exit);
   static void send_signal(const WatchedProcess& process, int signal);
   static void send_warning(const WatchedProcess& process, int signal);  // that signal, to the pod's processes
-  // Starts another program, with output into a file; `on_exit` gets its wait status.
-  state::Result<std::unique_ptr<WatchedProcess>> run(const std::vector<std::string>& argv, const std::string& output,
-                                                     std::function<void(int status)> on_exit);
+  struct Tool {
+    std::vector<std::string> argv;
+    std::string output, error;  // files; no `error`: errors go to the output
+    int keep_fd = -1;           // of ours, which it has as kToolFd
+  };
+  static constexpr int kToolFd = 3;
+  // Starts another program; `on_exit` gets its wait status.
+  state::Result<std::unique_ptr<WatchedProcess>> run(const Tool& tool, std::function<void(int status)> on_exit);
 
  private:
   state::Status watch(WatchedProcess& process, ExitHandler on_exit);

@@ -5,6 +5,8 @@
 #include <cstring>
 #include <fcntl.h>
 #include <linux/sched.h>
+#include <sched.h>
+#include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -165,10 +167,47 @@ void bind_to_cpus(const Input& input, const ChildPlan& plan) {
   if (syscall(SYS_sched_setaffinity, 0, sizeof mask, mask) != 0) give_up(plan, "cannot run on cpus", text, errno);
 }
 
+// RESOURCE SOFT HARD
+void set_limit(const ChildPlan& plan, const char* text) {
+  const char* soft = std::strchr(text, ' ');
+  const char* hard = soft == nullptr ? nullptr : std::strchr(soft + 1, ' ');
+  if (hard == nullptr) return;
+  const auto value = [](const char* at) {
+    return *at == '-' ? ~std::uint64_t{0} : static_cast<std::uint64_t>(parse_number(at));
+  };
+  const std::uint64_t values[2] = {value(soft + 1), value(hard + 1)};
+  if (syscall(SYS_prlimit64, 0, static_cast<int>(parse_number(text)), values, nullptr) != 0) {
+    give_up(plan, "cannot set the limit", text, errno);
+  }
+}
+
 // Also the two that the C library keeps for itself, and that posix_spawn leaves ignored.
 void reset_signals() {
   const std::uint64_t default_action[4] = {};  // the kernel's struct sigaction: SIG_DFL, no flags, no mask
   for (int number = 1; number <= 64; ++number) syscall(SYS_rt_sigaction, number, default_action, nullptr, 8);
+}
+
+// A network of its own, and files that go with it, which only it sees.
+void enter_network(const Input& input, const ChildPlan& plan) {
+  const char* netns = input.first(kNetns);
+  if (netns != nullptr) {
+    const int fd = open(netns, O_RDONLY | O_CLOEXEC);
+    if (fd < 0 || setns(fd, CLONE_NEWNET) != 0) give_up(plan, "cannot enter the network namespace", netns, errno);
+    close(fd);
+  }
+  if (!input.has(kBindFile)) return;
+  if (unshare(CLONE_NEWNS) != 0 || mount(nullptr, "/", nullptr, MS_REC | MS_SLAVE, nullptr) != 0) {
+    give_up(plan, "cannot make a private mount namespace", nullptr, errno);
+  }
+  input.each(kBindFile, [&](const char* item) {
+    const char* line_end = std::strchr(item, '\n');
+    if (line_end == nullptr) return;
+    Text source;
+    source.add(item, static_cast<std::size_t>(line_end - item));
+    if (mount(source.c_str(), line_end + 1, nullptr, MS_BIND, nullptr) != 0) {
+      give_up(plan, "cannot give the pod its own", line_end + 1, errno);
+    }
+  });
 }
 
 [[noreturn]] void child_main(const Input& input, const ChildPlan& plan) {
@@ -176,6 +215,7 @@ void reset_signals() {
   close(kPodFd);  // the lock is the shim's life, not the pod's
   close(kNotifyFd);
   join_groups(input, plan);
+  enter_network(input, plan);
   bind_to_cpus(input, plan);
   umask(static_cast<mode_t>(input.number(kUmask, 022)));
   rlimit files{};
@@ -183,6 +223,7 @@ void reset_signals() {
     files.rlim_cur = static_cast<rlim_t>(input.number(kFileLimit, 1024));
     setrlimit(RLIMIT_NOFILE, &files);
   }
+  input.each(kUlimit, [&](const char* text) { set_limit(plan, text); });
   open_streams(input, plan);
   if (const char* directory = input.first(kDirectory)) {
     if (chdir(directory) != 0) give_up(plan, "cannot enter directory", directory, errno);

@@ -100,11 +100,20 @@ void remove_subgroup(void* context, const char* name) {
 }  // namespace
 
 bool make_groups(const Input& input, Text& failure) {
-  input.each(kMakeGroup, [&](const char* path) {
-    if (failure.empty() && mkdir(path, 0755) != 0 && errno != EEXIST) {
+  // What is shared may be removed by another pod's shim, until there is a group of ours in it.
+  constexpr int kRounds = 100;
+  for (int round = 0; round < kRounds; ++round) {
+    failure.clear();
+    bool again = false;
+    const auto make = [&](const char* path) {
+      if (!failure.empty() || mkdir(path, 0755) == 0 || errno == EEXIST) return;
+      again = errno == ENOENT && input.has(kShareGroup);
       failure.add("cannot make the cgroup '").add(path).add("'").add_error(errno);
-    }
-  });
+    };
+    input.each(kShareGroup, make);
+    input.each(kMakeGroup, make);
+    if (!again) break;
+  }
   input.each(kMustSet, [&](const char* item) {
     if (!failure.empty()) return;
     const char* path_end = nullptr;
@@ -149,6 +158,18 @@ std::int64_t memory_peak_bytes(const Input& input) {
   return peak;
 }
 
+bool cpu_used(const Input& input, std::int64_t& user_us, std::int64_t& system_us) {
+  const char* path = input.first(kCpuStat);
+  char bytes[1024];
+  if (path == nullptr || read_file(path, bytes, sizeof bytes) <= 0) return false;
+  const char* user = std::strstr(bytes, "user_usec ");
+  const char* system = std::strstr(bytes, "system_usec ");
+  if (user == nullptr || system == nullptr) return false;
+  user_us = parse_number(user + 10);
+  system_us = parse_number(system + 12);
+  return true;
+}
+
 std::int64_t oom_kills(const Input& input) {
   std::int64_t kills = 0;
   input.each(kOomCount, [&](const char* path) {
@@ -169,6 +190,7 @@ void remove_groups(const Input& input) {
     // A group may stay busy for a moment after its last process was reaped.
     for (int i = 0; i < 50 && rmdir(path) != 0 && errno == EBUSY; ++i) usleep(2000);
   });
+  input.each(kShareGroup, [](const char* path) { rmdir(path); });  // by the last of its pods
 }
 
 }  // namespace berth::shim

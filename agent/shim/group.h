@@ -14,6 +14,8 @@ bool make_groups(const Input& input, Text& failure);
 // Sends the signal to every process of the pod; returns how many there were.
 int signal_all(const Input& input, int signal);
 std::int64_t memory_peak_bytes(const Input& input);  // 0 if the kernel does not say
+// Microseconds of all that was ever in the group; false if the kernel does not say.
+bool cpu_used(const Input& input, std::int64_t& user_us, std::int64_t& system_us);
 std::int64_t oom_kills(const Input& input);
 void remove_groups(const Input& input);
 

@@ -35,6 +35,9 @@ struct PodRecord {
   std::int64_t oom_kills = 0, peak_bytes = 0;
   std::uint32_t ended = 0;  // set last: what is above and below is then whole
   char failure[2048] = {};
+  // what the pod's processes used, all of them; without the container's runtime
+  std::int64_t cpu_user_us = 0, cpu_system_us = 0;
+  std::int64_t read_bytes = 0, written_bytes = 0;
 };
 static_assert(sizeof(PodRecord) <= kInputAt);
 
@@ -62,12 +65,16 @@ enum Tag : char {
   kMoreGroup = 'g',  // each supplementary group
   kUmask = 'm',      // decimal
   kFileLimit = 'n',  // the soft RLIMIT_NOFILE for the pod, decimal
+  kUlimit = 'R',     // "RESOURCE SOFT HARD", decimal or "-" for none; after kFileLimit
   kOutputOwn = 'o',  // output file in the agent's own tree: made by the shim, given to the user
   kOutput = 'O',     // output file of the user's: opened with the user's rights
   kError = 'e',      // error file of the user's; absent: the output's file
   kAppend = 'a',     // append to the files instead of truncating them
   kCpus = 'c',       // "0-3,8": the hardware threads that it runs on
+  kNetns = 'N',      // file: the network namespace that it runs in
+  kBindFile = 'b',   // "source\ntarget": a file that it finds in another one's place
   // control groups
+  kShareGroup = 'S',   // directory to make if it is not there, and to remove at the end if nothing is in it
   kMakeGroup = 'C',    // directory to make (and to remove at the end)
   kMustSet = 'W',      // "path\nvalue" to write, or the pod does not start
   kMaySet = 'w',       // the same, and a failure does not matter
@@ -75,10 +82,13 @@ enum Tag : char {
   kJoinAtBirth = 'I',  // cgroup v2 directory the pod's first process is born in
   kKillGroup = 'K',    // directory whose processes, and those of groups below it, are the pod
   kPeak = 'P',         // file with the peak of memory in bytes
+  kCpuStat = 's',      // file with lines "user_usec N" and "system_usec N"
   kOomCount = 'X',     // file with a line "oom_kill N"; all such files are added up
   // containers
-  kBundle = 'B',      // its directory; the shim works there
-  kOverlay = 'l',     // lower directory (escaped for mount options): mounts an overlay at the bundle's `rootfs`
+  kBundle = 'B',       // its directory; the shim works there
+  kOverlay = 'l',      // lower directory (escaped for mount options): mounts an overlay at the bundle's `rootfs`
+  kLowerAsUser = 'u',  // … which is the user's: opened with his rights
+  kBind = 'v',        // "ro|rw NUMBER\nPATH": mounts PATH, opened with the user's rights, at the bundle's mounts/NUMBER
   kHideMount = 'H',   // unmounted in the container's private view of mounts
   kPidFile = 'r',     // the runtime's command detaches and leaves the container's process id here
   kRuntimeLog = 'L',  // where the runtime writes its errors

@@ -7,8 +7,6 @@
 #include <cstring>
 #include <fcntl.h>
 #include <poll.h>
-#include <sched.h>
-#include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
@@ -20,6 +18,7 @@
 #include "agent/shim/child.h"
 #include "agent/shim/group.h"
 #include "agent/shim/input.h"
+#include "agent/shim/mounts.h"
 #include "agent/shim/os.h"
 #include "agent/shim/record.h"
 
@@ -34,10 +33,28 @@ struct End {
   Text failure;
 };
 
+std::int64_t us_of(const timeval& time) { return std::int64_t{time.tv_sec} * 1'000'000 + time.tv_usec; }
+
+// All processes of the pod were children of the shim's at last, or were waited for by one that was. `before`: what was
+// none of theirs.
+void write_use(const Input& input, PodRecord& record, const rusage& before) {
+  rusage used{};
+  if (getrusage(RUSAGE_CHILDREN, &used) != 0) return;
+  record.cpu_user_us = us_of(used.ru_utime);
+  record.cpu_system_us = us_of(used.ru_stime);
+  cpu_used(input, record.cpu_user_us, record.cpu_system_us);
+  const auto less = [](std::int64_t all, std::int64_t part) { return all > part ? all - part : 0; };
+  record.cpu_user_us = less(record.cpu_user_us, us_of(before.ru_utime));
+  record.cpu_system_us = less(record.cpu_system_us, us_of(before.ru_stime));
+  record.read_bytes = less(used.ru_inblock, before.ru_inblock) * 512;
+  record.written_bytes = less(used.ru_oublock, before.ru_oublock) * 512;
+}
+
 // In place, and the mark that it is whole last.
-void write_end(const Input& input, const End& end) {
+void write_end(const Input& input, const End& end, const rusage& before) {
   PodRecord* record = input.record();
   if (record == nullptr) return;
+  write_use(input, *record, before);
   record->peak_bytes = memory_peak_bytes(input);
   if (record->peak_bytes == 0) {
     rusage used{};
@@ -65,35 +82,6 @@ void tell_started(const Input& input, std::int64_t started_us) {
   close(kNotifyFd);
 }
 
-bool mount_overlay(const Input& input, Text& failure) {
-  const char* lower = input.first(kOverlay);
-  Text options;
-  options.add("lowerdir=").add(lower).add(",upperdir=scratch/upper,workdir=scratch/work");
-  for (int round = 0;; ++round) {
-    mkdir("scratch", 0700);
-    // What an overlay cannot lie on (another overlay, some network file systems) gets its changes in memory instead.
-    if (round == 1 && mount("tmpfs", "scratch", "tmpfs", MS_NODEV, "mode=0700") != 0) break;
-    mkdir("scratch/upper", 0755);
-    mkdir("scratch/work", 0700);
-    mkdir("rootfs", 0755);
-    if (mount("overlay", "rootfs", "overlay", 0, options.c_str()) == 0) return true;
-    if (round == 1) break;
-  }
-  failure.add("cannot mount the image").add_error(errno);
-  return false;
-}
-
-// A private view of mounts: what is mounted here goes with the last process of the pod, whatever happens.
-bool set_up_mounts(const Input& input, Text& failure) {
-  if (!input.has(kOverlay) && !input.has(kHideMount)) return true;
-  if (unshare(CLONE_NEWNS) != 0 || mount(nullptr, "/", nullptr, MS_REC | MS_SLAVE, nullptr) != 0) {
-    failure.add("cannot make a private mount namespace").add_error(errno);
-    return false;
-  }
-  if (const char* path = input.first(kHideMount)) umount2(path, MNT_DETACH);
-  return !input.has(kOverlay) || mount_overlay(input, failure);
-}
-
 class Shim {
  public:
   int run();
@@ -114,6 +102,7 @@ class Shim {
   int main_ = -1;
   int main_status_ = 0;
   bool main_ended_ = false;
+  rusage before_{};  // what the container's runtime used
 };
 
 bool Shim::prepare(End& end) {
@@ -171,6 +160,7 @@ void Shim::wait_for_exec(End& end, int failure_fd) {
 void Shim::wait_for_runtime(End& end) {
   // Only the runtime: the container may have ended already, and its status must not be lost.
   while (waitpid(main_, &main_status_, WNOHANG) == 0) handle_signals(true);
+  getrusage(RUSAGE_CHILDREN, &before_);
   char bytes[1024];
   if (WIFEXITED(main_status_) && WEXITSTATUS(main_status_) == 0 &&
       read_file(input_.first(kPidFile), bytes, sizeof bytes) > 0) {
@@ -247,11 +237,7 @@ void Shim::clean_up() {
     int status = 0;
     if (pid > 0) waitpid(pid, &status, 0);
   }
-  if (input_.has(kOverlay)) {
-    umount2("rootfs", MNT_DETACH);
-    umount2("scratch", MNT_DETACH);
-    remove_tree("scratch");
-  }
+  remove_mounts(input_);
   remove_groups(input_);
 }
 
@@ -277,7 +263,7 @@ int Shim::run() {
   if (end.failure.empty()) wait_for_end(end);
   end.ended_us = now_us();
   kill_the_rest();
-  write_end(input_, end);
+  write_end(input_, end, before_);
   clean_up();
   return 0;
 }

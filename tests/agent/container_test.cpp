@@ -18,7 +18,8 @@ class ContainerTest : public AgentTest, public testing::WithParamInterface<Runti
   void SetUp() override {
     if (!is_root()) GTEST_SKIP() << "needs root";
     const std::string runtime = GetParam() == RuntimeChoice::kCrun ? "crun" : "runc";
-    for (const std::string& program : {runtime, std::string("umoci"), std::string("/bin/busybox")}) {
+    for (const std::string& program :
+         {runtime, std::string("umoci"), std::string("skopeo"), std::string("/bin/busybox")}) {
       if (!run_quietly("command -v " + program)) GTEST_SKIP() << program << " is not installed";
     }
     make_image();
@@ -94,9 +95,11 @@ TEST_P(ContainerTest, ManyContainersShareOneUnpackedImageAndNotTheirChanges) {
     EXPECT_EQ(end.outcome.state, PodState::kSucceeded) << end.message;
     EXPECT_EQ(output(3, e), "ok\n");
   }
-  std::size_t images = 0;
-  for ([[maybe_unused]] const auto& entry : std::filesystem::directory_iterator(data() + "/images")) ++images;
-  EXPECT_EQ(images, 1U);
+  const auto images = [&] {
+    return std::distance(std::filesystem::directory_iterator(data() + "/images"),
+                         std::filesystem::directory_iterator());
+  };
+  EXPECT_TRUE(eventually([&] { return images() == 1; })) << images();
 }
 
 TEST_P(ContainerTest, IsKilledForMemoryAndSaysSo) {
@@ -161,6 +164,37 @@ TEST_P(ContainerTest, OutlivesAKilledAgent) {
   const AgentProcess second(server_.socket(), data());
   EXPECT_EQ(server_.wait_end(pod_ref(10)).outcome.exit_code, 5);
   EXPECT_EQ(output(10), "begun\ndone\n");
+}
+
+TEST_P(ContainerTest, PodsOfAJobShareItsMemoryOnTheNode) {
+  const AgentThread agent(with_runtime());
+  ASSERT_TRUE(server_.wait_hellos(1));
+  if (server_.last_hello().info.limits == "none") GTEST_SKIP() << "no cgroups here";
+  // Two tasks of 40 MiB each in a job of 64: each is within what the job has, and both together are not.
+  state::StartOrder order =
+      container(11, "busybox dd if=/dev/zero of=/dev/shm/x bs=1M count=40 2>/dev/null && sleep 2", 2);
+  order.step_of = state::JobId{7};
+  order.resources.mem_mib = 64;
+  server_.start(std::move(order));
+  int killed = 0;
+  for (std::uint32_t e = 0; e < 2; ++e) {
+    killed += server_.wait_end(pod_ref(11, e)).outcome.state == PodState::kOutOfMemory ? 1 : 0;
+  }
+  EXPECT_GE(killed, 1);
+  const std::string instance = contents(data() + "/instance").substr(0, 8);
+  const Cgroups cgroups = Cgroups::detect({.instance = instance});
+  EXPECT_TRUE(eventually([&] { return cgroups.names().empty(); }));
+}
+
+TEST_P(ContainerTest, TellsWhatItUsed) {
+  const AgentThread agent(with_runtime());
+  ASSERT_TRUE(server_.wait_hellos(1));
+  server_.start(container(12, "i=0; while [ $i -lt 300000 ]; do i=$((i+1)); done"));
+  const state::PodEnd end = server_.wait_end(pod_ref(12));
+  EXPECT_EQ(end.outcome.state, PodState::kSucceeded) << end.message;
+  EXPECT_GT(end.use.cpu_user_us, 50'000U);
+  EXPECT_LE(static_cast<std::int64_t>(end.use.cpu_user_us + end.use.cpu_system_us),
+            end.outcome.ended_at - end.outcome.started_at + 1'000'000);
 }
 
 INSTANTIATE_TEST_SUITE_P(Runtimes, ContainerTest, testing::Values(RuntimeChoice::kCrun, RuntimeChoice::kRunc),

@@ -22,6 +22,19 @@ Launch full() {
   launch.image = "/images/busybox:latest";
   launch.umask = 077;
   launch.grace_ms = 1234;
+  launch.container.pull = PullPolicy::kAlways;
+  launch.container.auth_file = "/home/ana/auth.json";
+  launch.container.mounts = {{Mount::Kind::kBind, "/data", "/data", true, 0},
+                             {Mount::Kind::kTmpfs, "", "/tmp", false, 64},
+                             {Mount::Kind::kScratch, "", "/scratch", false, 0}};
+  launch.container.read_only = true;
+  launch.container.hostname = "lab-7";
+  launch.container.ulimits = {{"nofile", 10, 20}, {"core", 0, Ulimit::kUnlimited}};
+  launch.container.unconfined = true;
+  launch.network = NetworkMode::kPods;
+  launch.probe_start = Probe{Probe::Kind::kTcp, {}, 5432, "", 0, 500, 200, 60, 1};
+  launch.probe_ready = Probe{Probe::Kind::kHttp, {}, 8080, "/ready?full=1", 1'000, 5'000, 250, 2, 3};
+  launch.probe_live = Probe{Probe::Kind::kCommand, {"sh", "-c", "exit 0"}, 0, "", 0, 10'000, 1'000, 3, 1};
   return launch;
 }
 
@@ -57,6 +70,21 @@ TEST(Launch, IsRefusedWithTheFieldAtFault) {
       {"grace", with([](Launch& l) { l.grace_ms = -1; })},
       {"umask", with([](Launch& l) { l.umask = 01000; })},
       {"command", with([](Launch& l) { l.argv[1] = std::string(kMaxLaunchBytes, 'x'); })},
+      {"start", with([](Launch& l) { l.probe_start->port = 0; })},
+      {"start", with([](Launch& l) { l.probe_start->path = "/"; })},
+      {"start", with([](Launch& l) { l.probe_start->argv = {"true"}; })},
+      {"ready", with([](Launch& l) { l.probe_ready->path.clear(); })},
+      {"ready", with([](Launch& l) { l.probe_ready->path = "ready"; })},
+      {"ready", with([](Launch& l) { l.probe_ready->path = "/a b"; })},
+      {"ready", with([](Launch& l) { l.probe_ready->path = "/\r\nX: y"; })},
+      {"ready", with([](Launch& l) { l.probe_ready->period_ms = 99; })},
+      {"ready", with([](Launch& l) { l.probe_ready->timeout_ms = 0; })},
+      {"ready", with([](Launch& l) { l.probe_ready->delay_ms = -1; })},
+      {"ready", with([](Launch& l) { l.probe_ready->successes = 0; })},
+      {"live", with([](Launch& l) { l.probe_live->failures = 0; })},
+      {"live", with([](Launch& l) { l.probe_live->argv.clear(); })},
+      {"live", with([](Launch& l) { l.probe_live->argv[2] = std::string("a\0b", 3); })},
+      {"live", with([](Launch& l) { l.probe_live->port = 80; })},
   };
   for (const auto& [field, launch] : cases) {
     const auto decoded = decode_launch(bytes_of(encode_launch(launch)));
