@@ -8,6 +8,7 @@
 #include <vector>
 #include <yaml-cpp/yaml.h>
 
+#include "state/image_name.h"
 #include "tools/cli/text.h"
 
 namespace berth::tools {
@@ -44,14 +45,20 @@ std::string list_of(const std::vector<std::string>& tags) {
 }  // namespace
 
 Status check_image(const std::string& image, std::string& warning) {
-  const std::string rest = image.starts_with("oci:") ? image.substr(4) : image;
-  const std::size_t colon = rest.rfind(':');
-  const std::string directory = rest.substr(0, colon);
-  const std::string tag = rest.substr(colon + 1);
+  const auto name = state::ImageName::parse(image, "image");
+  if (!name) return name.error();
+  if (!name->is_file()) return Unit{};
+  const std::string& directory = name->place;
+  const std::string& tag = name->tag;
   struct stat info {};
   if (::stat(directory.c_str(), &info) != 0) {
     if (errno == ENOENT) warning = "there is no " + printable(directory) + " on this machine; the nodes need it";
     return Unit{};
+  }
+  if (name->kind != state::ImageName::Kind::kLayout) {
+    const bool wants_directory = name->kind == state::ImageName::Kind::kRootfs;
+    if (wants_directory == S_ISDIR(info.st_mode)) return Unit{};
+    return invalid("image", printable(directory) + (wants_directory ? " is not a directory" : " is not a file"));
   }
   std::ifstream file(directory + "/index.json", std::ios::binary);
   if (!file) {

@@ -7,8 +7,9 @@
 
 namespace berth::tools {
 
-// `image` is "oci:DIR:TAG" or "DIR:TAG", DIR absolute. An OCI layout that is here must have the tag. A DIR that is not
-// here may still be on the nodes: that is worth a warning (`warning` is a line, "" for none), no more.
+// `image` as state/image_name.h says, a path in it absolute. An OCI layout that is here must have the tag. A path that
+// is not here may still be on the nodes: that is worth a warning (`warning` is a line, "" for none), no more. A
+// registry is left to the nodes.
 state::Status check_image(const std::string& image, std::string& warning);
 
 }  // namespace berth::tools

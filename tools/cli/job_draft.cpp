@@ -6,6 +6,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "state/image_name.h"
+#include "tools/cli/container_fields.h"
 #include "tools/cli/paths.h"
 
 extern char** environ;  // NOLINT(readability-redundant-declaration): not every libc declares it
@@ -115,8 +117,11 @@ Surroundings this_process() {
 }
 
 std::string absolute_image(const std::string& image, const std::string& directory) {
-  const bool prefixed = image.starts_with("oci:");
-  return (prefixed ? "oci:" : "") + absolute_in(prefixed ? image.substr(4) : image, directory);
+  const auto name = ImageName::parse(image, "image");
+  if (!name) return image;
+  if (!name->is_file()) return name->text();
+  const std::size_t prefix = image.size() - name->place.size() - (name->tag.empty() ? 0 : name->tag.size() + 1);
+  return image.substr(0, prefix) + absolute_in(image.substr(prefix), directory);
 }
 
 Result<JobSpec> build_job(const JobDraft& draft, const Surroundings& surroundings) {
@@ -163,6 +168,10 @@ Result<JobSpec> build_job(const JobDraft& draft, const Surroundings& surrounding
     launch.error_path = absolute_in(draft.error, surroundings.directory);
   }
   launch.append = draft.append;
+  launch.container = draft.container;
+  if (Status good = finish_container(launch.container, surroundings.directory, draft.image.empty()); !good) {
+    return good.error();
+  }
   launch.umask = draft.umask.value_or(surroundings.umask);
   launch.grace_ms = draft.grace_ms;
   spec.launch = encode_launch(launch);

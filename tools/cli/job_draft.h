@@ -37,6 +37,7 @@ struct JobDraft {
   bool clear_environment = false;
   std::string cwd, output, error, image;
   bool append = false;
+  state::Container container;
   std::int64_t grace_ms = 10'000;
   std::optional<std::uint32_t> umask;
   std::vector<std::string> argv;
@@ -74,7 +75,8 @@ Surroundings this_process();
 
 // Checks the fields against each other and makes the job. An error's field is a field's name, or "".
 state::Result<state::JobSpec> build_job(const JobDraft& draft, const Surroundings& surroundings);
-// "oci:DIR:TAG" or "DIR:TAG" with DIR made absolute.
+// An image (state/image_name.h) with its path made absolute, or its registry's prefix in front. What is no image is
+// given back as it is.
 std::string absolute_image(const std::string& image, const std::string& directory);
 
 }  // namespace berth::tools

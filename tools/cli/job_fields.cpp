@@ -1,6 +1,8 @@
 #include "placement/constraints.h"
 #include "state/condition.h"
+#include "state/image_name.h"
 #include "state/units.h"
+#include "tools/cli/container_fields.h"
 #include "tools/cli/job_draft.h"
 #include "tools/cli/text.h"
 #include "tools/cli/waiting.h"
@@ -201,11 +203,7 @@ Status set_umask(JobDraft& draft, std::string_view value, std::string_view field
 }
 
 Status set_image(JobDraft& draft, std::string_view value, std::string_view field) {
-  const std::string_view rest = value.starts_with("oci:") ? value.substr(4) : value;
-  const std::size_t colon = rest.rfind(':');
-  if (colon == std::string_view::npos || colon == 0 || colon + 1 == rest.size()) {
-    return not_accepted(value, field, "an image", "DIR:TAG, where DIR is an OCI layout, as in images/busybox:latest");
-  }
+  if (const auto name = ImageName::parse(value, field); !name) return name.error();
   draft.image = value;
   return Unit{};
 }
@@ -214,6 +212,7 @@ constexpr const char* kResources = "Resources of each pod";
 constexpr const char* kPlacement = "Where pods go";
 constexpr const char* kShape = "Number of pods";
 constexpr const char* kRunning = "Environment and files";
+constexpr const char* kContainer = "Containers";
 constexpr const char* kQueueing = "Queue and limits";
 
 std::vector<JobField> make_fields() {
@@ -383,9 +382,47 @@ std::vector<JobField> make_fields() {
          d.request.exclusive = v == "true";
          return Status(Unit{});
        }},
-      {"image", "-i,--image", "DIR:TAG", kText, kRunning,
-       "run in a container of this image, TAG of the OCI layout DIR; without it, a process runs on the node itself",
-       "DIR:TAG, where DIR is an OCI layout", set_image},
+      {"image", "-i,--image", "IMAGE", kText, kRunning,
+       "run in a container of this image: docker://HOST/NAME:TAG from a registry, TAG of an OCI layout as DIR:TAG, "
+       "docker-archive:FILE, or rootfs:DIR, a root file system; without it, a process runs on the node itself",
+       kImageForms, set_image},
+      {"pull", "--pull", "POLICY", kText, kContainer,
+       "missing: the node's image of that name will do, if it has one (default); always: the registry is asked what "
+       "the "
+       "name means now; never: only what the node has",
+       "missing, always or never",
+       [](JobDraft& d, std::string_view v, std::string_view f) { return set_pull(d.container, v, f); }},
+      {"registry-auth", "--registry-auth", "FILE", kText, kContainer,
+       "credentials for the registry, a file on the nodes (default: your ~/.docker/config.json there)",
+       "the path of a file",
+       [](JobDraft& d, std::string_view v, std::string_view f) {
+         return set_text(d.container.auth_file, v, f, "path");
+       }},
+      {"mounts", "--mount", "MOUNT", kList, kContainer,
+       "type=bind,src=DIR,dst=DIR[,ro]: a directory or file of the node; type=tmpfs,dst=DIR[,size=SIZE]: memory; "
+       "type=scratch,dst=DIR: a directory on the node's disk that goes with the pod; may be repeated",
+       kMountForms, [](JobDraft& d, std::string_view v, std::string_view f) { return add_mount(d.container, v, f); }},
+      {"tmpfs", "--tmpfs", "DIR", kList, kContainer,
+       "memory as a file system at DIR, with :size=SIZE behind it at most so much; may be repeated",
+       "a list of DIR or DIR:size=SIZE",
+       [](JobDraft& d, std::string_view v, std::string_view f) { return add_tmpfs(d.container, v, f); }},
+      {"read-only", "--read-only", nullptr, kFlag, kContainer, "the image cannot be written to, only mounts can",
+       "true or false",
+       [](JobDraft& d, std::string_view v, std::string_view) {
+         d.container.read_only = v == "true";
+         return Status(Unit{});
+       }},
+      {"hostname", "--hostname", "NAME", kText, kContainer, "its name of the machine (default: job-ID-INDEX)",
+       "1 to 63 of the characters A-Z a-z 0-9 - .",
+       [](JobDraft& d, std::string_view v, std::string_view f) { return set_hostname(d.container, v, f); }},
+      {"seccomp", "--seccomp", "PROFILE", kText, kContainer,
+       "default: without system calls that containers have no business with; unconfined: with them",
+       "default or unconfined",
+       [](JobDraft& d, std::string_view v, std::string_view f) { return set_seccomp(d.container, v, f); }},
+      {"ulimits", "--ulimit", "NAME=LIMIT", kList, kRunning,
+       "a limit of each process, as in nofile=4096:65536, core=unlimited or stack=64M; may be repeated",
+       "a list of NAME=SOFT or NAME=SOFT:HARD",
+       [](JobDraft& d, std::string_view v, std::string_view f) { return add_ulimit(d.container, v, f); }},
       {"env", "-e,--env", "NAME[=VALUE]", kVariables, kRunning,
        "set a variable; NAME alone passes on your own; may be repeated. A process has your whole environment, a "
        "container "

@@ -9,6 +9,7 @@
 #include "state/launch.h"
 #include "state/units.h"
 #include "tools/cli/job_name.h"
+#include "tools/cli/node_asking.h"
 #include "tools/cli/rows.h"
 #include "tools/cli/server_link.h"
 #include "tools/cli/text.h"
@@ -214,6 +215,15 @@ std::string shape_text(const JobSpec& spec) {
   return "";
 }
 
+// What its pods that ended used; "" if none did.
+std::string use_text(const PodUse& use) {
+  if (use == PodUse{}) return "";
+  const auto time = [](std::uint64_t us) { return format_duration_ms(static_cast<std::int64_t>(us / 1000)); };
+  return "cpu " + time(use.cpu_user_us + use.cpu_system_us) + " (user " + time(use.cpu_user_us) + ", system " +
+         time(use.cpu_system_us) + "), read " + format_bytes(use.read_bytes) + ", written " +
+         format_bytes(use.written_bytes);
+}
+
 void show_text(const JobDetail& detail, const Launch* launch, Output& out) {
   const auto line = [&](const char* name, const std::string& text) {
     if (text.empty()) return;
@@ -242,6 +252,7 @@ void show_text(const JobDetail& detail, const Launch* launch, Output& out) {
   line("submitted", format_time(row.submitted_at));
   line("started", format_time(row.started_at));
   line("ended", format_time(row.ended_at));
+  line("used", use_text(row.use));
   if (launch == nullptr) return;
   line("image", launch->image);
   line("command", launch->argv.empty() ? "the image's" : shell_words(launch->argv));

@@ -281,6 +281,9 @@ void write_fields(JsonWriter& json, const JobRow& row) {
       .time("ended_at_us", row.ended_at);
   json.field("reason", row.reason).field("wait_reason", name_of(row.wait_reason));
   json.field("account", row.account).field("qos", row.qos).field("comment", row.comment).strings("nodes", row.nodes);
+  json.key("used").begin_object().field("cpu_user_us", row.use.cpu_user_us);
+  json.field("cpu_system_us", row.use.cpu_system_us).field("read_bytes", row.use.read_bytes);
+  json.field("written_bytes", row.use.written_bytes).end_object();
 }
 
 void write_fields(JsonWriter& json, const PodOfJob& pod) {

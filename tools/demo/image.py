@@ -13,8 +13,9 @@ def missing():
     """What this machine lacks to make and run an image, as one line; "" if nothing."""
     if not os.path.exists(BUSYBOX):
         return "busybox-static is not installed"
-    if shutil.which("umoci") is None:
-        return "umoci is not installed"
+    for program in ("umoci", "skopeo"):
+        if shutil.which(program) is None:
+            return f"{program} is not installed"
     if shutil.which("runc") is None and shutil.which("crun") is None:
         return "neither runc nor crun is installed"
     return ""

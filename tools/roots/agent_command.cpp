@@ -4,6 +4,7 @@
 #include <memory>
 #include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
+#include <tuple>
 #include <unistd.h>
 
 #include "agent/io/agent.h"
@@ -36,6 +37,7 @@ constexpr const char* kExamples =
 struct Options {
   agent::AgentOptions agent;
   std::string cpus, mem, runtime = "auto", disk;
+  std::string image_space, image_unused, image_retry;
   std::vector<std::string> resources;
   bool pin = false, no_pin = false;
   std::vector<std::string> labels;
@@ -88,6 +90,19 @@ state::Status parse(Options& options, const CLI::App& command) {
     options.agent.counts.push_back({std::string(state::kDisk), *disk});
   }
   if (state::Status good = state::check_countables(options.agent.counts, "--resource"); !good) return good;
+  if (!options.image_space.empty()) {
+    auto space = state::parse_mem_mib(options.image_space, "--image-space");
+    if (!space) return space.error();
+    options.agent.images.keep_bytes = *space << 20;
+  }
+  for (const auto& [text, field, to] :
+       {std::tuple{&options.image_unused, "--image-unused", &options.agent.images.unused_ms},
+        std::tuple{&options.image_retry, "--image-retry", &options.agent.images.retry_ms}}) {
+    if (text->empty()) continue;
+    auto time = state::parse_duration_ms(*text, field);
+    if (!time) return time.error();
+    *to = *time;
+  }
   if (options.pin || options.no_pin) options.agent.pin = options.pin;
   for (const std::string& taint : options.agent.taints) {
     if (!placement::is_taint(taint)) {
@@ -166,6 +181,8 @@ void add_agent_command(CLI::App& app, Context& context) {
       ->add_option("--topology", agent.topology_file,
                    "stand in for the machine of this file (XML of lstopo): its cpus, memory and GPUs, bound to nothing")
       ->type_name("FILE");
+  command->add_flag("--pod-tunnel", agent.always_tunnel,
+                    "reach the pods of other nodes through a tunnel (VXLAN), also where the nodes share a link");
   command->add_option("--feature", agent.features, "a feature that jobs may ask for; repeat for more")
       ->type_name("NAME")
       ->allow_extra_args(false);
@@ -182,6 +199,33 @@ void add_agent_command(CLI::App& app, Context& context) {
   command->add_option("--runtime", options->runtime, "for containers: auto (the first that works), crun or runc")
       ->type_name("RUNTIME")
       ->capture_default_str();
+  agent::ImageOptions& images = agent.images;
+  command
+      ->add_option("--image-space", options->image_space,
+                   "remove images that no pod uses, the longest unused first, while all take more, as in 100G")
+      ->type_name("SIZE");
+  command->add_option("--image-unused", options->image_unused, "remove images that no pod used for so long, as in 14d")
+      ->type_name("TIME");
+  command
+      ->add_option("--image-retry", options->image_retry,
+                   "try a registry that cannot be reached again for so long, until the pod fails (default: 2m)")
+      ->type_name("TIME");
+  command
+      ->add_option("--registry-auth", images.registry.auth_file,
+                   "the site's credentials for registries (containers-auth.json), for all pods")
+      ->type_name("FILE")
+      ->check(CLI::ExistingFile);
+  command
+      ->add_option("--registry-ca", images.registry.ca_directory,
+                   "certificates (*.crt) of authorities that sign for registries, beside the system's")
+      ->type_name("DIR")
+      ->check(CLI::ExistingDirectory);
+  command
+      ->add_option(
+          "--insecure-registry", images.registry.insecure,
+          "a registry, HOST or HOST:PORT, whose certificate is not looked at, or that has none; repeat for more")
+      ->type_name("HOST")
+      ->allow_extra_args(false);
   command->add_flag("--check", options->check, "print what was found here and which runtime works, and end");
   command->add_flag("--verbose", options->verbose, "log more");
   on_run(command, context, [options, command] { return run(*options, *command); });
