@@ -7,6 +7,7 @@
 #include "agent/io/discovery.h"
 #include "agent/io/identity.h"
 #include "agent/io/topology_reader.h"
+#include "agent/net/node_network.h"
 #include "state/units.h"
 
 namespace berth::agent {
@@ -60,6 +61,9 @@ Result<std::vector<std::string>> check_node(const AgentOptions& options) {
   context.cgroups = &cgroups;
   lines.push_back(limits_line(cgroups));
   lines.push_back(users_line());
+  const std::string missing = missing_for_pod_network({});
+  lines.push_back("network    " + (missing.empty() ? "pods can have addresses of their own, services are led to pods"
+                                                   : "no pod network: " + missing));
 
   wire::Loop loop;
   ShimLauncher launcher(loop);

@@ -37,6 +37,11 @@ class FakeServer {
   FakeServer(const FakeServer&) = delete;
   FakeServer& operator=(const FakeServer&) = delete;
   const std::string& socket() const { return socket_; }
+  state::AgentWelcome welcome{state::NodeId{1}, 200, "", "",
+                              ""};  // what an agent is answered; to be set before it comes
+  // What pods were last told to be; only to be looked at in wait(), or when nothing comes any more.
+  std::map<state::PodRef, state::PodReadiness> readiness;
+  int readiness_told = 0, unready_told = 0;
 
   void send(wire::Body body) {
     auto frame = std::make_shared<std::string>(wire::encode_frame({0, std::move(body)}));
@@ -116,10 +121,15 @@ class FakeServer {
     if (std::holds_alternative<wire::Hello>(message->body)) answer(wire::Welcome{});
     if (auto* hello = std::get_if<state::AgentHello>(&message->body)) {
       hellos_.push_back(std::move(*hello));
-      answer(state::AgentWelcome{state::NodeId{1}, 200});
+      answer(welcome);
     }
     if (auto* status = std::get_if<state::AgentStatus>(&message->body)) {
       for (const state::PodStart& start : status->starts) starts_[start.ref] = start.started_at;
+      for (state::PodReadiness& each : status->readiness) {
+        ++readiness_told;
+        unready_told += each.ready ? 0 : 1;
+        readiness[each.ref] = std::move(each);
+      }
       for (state::PodEnd& end : status->ends) ends_[end.ref].push_back(std::move(end));
     }
     if (std::holds_alternative<state::AgentHeartbeat>(message->body)) ++heartbeats_;

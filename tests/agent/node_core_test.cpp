@@ -306,6 +306,25 @@ TEST_F(NodeCoreTest, AWarningThatTheAgentBeforeSentIsNotSentAgain) {
   EXPECT_EQ(core.next_deadline(), kNow + 5 * kSecond);
 }
 
+TEST_F(NodeCoreTest, APodThatAProbeCondemnsIsStoppedAndFailsForThatReason) {
+  running(order_of(1, 1));
+  const auto condemn = [&] {
+    std::vector<Action> actions;
+    core.on_unhealthy(ref(1), "liveness probe failed 3 times: no answer", now, actions);
+    return actions;
+  };
+  const auto actions = condemn();
+  ASSERT_EQ(actions.size(), 1U);
+  EXPECT_EQ(std::get<SignalPod>(actions[0]).signal, SIGTERM);
+  EXPECT_EQ(std::get<SignalPod>(actions[0]).mark.state, PodState::kFailed);
+  EXPECT_TRUE(condemn().empty()) << "once";
+  shim(ended(ref(1), 0, 0));
+  const PodEnd end = only_end();
+  EXPECT_EQ(end.outcome.state, PodState::kFailed);
+  EXPECT_EQ(end.message, "liveness probe failed 3 times: no answer");
+  EXPECT_TRUE(condemn().empty());
+}
+
 TEST_F(NodeCoreTest, AStopIsRememberedAcrossARestart) {
   core.adopt(order_of(1, 1, 10'000, 4000), {0, 0, 1, 0}, kNow - 8 * kSecond,
              StopMark{PodState::kCancelled, kNow - kSecond});

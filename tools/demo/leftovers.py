@@ -66,6 +66,30 @@ def groups(names):
     return sorted(set(found), key=len, reverse=True)
 
 
+def networks(names):
+    """What pod networks of these instances left: their files, and the mounts of network namespaces."""
+    found = [os.path.join("/run/berth", name) for name in names if os.path.isdir(os.path.join("/run/berth", name))]
+    if names and os.path.isdir("/run/netns"):
+        found += [os.path.join("/run/netns", entry) for entry in os.listdir("/run/netns")
+                  if entry.startswith("berth-") and entry.split("-")[1] in names]
+    return sorted(found)
+
+
+def _remove_networks(names):
+    for path in networks(names):
+        if path.startswith("/run/netns/"):
+            subprocess.run(["umount", "-l", path], capture_output=True, check=False)
+            os.unlink(path)
+        else:
+            shutil.rmtree(path, ignore_errors=True)
+    # Of agents in the network namespace that we are in; with another one, all in it goes.
+    for name in names:
+        if os.path.isdir(f"/sys/class/net/berth{name}"):
+            subprocess.run(["nft", "delete", "table", "ip", f"berth_{name}"], capture_output=True, check=False)
+            for device in (f"berth{name}", f"bvx{name}"):
+                subprocess.run(["ip", "link", "del", device], capture_output=True, check=False)
+
+
 def remove(directory):
     """Ends, unmounts and removes all of it, and the directory. What could not be removed comes back as lines."""
     names = instances(directory)
@@ -90,8 +114,10 @@ def remove(directory):
         if not groups(names):
             break
         time.sleep(0.05)
+    _remove_networks(names)
     shutil.rmtree(directory, ignore_errors=True)
     found = [f"process {process}" for process in processes(directory)]
     found += [f"mount {point}" for point in mounts(directory)]
     found += [f"control group {group}" for group in groups(names)]
+    found += [f"network {path}" for path in networks(names)]
     return found + ([f"directory {directory}"] if os.path.exists(directory) else [])
