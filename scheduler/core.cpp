@@ -106,6 +106,7 @@ Turn Core::Impl::step(std::span<Command> commands, TimeUs now) {
   dispatcher_.pass(now_, kBindsPerTurn, *this);
   send_starts();
   tell_network();
+  stop_leaving();
   notify_watchers();
 
   Turn turn;
@@ -214,6 +215,7 @@ std::optional<TimeUs> Core::Impl::next_deadline() const {
   if (!lost_deadlines_.empty()) at(lost_deadlines_.begin()->first);
   if (!sleepers_.empty()) at(sleepers_.begin()->first);
   if (const auto shares = shares_deadline()) at(*shares);
+  for (const auto& [ref, leaving] : leaving_) at(leaving.until);
   if (const auto wake = services_.next_wake()) at(std::max(*wake, now_));
   if (const auto told = network_.next_at()) at(std::max(*told, now_));
   if (room_retry_at_ != 0) at(room_retry_at_);

@@ -89,7 +89,12 @@ void Core::Impl::handle(AgentConnected& command) {
   engine_.set_connected(id, true);
   if (session_of(id) == 0) ++connected_;
   runtime_[id].session = command.session;
-  runtime_[id].network = command.hello.network;
+  if (command.hello.network) {
+    network_nodes_.insert(id);
+  } else {
+    network_nodes_.erase(id);
+  }
+  runtime_[id].network_at = 0;
   set_lost_deadline(id, 0);
   agents_[command.session] = id;
   dispatcher_.room_made(id);
@@ -238,6 +243,7 @@ void Core::Impl::handle(AgentReported& command) {
   }
   if (!started.starts.empty()) emit(std::move(started));
   for (const JobId id : begun) decide_dependents(*cluster_.job(id));
+  if (command.status.network != 0) runtime_[node].network_at = command.status.network;
   if (!command.status.readiness.empty()) hear_readiness(node, command.status.readiness);
   end_pods(std::move(ends));
   // Released only when this turn is durable, like every effect: the agent then forgets what the journal remembers.
@@ -361,6 +367,7 @@ void Core::Impl::disconnect(NodeId node) {
   engine_.set_connected(node, false);
   dispatcher_.nodes_changed();
   runtime_[node].session = 0;
+  network_nodes_.erase(node);
   --connected_;
   set_lost_deadline(node, now_ + options_.node_lost_after_ms * 1000);
 }

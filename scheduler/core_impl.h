@@ -142,7 +142,10 @@ class Core::Impl : private Starter, private Services::Hands {
   void note_node(state::NodeId node);
   void hear_readiness(state::NodeId node, std::vector<state::PodReadiness>& readiness);
   void tell_network();
+  bool leaves_first(const state::Pod& pod) const;
+  void stop_leaving();
   static constexpr std::size_t kAddressMax = 64;
+  static constexpr state::TimeUs kLeaveUs = 5'000'000;  // at most, until no node leads anybody there any more
 
   // ---- core_waits.cpp: what keeps a job from the queue ----
   void on_request(ClientCommand& command, state::JobUpdateRequest& request);
@@ -186,7 +189,7 @@ class Core::Impl : private Starter, private Services::Hands {
   struct NodeRuntime {
     std::uint64_t session = 0;  // 0: not connected
     state::TimeUs lost_at = 0;  // when it becomes lost unless it returns; 0: no deadline
-    bool network = false;       // hears of the cluster's network
+    std::uint64_t network_at = 0;  // the last update of it that holds there
   };
   void handle(AgentConnected& command);
   void handle(AgentReported& command);
@@ -269,6 +272,7 @@ class Core::Impl : private Starter, private Services::Hands {
   // From turn to turn.
   boost::unordered_flat_map<state::NodeId, NodeRuntime, std::hash<state::NodeId>> runtime_;
   std::set<std::pair<state::TimeUs, state::NodeId>> lost_deadlines_;  // NodeRuntime::lost_at of all, in order
+  std::set<state::NodeId> network_nodes_;  // that hear of the cluster's network, and are connected
   std::uint32_t connected_ = 0;
   boost::unordered_flat_map<std::uint64_t, state::NodeId> agents_;  // session -> node
   std::map<state::JobId, std::set<state::JobId>> dependents_;       // by what they wait for
@@ -295,6 +299,13 @@ class Core::Impl : private Starter, private Services::Hands {
   std::map<state::JobId, state::TimeUs> room_tried_;  // who looked for such room in vain, when
   std::uint32_t room_tries_ = 0;                      // in this turn
   state::TimeUs room_retry_at_ = 0;                   // 0: nobody waits to look again
+  // Stopping replicas that clients may still be led to: their nodes are told when that is so nowhere any more, or when
+  // it has taken too long. Not journaled: a node that comes back is told of what is stopping anyway.
+  struct Leaving {
+    std::uint64_t update = 0;  // that takes it from where clients are led to
+    state::TimeUs until = 0;
+  };
+  std::map<state::PodRef, Leaving> leaving_;
   std::map<state::JobId, std::string> unready_;       // why replicas are not ready, as their nodes say
   std::map<state::JobId, std::vector<ReplyTo>> watchers_;
   std::map<std::uint64_t, std::set<state::JobId>> watched_by_;  // session -> jobs

@@ -357,6 +357,10 @@ void Core::Impl::stop_pods(std::vector<PodStop> stops) {
   std::map<NodeId, StopPods> by_node;
   for (const PodStop& stop : stops) {
     if (is_place(stop.ref)) continue;
+    if (services_.any() && leaves_first(*cluster_.pod(stop.ref.pod))) {
+      leaving_[stop.ref] = {network_.told() + 1, now_ + kLeaveUs};
+      continue;
+    }
     // That it will run again is none of the node's business.
     const PodState why = stop.stop_state == PodState::kPending ? PodState::kCancelled : stop.stop_state;
     by_node[cluster_.pod(stop.ref.pod)->node].stops.push_back({stop.ref, why});

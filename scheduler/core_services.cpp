@@ -500,16 +500,41 @@ void Core::Impl::note_node(NodeId node) {
   }
 }
 
+// A replica that takes requests is first taken from those that clients are led to, and then stopped.
+bool Core::Impl::leaves_first(const Pod& pod) const {
+  if (!pod.ready || pod.stopping) return false;
+  const Service* service = cluster_.service(cluster_.job(pod.ref.pod.job)->spec.replica.of);
+  return service != nullptr && !service->ports.empty() && !network_nodes_.empty();
+}
+
+void Core::Impl::stop_leaving() {
+  if (leaving_.empty()) return;
+  std::uint64_t held = network_.told();  // by all nodes that lead somewhere
+  for (const NodeId node : network_nodes_) held = std::min(held, runtime_.at(node).network_at);
+  std::map<NodeId, StopPods> by_node;
+  std::erase_if(leaving_, [&](const auto& item) {
+    const auto& [ref, leaving] = item;
+    // An update that has not come, with nothing left to tell, had nothing to say: nobody was led there.
+    const bool gone = held >= leaving.update || (network_.told() < leaving.update && !network_.untold());
+    if (!gone && now_ < leaving.until) return false;
+    const Pod* pod = cluster_.pod(ref.pod);
+    if (pod == nullptr || pod->ref != ref || !pod->stopping) return true;  // it has ended by itself
+    by_node[pod->node].stops.push_back({ref, pod->stop_state == PodState::kPending ? PodState::kCancelled : pod->stop_state});
+    return true;
+  });
+  for (auto& [node, body] : by_node) {
+    if (const std::uint64_t session = session_of(node); session != 0)
+      effects_.push_back(ToAgent{session, std::move(body)});
+  }
+}
+
 // Nodes that carry the cluster's network hear what changed of it.
 void Core::Impl::tell_network() {
   auto update = network_.update(cluster_, now_);
   if (!update) return;
   std::vector<std::uint64_t> sessions;
-  for (const auto& [session, node] : agents_) {
-    if (runtime_.at(node).network) sessions.push_back(session);
-  }
+  for (const NodeId node : network_nodes_) sessions.push_back(session_of(node));
   if (sessions.empty()) return;
-  std::sort(sessions.begin(), sessions.end());
   effects_.push_back(ToAgents{std::move(sessions), std::move(*update)});
 }
 

@@ -157,12 +157,14 @@ std::optional<NetworkUpdate> Network::update(const Cluster& cluster, TimeUs now)
       out.services.empty() && out.services_removed.empty() && out.peers.empty() && out.peers_removed.empty();
   if (nothing) return std::nullopt;
   told_at_ = now;
+  out.number = ++number_;
   return out;
 }
 
 NetworkUpdate Network::all(const Cluster& cluster) {
   NetworkUpdate out;
   out.all = true;
+  out.number = number_;
   for (const auto& [id, service] : cluster.services()) out.services.push_back(route_of(cluster, service));
   for (const auto& [id, node] : cluster.nodes()) {
     if (auto peer = peer_of(cluster, id)) out.peers.push_back(std::move(*peer));

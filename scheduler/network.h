@@ -43,6 +43,8 @@ class Network {
   std::optional<state::NetworkUpdate> update(const state::Cluster& cluster, state::TimeUs now);
   state::NetworkUpdate all(const state::Cluster& cluster);  // for a node that has just come
   std::optional<state::TimeUs> next_at() const;
+  std::uint64_t told() const { return number_; }  // of the last update
+  bool untold() const { return !dirty_.empty() || !peers_.empty(); }
 
  private:
   state::ServiceRoute route_of(const state::Cluster& cluster, const state::Service& service) const;
@@ -57,6 +59,7 @@ class Network {
   std::set<state::ServiceId> dirty_;
   std::set<state::NodeId> peers_;  // changed
   state::TimeUs told_at_ = 0;
+  std::uint64_t number_ = 0;
 };
 
 }  // namespace berth::scheduler

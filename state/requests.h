@@ -452,6 +452,7 @@ struct AgentStatus {
   std::vector<PodStart> starts;
   std::vector<PodEnd> ends;  // repeated until the server acknowledges them with ForgetPods
   std::vector<PodReadiness> readiness;  // what changed; all of it after a reconnection
+  std::uint64_t network = 0;            // the last NetworkUpdate that holds on the node; 0: nothing new
 };
 struct AgentHeartbeat {};
 struct LogReply {  // to a ReadLog

@@ -119,6 +119,7 @@ struct NetworkPeer {
 // What changed since the last one.
 struct NetworkUpdate {
   bool all = false;  // replaces all that the node knew
+  std::uint64_t number = 0;  // counts up; the node says when what it says holds (AgentStatus::network)
   std::vector<ServiceRoute> services;
   std::vector<ServiceId> services_removed;
   std::vector<NetworkPeer> peers;

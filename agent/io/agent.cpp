@@ -206,6 +206,11 @@ void Agent::Impl::make_network() {
   network_options.instance = context.instance;
   network_options.always_tunnel = options.always_tunnel;
   network = std::make_unique<NodeNetwork>(loop, std::move(network_options));
+  network->on_applied([this](std::uint64_t number) {
+    AgentStatus more;
+    more.network = number;
+    add_status(std::move(more));
+  });
   PodHealth::Handlers handlers;
   handlers.readiness = [this](PodReadiness readiness) {
     AgentStatus more;
@@ -313,6 +318,7 @@ void Agent::Impl::add_status(AgentStatus more) {
   for (PodStart& start : more.starts) status.starts.push_back(start);
   for (PodEnd& end : more.ends) status.ends.push_back(std::move(end));
   for (PodReadiness& readiness : more.readiness) status.readiness.push_back(std::move(readiness));
+  status.network = std::max(status.network, more.network);
   if (std::exchange(flush_posted, true)) return;
   loop.post([this] {
     flush_posted = false;
@@ -325,10 +331,11 @@ void Agent::Impl::flush_status() {
   if (!session || !session->serving()) {
     status.ends.clear();
     status.readiness.clear();
+    status.network = 0;
     return;
   }
   const bool ended = !status.ends.empty();
-  if (!status.starts.empty() || ended || !status.readiness.empty()) session->send(std::exchange(status, {}));
+  if (!status.starts.empty() || ended || !status.readiness.empty() || status.network != 0) session->send(std::exchange(status, {}));
   if (ended) logs->poke();
 }
 

@@ -112,7 +112,7 @@ Encoded encode(Builder& b, const state::AgentStatus& m) {
     }
     readiness = b.CreateVector(list);
   }
-  return {fbs::Body::AgentStatus, fbs::CreateAgentStatus(b, starts, ends, messages, readiness, uses).Union()};
+  return {fbs::Body::AgentStatus, fbs::CreateAgentStatus(b, starts, ends, messages, readiness, uses, m.network).Union()};
 }
 
 Encoded encode(Builder& b, const state::AgentHeartbeat&) {
@@ -211,6 +211,7 @@ state::AgentStatus get(Reader& in, const fbs::AgentStatus& t) {
     return state::PodReadiness{r->ref() == nullptr ? state::PodRef{} : pod_ref(*r->ref()), r->ready(),
                                in.text(r->address()), in.text(r->message())};
   });
+  out.network = t.network();
   return out;
 }
 

@@ -156,12 +156,13 @@ Encoded encode(Builder& b, const state::NetworkUpdate& m) {
   for (const state::NodeId id : m.peers_removed) left.push_back(id.value);
   const auto peers_removed = b.CreateVector(left);
   return {fbs::Body::NetworkUpdate,
-          fbs::CreateNetworkUpdate(b, m.all, services, services_removed, peer_list, peers_removed).Union()};
+          fbs::CreateNetworkUpdate(b, m.all, services, services_removed, peer_list, peers_removed, m.number).Union()};
 }
 
 state::NetworkUpdate network_update(Reader& in, const fbs::NetworkUpdate& t) {
   state::NetworkUpdate out;
   out.all = t.all();
+  out.number = t.number();
   out.services = in.list<state::ServiceRoute>(t.services(), [&in](const fbs::ServiceRoute* route) {
     state::ServiceRoute r;
     r.service = state::ServiceId{route->service()};

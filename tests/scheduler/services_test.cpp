@@ -440,6 +440,49 @@ TEST_F(ServicesTest, ReadyPodsAreToldToNodesThatWantIt) {
   EXPECT_EQ(h.network.back().services_removed, (std::vector<ServiceId>{made.row.service.id}));
 }
 
+TEST_F(ServicesTest, ClientsAreLedAwayBeforeAReplicaIsStopped) {
+  for (const std::uint64_t session : {300, 301}) {
+    NodeInfo info;
+    info.name = "net" + std::to_string(session);
+    info.capacity = {8000, 8192, 0};
+    h.turn({AgentConnected{session, {info, {}, true}}});
+    h.name_agent(session, info.name);
+  }
+  const auto hold = [&](std::uint64_t session, std::uint64_t number) {
+    AgentStatus status;
+    status.network = number;
+    h.turn({AgentReported{session, std::move(status)}});
+  };
+  ServicePutRequest request = web(1);
+  request.service.ports.push_back({"", 80, 8080, 0, Protocol::kTcp});
+  put(request);
+  settle();
+  FakeAgent& agent = agent_of(live()[0].node);
+  act(ServiceActionRequest::Action::kScale, 0);
+  h.advance_ms(100);
+  ASSERT_EQ(live().size(), 1U);
+  EXPECT_TRUE(live()[0].stopping);
+  EXPECT_TRUE(h.network.back().services.at(0).endpoints.empty());
+  EXPECT_TRUE(agent.stopped.empty());
+  hold(300, h.network.back().number);
+  EXPECT_TRUE(agent.stopped.empty());  // the other still leads there
+  hold(301, h.network.back().number - 1);
+  EXPECT_TRUE(agent.stopped.empty());
+  hold(301, h.network.back().number);
+  EXPECT_EQ(agent.stopped.size(), 1U);
+  settle();
+  EXPECT_TRUE(live().empty());
+  // A node that does not answer holds nothing up for long.
+  act(ServiceActionRequest::Action::kScale, 1);
+  settle();
+  agent.stopped.clear();
+  act(ServiceActionRequest::Action::kScale, 0);
+  h.advance_ms(4900);
+  EXPECT_TRUE(agent_of(live()[0].node).stopped.empty());
+  h.advance_ms(200);
+  EXPECT_EQ(agent_of(live()[0].node).stopped.size(), 1U);
+}
+
 TEST_F(ServicesTest, RefusesWhatCannotBe) {
   nodes_join(1);
   const auto refused = [&](auto change) {

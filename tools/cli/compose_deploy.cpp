@@ -1,5 +1,6 @@
 // How a service is deployed, and how its health is found out.
 #include <algorithm>
+#include <utility>
 
 #include "tools/cli/compose_reader.h"
 #include "tools/cli/compose_text.h"
@@ -242,8 +243,10 @@ Status ComposeReader::healthcheck(const YAML::Node&, const YAML::Node& value, Se
     if (!good) return good;
   }
   if (!given) return wrong(value, "healthcheck", "has no test (what the image itself says is not looked at)");
+  // Until the test is good once it may fail, for start_period and the retries.
+  const std::int64_t start_ms = std::exchange(probe.delay_ms, 0);
+  draft.start = start_probe_of(probe, start_ms);
   draft.ready = probe;
-  draft.ready->delay_ms = 0;  // it is ready as soon as the test is good
   draft.live = probe;
   return Unit{};
 }

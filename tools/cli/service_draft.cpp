@@ -18,6 +18,7 @@ constexpr const char* kNetwork = "How it is reached";
 constexpr const char* kHealth = "Health";
 constexpr const char* kUpdate = "Updates";
 constexpr const char* kRestart = "Restarts";
+constexpr std::int64_t kStartMs = 60'000;  // that a replica has to become healthy for the first time
 constexpr const char* kTime = "a length of time: 500ms, 5s, 2m";
 constexpr const char* kProbe = "http:PORT/PATH, tcp:PORT or cmd:COMMAND, with ,every=5s,timeout=1s,failures=3,delay=0s";
 
@@ -173,12 +174,13 @@ std::vector<ServiceField> make_fields() {
          return Status(Unit{});
        }},
       {"health", "--health", "PROBE", kText, kHealth,
-       "a replica takes requests while this is good, and is replaced when it is not: http:8080/healthz, tcp:5432 or "
-       "'cmd:pg_isready -q', with ,every=5s,timeout=1s,failures=3,delay=0s; none for none",
+       "a replica takes requests while this is good, and is replaced when it is not (it has a minute to begin): "
+       "http:8080/healthz, tcp:5432 or 'cmd:pg_isready -q', with ,every=5s,timeout=1s,failures=3,delay=0s; none for none",
        kProbe,
        [](D& d, V v, V f) {
          if (Status good = put_probe<&D::ready>(d, v, f); !good) return good;
          d.live = d.ready;
+         d.start = d.ready ? std::optional<Probe>(start_probe_of(*d.ready, kStartMs)) : std::nullopt;
          return Status(Unit{});
        }},
       {"ready", "--ready", "PROBE", kText, kHealth, "only this: whether it takes requests", kProbe, put_probe<&D::ready>},
@@ -296,6 +298,13 @@ Result<Probe> parse_probe(std::string_view text, std::string_view field) {
   probe.kind = kind == "http" ? Probe::Kind::kHttp : Probe::Kind::kTcp;
   probe.port = static_cast<std::uint16_t>(*port);
   if (kind == "http") probe.path = slash == std::string_view::npos ? "/" : std::string(rest.substr(slash));
+  return probe;
+}
+
+Probe start_probe_of(Probe probe, std::int64_t within_ms) {
+  const std::int64_t period_ms = std::max<std::int64_t>(probe.period_ms, 1);
+  constexpr std::int64_t kMost = 1000;  // that a probe may have
+  probe.failures = static_cast<std::uint32_t>(std::min<std::int64_t>(probe.failures + within_ms / period_ms, kMost));
   return probe;
 }
 

@@ -38,6 +38,8 @@ bool is_service_job_field(const JobField& field);
 
 // "http:8080/healthz", "tcp:5432", "cmd:pg_isready -q", each with ",every=2s,timeout=1s,failures=3,successes=1,delay=0s"
 state::Result<state::Probe> parse_probe(std::string_view text, std::string_view field);
+// The same question, until it is answered well once: for so long it may fail.
+state::Probe start_probe_of(state::Probe probe, std::int64_t within_ms);
 // "8080:80", "80", "53:53/udp", "web=8080:80"
 state::Result<state::ServicePort> parse_publish(std::string_view text, std::string_view field);
 
