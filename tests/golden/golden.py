@@ -23,7 +23,7 @@ import subprocess
 import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-PATIENCE_S = 60
+PATIENCE_S = 240
 MODES = ("fields", "variables", "options", "columns", "sorted", "quiet", "wait", "file")
 # What is never equal, even between two real Slurms: only whether it is there is compared.
 VOLATILE = {"CPULoad", "FreeMem", "Port", "NodeAddr", "NodeHostName", "OS", "RunTime", "Priority", "AllocNode:Sid", "SLURM_CONF", "SLURM_TASK_PID",

@@ -17,7 +17,7 @@ PROGRAMS = {"munged": "/usr/sbin/munged", "slurmctld": "/usr/sbin/slurmctld", "s
 COMMANDS = ("sbatch", "srun", "salloc", "squeue", "scancel", "sinfo", "scontrol", "sacct", "sprio", "sshare", "sacctmgr", "sstat",
             "sattach", "sbcast", "sdiag", "sreport", "strigger")
 QUEUE = "initial"  # as long a name as Berth's "default", which Slurm does not take for a partition
-START_LIMIT_S = 60
+START_LIMIT_S = 240
 
 HIGH_THROUGHPUT = """
 MaxJobCount=200000
@@ -150,7 +150,7 @@ class RealSlurm:
     def call(self, command, *words):
         environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8", **self.environment}
         return subprocess.run([self.path("bin", command), *map(str, words)], stdin=subprocess.DEVNULL, capture_output=True, text=True,
-                              check=False, timeout=120, env=environment, cwd=self.directory)
+                              check=False, timeout=240, env=environment, cwd=self.directory)
 
     def wait(self, what, ready):
         deadline = time.monotonic() + START_LIMIT_S
