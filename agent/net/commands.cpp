@@ -53,7 +53,12 @@ bool read_some(int fd, std::string& into, std::size_t bytes_max) {
   }
 }
 
-std::string last_line(std::string text) {
+std::string one_line(std::string text) {
+  // nft says first what is wrong, and then shows where.
+  if (const std::size_t at = text.find("Error: "); at != std::string::npos) {
+    text = text.substr(at + 7);
+    text = text.substr(0, text.find('\n'));
+  }
   while (!text.empty() && (text.back() == '\n' || text.back() == ' ')) text.pop_back();
   const std::size_t at = text.rfind('\n');
   if (at != std::string::npos) text.erase(0, at + 1);
@@ -126,7 +131,7 @@ void kill_tree(pid_t pid, int depth) {
 std::string CommandEnd::why() const {
   if (!failure.empty()) return failure;
   if (timed_out) return "it took too long";
-  const std::string said = last_line(errors.empty() ? output : errors);
+  const std::string said = one_line(errors.empty() ? output : errors);
   if (!said.empty()) return said;
   if (WIFSIGNALED(status)) return "killed by signal " + std::to_string(WTERMSIG(status));
   return "exit code " + std::to_string(WEXITSTATUS(status));

@@ -123,7 +123,7 @@ class Node {
   ~Node() {
     for (const PodRef& ref : pods_) server_.stop(ref);
     for (const PodRef& ref : pods_) server_.wait_end(ref);
-    eventually([&] { return leases().empty(); });
+    eventually([&] { return leases().empty() && namespaces().empty(); });
     stop();
     const std::string instance = contents(directory_ / "data/instance").substr(0, 8);
     const Cgroups cgroups = Cgroups::detect({.instance = instance});
