@@ -20,6 +20,7 @@ CASES = {
     "packing": (packing.run, "GPUs that each policy allocates on a production trace, beside published figures"),
     "sim": (sim.run, "job logs through the scheduler under a virtual clock, beside published schedules"),
     "journal": (micro.journal, "the journal's append against a bare write + fdatasync"),
+    "state": (micro.state, "the state: durable events, bytes a pod, a million nodes and pods, restart, snapshots"),
     "core": (micro.core, "the core on one thread, without a disk: what the one writer costs a pod"),
     "services": (micro.services, "services in the core: many of them at rest, a node lost, all replicas of one replaced"),
     "accounting": (accounting.run, "the database of ended jobs: writing a year's jobs, and asking about them"),
@@ -45,7 +46,7 @@ def main():
     figures = harness.Figures()
     figures.add("load_average_before", os.getloadavg()[0])  # above 0: others shared the cores
     try:
-        if not os.path.exists(options.berth) and arguments.name not in ("placement", "packing", "journal", "core", "services", "accounting",
+        if not os.path.exists(options.berth) and arguments.name not in ("placement", "packing", "journal", "state", "core", "services", "accounting",
                                                                                "codec"):
             raise harness.BenchError(f"{options.berth} is missing: build it first (./dev build)")
         CASES[arguments.name][0](options, figures)

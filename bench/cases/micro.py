@@ -90,3 +90,12 @@ def services(options, figures):
     flat = run_json([options.program("services_bench"), *map(str, counts)])
     figures.add_all({name: value for name, value in flat.items() if name not in ("services", "replicas", "nodes")})
     figures.note_outcome("{} services of {} replicas on {} nodes: all ready, after a loss and after a rollout, too".format(*counts))
+
+
+def state(options, figures):
+    nodes, pods = options.count(1_000_000, 1_000), options.count(1_000_000, 10_000)
+    with Scratch(options) as scratch:
+        flat = run_json([options.program("state_bench"), scratch, str(options.seconds(10)), str(nodes), str(pods)],
+                        limit_s=900)
+    figures.add_all({name: value for name, value in flat.items() if name not in ("nodes", "pods")})
+    figures.note_outcome(f"{nodes} nodes and {pods} running pods, written as a snapshot and all there after a restart")
