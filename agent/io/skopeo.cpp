@@ -91,7 +91,7 @@ PullFailure read_failure(const ImageName& name, std::string_view output, std::st
   }
   if (has_any(output, {"toomanyrequests", "too many requests", "429 Too Many"})) {
     return failure(Kind::kUnreachable, ErrorCode::kUnavailable,
-                   "the registry " + name.host() + " takes no more requests for now: " + said);
+                   "the registry " + name.host() + " takes no more requests at the moment: " + said);
   }
   if (has_any(output, {"unauthorized", "authentication required", "invalid username/password",
                        "access to the resource is denied", "403 Forbidden", "denied:"})) {

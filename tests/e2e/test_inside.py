@@ -68,12 +68,12 @@ class Inside(test_containers.WithImage):
         self.assertEqual(said, f"{1 << 20}\n")
 
     def test_scratch_goes_with_the_pod(self):
-        said = self.output("--mount", "type=scratch,dst=/work", "--", "sh", "-c", "echo x > /work/x; ls /work",
+        said = self.output("--mount", "type=scratch,dst=/scratch", "--", "sh", "-c", "echo x > /scratch/x; ls /scratch",
                            user="nobody")
         self.assertEqual(said, "x\n")
         left = [name for place, _, files in os.walk(self.cluster.path("agent1", "bundles")) for name in files if name == "x"]
         self.assertEqual(left, [])
-        self.assertEqual(self.output("--mount", "type=scratch,dst=/work", "--", "ls", "/work", user="nobody"), "")
+        self.assertEqual(self.output("--mount", "type=scratch,dst=/scratch", "--", "ls", "/scratch", user="nobody"), "")
 
     def test_a_read_only_root(self):
         said = self.output("--read-only", "--tmpfs", "/tmp", "--", "sh", "-c",
