@@ -24,6 +24,14 @@ class FakeStore : public store::Store {
     kept.insert(kept.end(), records.begin(), records.end());
     return Unit{};
   }
+  Status in_charge() const override {
+    const std::lock_guard lock(mutex);
+    return not_in_charge ? Status(*not_in_charge) : Status(Unit{});
+  }
+  void put_in_charge(std::optional<Error> why_not) {
+    const std::lock_guard lock(mutex);
+    not_in_charge = std::move(why_not);
+  }
   std::uint64_t last_index() const override { return last; }
   std::uint64_t snapshot_index() const override { return 0; }
 
@@ -38,10 +46,10 @@ class FakeStore : public store::Store {
     changed.wait(lock, [&] { return attempts >= count; });
   }
 
-  std::mutex mutex;
+  mutable std::mutex mutex;
   std::condition_variable changed;
   bool held = false;
-  std::optional<Error> answer;
+  std::optional<Error> answer, not_in_charge;
   int attempts = 0;
   std::uint64_t last = 0;
   std::vector<std::string> kept;
@@ -171,6 +179,32 @@ TEST_F(PipelineTest, AReadThatStoodInLineWhenTheDiskFilledIsAnsweredAtOnce) {
   wait_for_effects(3);
   EXPECT_EQ(std::get<scheduler::Reply>(effects[1]).to.request, 1U);
   EXPECT_EQ(std::get<scheduler::Reply>(effects[2]).to.request, 3U);
+}
+
+TEST_F(PipelineTest, WhoIsNotInChargeAnswersNeitherReadsNorChanges) {
+  fake.put_in_charge(Error{ErrorCode::kUnavailable, "", "the store does not answer", 0});
+  const scheduler::Caller caller{0, 0, "root", {}, true};
+  ASSERT_TRUE(pipeline.push(submit(1)));
+  ASSERT_TRUE(pipeline.push(scheduler::ClientCommand{{1, 2}, caller, ListJobsRequest{}}));
+  wait_for_effects(1);  // the read is refused; the change waits, though it was appended
+  {
+    const std::lock_guard lock(mutex);
+    ASSERT_EQ(effects.size(), 1U);
+    const auto& reply = std::get<scheduler::Reply>(effects[0]);
+    EXPECT_EQ(reply.to.request, 2U);
+    EXPECT_EQ(std::get<Error>(reply.body).message, "the store does not answer");
+  }
+  fake.put_in_charge(std::nullopt);
+  wait_for_effects(2);
+  EXPECT_EQ(std::get<scheduler::Reply>(effects[1]).to.request, 1U);
+  EXPECT_EQ(fake.kept.size(), 1U) << "appended once";
+}
+
+TEST_F(PipelineTest, WhoWasDeposedAnswersNothingMore) {
+  fake.put_in_charge(Error{ErrorCode::kConflict, "", "another server leads", 0});
+  ASSERT_TRUE(pipeline.push(submit(1)));
+  EXPECT_EQ(failed.get_future().get().message, "another server leads");
+  EXPECT_EQ(effect_count(), 0U);
 }
 
 TEST_F(PipelineTest, AnyOtherErrorEndsItWithoutAnAnswer) {
