@@ -249,7 +249,7 @@ class NetworkTest : public testing::Test {
   void begin(bool tunnel = false) {
     a = std::make_unique<Node>("bt" + tag_ + "a", "172.31.7.1", "10.188.1.0/24", tunnel);
     b = std::make_unique<Node>("bt" + tag_ + "b", "172.31.7.2", "10.188.2.0/24", tunnel);
-    tell({true, {}, {}, {a->peer(1), b->peer(2)}, {}});  // as a server does for who has just come
+    tell(update(true, {}, {}, {a->peer(1), b->peer(2)}, {}));  // as a server does for who has just come
   }
   std::string client() const { return "bt" + tag_ + "x"; }
   Endpoint endpoint(std::uint64_t job, std::uint32_t node, const std::string& address) {
@@ -265,11 +265,21 @@ class NetworkTest : public testing::Test {
     route.endpoints = std::move(endpoints);
     return route;
   }
-  void tell(NetworkUpdate update) {
-    a->server().send(update);
-    b->server().send(update);
+  static NetworkUpdate update(bool all, std::vector<ServiceRoute> services, std::vector<ServiceId> removed,
+                              std::vector<NetworkPeer> peers, std::vector<NodeId> peers_removed) {
+    NetworkUpdate out;
+    out.all = all;
+    out.services = std::move(services);
+    out.services_removed = std::move(removed);
+    out.peers = std::move(peers);
+    out.peers_removed = std::move(peers_removed);
+    return out;
   }
-  void tell_all(ServiceRoute route) { tell({true, {std::move(route)}, {}, {a->peer(1), b->peer(2)}, {}}); }
+  void tell(NetworkUpdate changed) {
+    a->server().send(changed);
+    b->server().send(changed);
+  }
+  void tell_all(ServiceRoute route) { tell(update(true, {std::move(route)}, {}, {a->peer(1), b->peer(2)}, {})); }
   // Until some answers of many questions are from each of these, and none from anybody else.
   testing::AssertionResult answered_by(const std::string& space, const std::string& address, std::uint16_t port,
                                        const std::set<std::string>& names, int type = SOCK_STREAM) {
@@ -316,7 +326,7 @@ TEST_F(NetworkTest, PodsOfTwoNodesReachEachOtherAndTheirService) {
   EXPECT_TRUE(eventually([&] { return Talk(a->space(), "10.196.0.1", 80).error() == ECONNREFUSED; }));
   EXPECT_EQ(Talk(pod_one, "10.196.0.1", 80).error(), ECONNREFUSED);
 
-  tell({false, {web({endpoint(11, 1, one), endpoint(12, 2, two)})}, {}, {}, {}});
+  tell(update(false, {web({endpoint(11, 1, one), endpoint(12, 2, two)})}, {}, {}, {}));
   const std::set<std::string> both{"one", "two"};
   EXPECT_TRUE(answered_by(a->space(), "10.196.0.1", 80, both)) << "from a node itself";
   EXPECT_TRUE(answered_by(b->space(), "10.196.0.1", 80, both));
@@ -356,7 +366,7 @@ TEST_F(NetworkTest, AnEndpointThatGoesKeepsItsConnections) {
   Talk datagrams(b->space(), "10.196.0.1", 53, SOCK_DGRAM);
   EXPECT_EQ(datagrams.ask().substr(0, 3), "one");
 
-  tell({false, {web({endpoint(12, 2, two)})}, {}, {}, {}});
+  tell(update(false, {web({endpoint(12, 2, two)})}, {}, {}, {}));
   ASSERT_TRUE(answered_by(b->space(), "10.196.0.1", 80, {"two"}));
   EXPECT_EQ(old.ask().substr(0, 3), "one") << "what was connected stays so";
   EXPECT_EQ(old_client.ask().substr(0, 3), "one");
@@ -387,7 +397,7 @@ TEST_F(NetworkTest, AStickyClientStaysWithItsPod) {
   }
   EXPECT_EQ(used.size(), 3U) << "and not all with the same";
   route.endpoints.pop_back();
-  tell({false, {route}, {}, {}, {}});
+  tell(update(false, {route}, {}, {}, {}));
   ASSERT_TRUE(eventually([&] {
     return output_in(b->space(), "nft list table ip " + b->table()).find(endpoints[2].address) == std::string::npos;
   }));
@@ -420,7 +430,7 @@ TEST_F(NetworkTest, NamesLeadToServices) {
   headless.space = "shop";
   headless.address.clear();
   headless.ports[0].published = 0;
-  tell({true, {web({endpoint(11, 1, one)}), headless}, {}, {a->peer(1), b->peer(2)}, {}});
+  tell(update(true, {web({endpoint(11, 1, one)}), headless}, {}, {a->peer(1), b->peer(2)}, {}));
   const auto find = [&](const std::string& name) {
     return output_in("berth-" + a->instance() + "-" + Layout::pod_name(pod_ref(11)),
                      "python3 -c \"import socket; print(sorted({i[4][0] for i in socket.getaddrinfo('" + name +
@@ -451,7 +461,7 @@ TEST_F(NetworkTest, NamesLeadToServices) {
   EXPECT_TRUE(dig("_http._tcp.web.default.berth.internal", 33).starts_with("0 1"));
   // What changes is known at once; what is gone is gone.
   headless.endpoints.pop_back();
-  tell({false, {headless}, {ServiceId{1}}, {}, {}});
+  tell(update(false, {headless}, {ServiceId{1}}, {}, {}));
   EXPECT_TRUE(eventually([&] { return dig("db.shop.berth.internal", 1) == "0 1 " + one + "\n"; }));
   EXPECT_TRUE(eventually([&] { return dig("web.default.berth.internal", 1).starts_with("3 0"); }));
 }
@@ -503,7 +513,7 @@ TEST_F(NetworkTest, WhatADeadAgentLeftIsTakenOverOrCleared) {
   EXPECT_TRUE(answered_by(b->space(), "10.196.0.1", 80, {"one"}));
   // Somebody flushed the rules: the next change puts all of them back.
   run_in(a->space(), "nft flush ruleset");
-  tell({false, {web({endpoint(11, 1, one), endpoint(12, 1, one)})}, {}, {}, {}});
+  tell(update(false, {web({endpoint(11, 1, one), endpoint(12, 1, one)})}, {}, {}, {}));
   EXPECT_TRUE(answered_by(a->space(), "10.196.0.1", 80, {"one"}));
 }
 
