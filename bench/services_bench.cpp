@@ -1,5 +1,5 @@
-// Services in the core, on one thread and without a disk: many of them on many nodes, in the steady state, when a node is
-// lost, and when all replicas of a big one are replaced.
+// Services in the core, on one thread and without a disk: many of them on many nodes, in the steady state, when a node
+// is lost, and when all replicas of a big one are replaced.
 //   services_bench SERVICES REPLICAS NODES   prints one flat JSON object.
 #include <algorithm>
 #include <chrono>
@@ -48,7 +48,8 @@ class Drive {
     request.service.update.monitor_ms = 0;
     request.spec.request.resources = {200, 64, 0};
     request.spec.launch = launch;
-    commands_.push_back(scheduler::ClientCommand{{1'000'000, ++request_}, {0, 0, "root", {}, true}, std::move(request)});
+    commands_.push_back(
+        scheduler::ClientCommand{{1'000'000, ++request_}, {0, 0, "root", {}, true}, std::move(request)});
   }
   void lose(std::uint64_t session) { commands_.push_back(scheduler::AgentGone{session}); }
   void advance_s(std::int64_t seconds) { now_ += seconds * 1'000'000; }
@@ -154,10 +155,11 @@ int main(int argc, char** argv) {
     const Job& job = *drive.cluster().job(id.job);
     if (job.spec.name.starts_with("big.") && job.spec.launch != "v2") fail("a replica was not replaced");
   }
-  fmt::print("{{\"services\": {}, \"replicas\": {}, \"nodes\": {}, \"create_pods_per_s\": {:.0f}, "
-             "\"quiet_turn_us\": {:.2f}, \"lost_pods\": {}, \"loss_decided_ms\": {:.3f}, \"loss_mended_ms\": {:.3f}, "
-             "\"rollout_pods_per_s\": {:.0f}}}\n",
-             services, pods, nodes, static_cast<double>(pods) / create_s, quiet[500] * 1e6, on_node, decide_s * 1e3,
-             mend_s * 1e3, kBig / rollout_s);
+  fmt::print(
+      "{{\"services\": {}, \"replicas\": {}, \"nodes\": {}, \"create_pods_per_s\": {:.0f}, "
+      "\"quiet_turn_us\": {:.2f}, \"lost_pods\": {}, \"loss_decided_ms\": {:.3f}, \"loss_mended_ms\": {:.3f}, "
+      "\"rollout_pods_per_s\": {:.0f}}}\n",
+      services, pods, nodes, static_cast<double>(pods) / create_s, quiet[500] * 1e6, on_node, decide_s * 1e3,
+      mend_s * 1e3, kBig / rollout_s);
   return 0;
 }

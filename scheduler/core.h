@@ -104,7 +104,7 @@ struct CoreOptions {
   placement::SwitchTree switches = {};  // how nodes are connected; empty: unknown
   const QueuePolicy* queueing = &default_queue_policy();
   FairShare shares = {};
-  std::string pods_cidr = "10.128.0.0/12";     // the pods' network, a /24 of it for each node; "": there is none
+  std::string pods_cidr = "10.128.0.0/12";      // the pods' network, a /24 of it for each node; "": there is none
   std::string services_cidr = "10.144.0.0/16";  // services' virtual addresses; "": they have none
   std::int64_t heartbeat_ms = 5'000;
   std::int64_t node_lost_after_ms = 30'000;  // from disconnection to loss

@@ -74,8 +74,8 @@ void Core::Impl::handle(AgentConnected& command) {
   if (other_memory) lose_pods(id, "node " + info.name + " lost its memory of this pod");
   std::uint32_t subnet = known == nullptr ? 0 : known->subnet;
   if (subnet == 0 && command.hello.network) subnet = network_.free_subnet();
-  const bool same = known != nullptr && known->info == info && known->state != NodeState::kLost &&
-                    known->subnet == subnet;
+  const bool same =
+      known != nullptr && known->info == info && known->state != NodeState::kLost && known->subnet == subnet;
   if (!same) {
     if (subnet != 0) {
       network_.take_subnet(subnet);

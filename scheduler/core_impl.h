@@ -187,8 +187,8 @@ class Core::Impl : private Starter, private Services::Hands {
 
   // ---- core_agents.cpp ----
   struct NodeRuntime {
-    std::uint64_t session = 0;  // 0: not connected
-    state::TimeUs lost_at = 0;  // when it becomes lost unless it returns; 0: no deadline
+    std::uint64_t session = 0;     // 0: not connected
+    state::TimeUs lost_at = 0;     // when it becomes lost unless it returns; 0: no deadline
     std::uint64_t network_at = 0;  // the last update of it that holds there
   };
   void handle(AgentConnected& command);
@@ -306,7 +306,7 @@ class Core::Impl : private Starter, private Services::Hands {
     state::TimeUs until = 0;
   };
   std::map<state::PodRef, Leaving> leaving_;
-  std::map<state::JobId, std::string> unready_;       // why replicas are not ready, as their nodes say
+  std::map<state::JobId, std::string> unready_;  // why replicas are not ready, as their nodes say
   std::map<state::JobId, std::vector<ReplyTo>> watchers_;
   std::map<std::uint64_t, std::set<state::JobId>> watched_by_;  // session -> jobs
   std::uint64_t waiting_pods_ = 0;

@@ -31,7 +31,8 @@ Status check_ports(std::vector<ServicePort>& ports) {
       if (&other == &port) break;
       if (other.protocol != port.protocol) continue;
       const std::string where = "/" + std::string(name_of(port.protocol));
-      if (other.port == port.port) return invalid("port", "port " + std::to_string(port.port) + where + " is given twice");
+      if (other.port == port.port)
+        return invalid("port", "port " + std::to_string(port.port) + where + " is given twice");
       if (port.published != 0 && other.published == port.published) {
         return invalid("publish", "port " + std::to_string(port.published) + where + " is published twice");
       }
@@ -110,10 +111,12 @@ void Core::Impl::on_request(ClientCommand& command, ServicePutRequest& request) 
   const auto refused = [&](Error error) { reply(command.reply_to, std::move(error)); };
   if (wanted.space.empty()) wanted.space = kDefaultSpace;
   if (!is_label(wanted.name)) {
-    return refused(invalid("name", "a service's name is 1 to 63 of a-z 0-9 and -, as in DNS, not '" + wanted.name + "'"));
+    return refused(
+        invalid("name", "a service's name is 1 to 63 of a-z 0-9 and -, as in DNS, not '" + wanted.name + "'"));
   }
   if (!is_label(wanted.space)) {
-    return refused(invalid("namespace", "a namespace is 1 to 63 of a-z 0-9 and -, as in DNS, not '" + wanted.space + "'"));
+    return refused(
+        invalid("namespace", "a namespace is 1 to 63 of a-z 0-9 and -, as in DNS, not '" + wanted.space + "'"));
   }
   const std::string name = name_of_service(wanted.space, wanted.name);
   const Service* known = cluster_.service_by_name(wanted.space, wanted.name);
@@ -161,10 +164,11 @@ void Core::Impl::on_request(ClientCommand& command, ServicePutRequest& request) 
       }
     }
   }
-  const Owner owner = known != nullptr ? known->owner
-                                       : Owner{command.caller.uid, command.caller.gid, command.caller.user,
-                                               command.caller.groups};
-  if (Status good = check_service_spec(command.caller, owner, wanted, request.spec); !good) return refused(good.error());
+  const Owner owner = known != nullptr
+                          ? known->owner
+                          : Owner{command.caller.uid, command.caller.gid, command.caller.user, command.caller.groups};
+  if (Status good = check_service_spec(command.caller, owner, wanted, request.spec); !good)
+    return refused(good.error());
   const std::uint32_t have = known == nullptr || known->per_node ? 0 : known->status.replicas;
   if (!wanted.per_node && wanted.status.replicas > have && tenants_.active()) {
     JobCount counted(*this);
@@ -178,7 +182,8 @@ void Core::Impl::on_request(ClientCommand& command, ServicePutRequest& request) 
     if (same_spec && same_definition(*known, wanted)) return reply(command.reply_to, detail_of(*known, false));
     if (known->per_node != wanted.per_node) {
       return refused(Error{ErrorCode::kConflict, "mode",
-                           "a service stays with its number of replicas, or with one on every node: remove it first", 0});
+                           "a service stays with its number of replicas, or with one on every node: remove it first",
+                           0});
     }
   }
   std::string address = known == nullptr ? "" : known->address;
@@ -239,7 +244,8 @@ void Core::Impl::new_revision(Service& service, const JobSpec& spec) {
   if (whole) status.from_revision = status.revision;
   status.revision = service.revisions.back().number + 1;
   service.revisions.push_back({status.revision, spec, now_});
-  for (auto it = service.revisions.begin(); service.revisions.size() > kRevisionsMax && it != service.revisions.end();) {
+  for (auto it = service.revisions.begin();
+       service.revisions.size() > kRevisionsMax && it != service.revisions.end();) {
     const bool needed = it->number == status.revision || it->number == status.from_revision;
     it = needed ? it + 1 : service.revisions.erase(it);
   }
@@ -302,7 +308,8 @@ void Core::Impl::on_request(ClientCommand& command, ServiceActionRequest& reques
       status.paused = true;
       break;
     case Action::kResume:
-      if (!status.paused && status.rollout != Rollout::kPaused) return reply(command.reply_to, detail_of(*known, false));
+      if (!status.paused && status.rollout != Rollout::kPaused)
+        return reply(command.reply_to, detail_of(*known, false));
       status.paused = false;
       status.failures = 0;
       if (status.rollout == Rollout::kPaused) status.rollout = Rollout::kRolling;
@@ -519,7 +526,8 @@ void Core::Impl::stop_leaving() {
     if (!gone && now_ < leaving.until) return false;
     const Pod* pod = cluster_.pod(ref.pod);
     if (pod == nullptr || pod->ref != ref || !pod->stopping) return true;  // it has ended by itself
-    by_node[pod->node].stops.push_back({ref, pod->stop_state == PodState::kPending ? PodState::kCancelled : pod->stop_state});
+    by_node[pod->node].stops.push_back(
+        {ref, pod->stop_state == PodState::kPending ? PodState::kCancelled : pod->stop_state});
     return true;
   });
   for (auto& [node, body] : by_node) {

@@ -9,8 +9,8 @@ using namespace state;
 
 namespace {
 
-constexpr std::uint32_t kNodeBits = 24;                // each node's part of the pods' network is a /24
-constexpr TimeUs kUpdateIntervalUs = 50'000;           // changes that come close together share an update
+constexpr std::uint32_t kNodeBits = 24;       // each node's part of the pods' network is a /24
+constexpr TimeUs kUpdateIntervalUs = 50'000;  // changes that come close together share an update
 constexpr std::uint64_t kServiceAddressesMax = 1 << 20;
 
 std::optional<std::uint32_t> parse_number(std::string_view& text, std::uint32_t most) {

@@ -32,9 +32,9 @@ class Network {
   std::uint32_t free_subnet();  // 0: none is free
   void take_subnet(std::uint32_t subnet) { subnets_.insert(subnet); }
   void give_subnet(std::uint32_t subnet) { subnets_.erase(subnet); }
-  std::string subnet_text(std::uint32_t subnet) const;  // "10.88.3.0/24", "" of none
+  std::string subnet_text(std::uint32_t subnet) const;                    // "10.88.3.0/24", "" of none
   std::string free_service_address(const state::Cluster& cluster) const;  // "": none is free
-  void note_address(state::ServiceId id, const std::string& address);      // that the service has; "": none any more
+  void note_address(state::ServiceId id, const std::string& address);     // that the service has; "": none any more
 
   // ---- what nodes are told ----
   void service_changed(state::ServiceId id) { dirty_.insert(id); }

@@ -196,7 +196,7 @@ struct Services::Pass {
   TimeUs now;
   ServiceStatus status;
   const UpdatePolicy& policy;
-  TimeUs wake = 0;  // look again then; 0: no need to
+  TimeUs wake = 0;                            // look again then; 0: no need to
   std::vector<std::uint32_t> outdated = {};   // slots with nothing but a replica that is to be replaced by another …
   std::vector<std::uint32_t> misplaced = {};  // … or to be moved
   std::vector<std::uint32_t> empty = {};      // slots that could have a replica at once
@@ -229,7 +229,8 @@ struct Services::Pass {
   void look_at_slots(const std::vector<std::uint32_t>& wanted) {
     std::vector<JobId> excess;
     for (const auto& [slot, jobs] : entry.slots) {
-      if (!std::binary_search(wanted.begin(), wanted.end(), slot)) excess.insert(excess.end(), jobs.begin(), jobs.end());
+      if (!std::binary_search(wanted.begin(), wanted.end(), slot))
+        excess.insert(excess.end(), jobs.begin(), jobs.end());
     }
     for (const JobId id : excess) {
       if (const Replica r = replica(id); !r.stopping) stop(r);
@@ -253,7 +254,8 @@ struct Services::Pass {
       ++under_way;
       return;
     }
-    // The one that is to stay: of the revision that is wanted, on a node that stays; the one that has been ready longest.
+    // The one that is to stay: of the revision that is wanted, on a node that stays; the one that has been ready
+    // longest.
     const Replica* best = nullptr;
     for (const Replica& r : here) {
       if (r.revision != status.revision || r.misplaced) continue;
@@ -267,7 +269,8 @@ struct Services::Pass {
       for (const Replica& r : here) {
         if (&r != &kept) stop(r);
       }
-      const bool old = std::any_of(here.begin(), here.end(), [&](const Replica& r) { return r.revision != status.revision; });
+      const bool old =
+          std::any_of(here.begin(), here.end(), [&](const Replica& r) { return r.revision != status.revision; });
       (old ? outdated : misplaced).push_back(slot);
       return;
     }
@@ -293,8 +296,8 @@ struct Services::Pass {
     }
     if (!rolling() && alone) return;
     // Not ready yet: for how long is it borne?
-    const TimeUs since = best->pod != nullptr && best->pod->started_at != 0 ? best->pod->started_at
-                                                                            : best->job->submitted_at;
+    const TimeUs since =
+        best->pod != nullptr && best->pod->started_at != 0 ? best->pod->started_at : best->job->submitted_at;
     const TimeUs due = since + us(policy.ready_within_ms);
     if (!rolling() || policy.ready_within_ms == 0) return;
     if (now < due) return wake_at(due);
@@ -346,7 +349,8 @@ struct Services::Pass {
     if (status.paused || status.rollout == Rollout::kPaused) return;
     if (now < entry.helping_at) return wake_at(entry.helping_at);
     const std::uint32_t most = policy.parallelism == 0 ? UINT32_MAX : policy.parallelism;
-    if (under_way == 0 && entry.helping && policy.delay_ms != 0) {  // one helping is done: the next one is after a while
+    if (under_way == 0 && entry.helping &&
+        policy.delay_ms != 0) {  // one helping is done: the next one is after a while
       entry.helping = false;
       entry.helping_at = now + us(policy.delay_ms);
       return wake_at(entry.helping_at);

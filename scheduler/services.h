@@ -2,8 +2,8 @@
 // next. Every replica is a job of its own, which the queue and the placement treat like any other. Pure: it reads the
 // cluster, and what it wants done it asks of its Hands.
 //
-// A slot is a replica's place in its service (1 … the number wanted, or a node's id). In the steady state every slot has
-// one replica; while it is updated, moved or scaled down it may have two for a while (start-first), or none.
+// A slot is a replica's place in its service (1 … the number wanted, or a node's id). In the steady state every slot
+// has one replica; while it is updated, moved or scaled down it may have two for a while (start-first), or none.
 #pragma once
 
 #include <map>
@@ -71,7 +71,7 @@ class Services {
     state::JobId job;
     bool charged = false;
   };
-  struct Trouble {  // of a slot whose replicas ended by themselves
+  struct Trouble {               // of a slot whose replicas ended by themselves
     std::uint32_t failures = 0;  // in a row
     state::TimeUs not_before = 0;
     std::string why;
@@ -79,12 +79,13 @@ class Services {
   struct Entry {
     std::map<std::uint32_t, std::vector<state::JobId>> slots;  // of replicas that have not ended
     std::map<std::uint32_t, Trouble> troubles;
-    std::map<std::uint32_t, std::uint32_t> last_revision;  // of slots whose replica ended, while something is rolled out
-    std::map<state::JobId, state::TimeUs> ready_at;        // of those that are ready
-    std::set<state::JobId> charged;  // whose failure has been counted: their end is not counted again
+    std::map<std::uint32_t, std::uint32_t>
+        last_revision;                               // of slots whose replica ended, while something is rolled out
+    std::map<state::JobId, state::TimeUs> ready_at;  // of those that are ready
+    std::set<state::JobId> charged;                  // whose failure has been counted: their end is not counted again
     std::map<std::uint32_t, std::vector<state::JobId>> past;  // the last that ended, of each slot
-    state::TimeUs helping_at = 0;    // the next helping of an update is not due before
-    bool helping = false;            // one is under way
+    state::TimeUs helping_at = 0;                             // the next helping of an update is not due before
+    bool helping = false;                                     // one is under way
     state::TimeUs wake_at = 0;
   };
   struct Pass;  // one look at one service

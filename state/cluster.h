@@ -39,7 +39,7 @@ struct Job {
   static constexpr std::size_t kMessagesMax = 65'535;
   std::vector<std::string> messages;
   boost::unordered_flat_map<std::string, std::uint16_t> message_numbers;  // of `messages`; empty while there are few
-  PodUse use;  // of all attempts that ended
+  PodUse use;                                                             // of all attempts that ended
   std::uint32_t next_step = 0;                                            // of a gang: the number of its next step
   bool active() const { return counts.active() != 0; }
 };
@@ -166,7 +166,7 @@ class Cluster {
   std::map<MemberKey, Member> members_;
   std::map<std::string, Qos, std::less<>> qos_;
   std::map<MemberKey, Usage> usage_;
-  boost::unordered_flat_map<PodId, Pinning, PodIdHash> pinnings_;      // of live pods
+  boost::unordered_flat_map<PodId, Pinning, PodIdHash> pinnings_;       // of live pods
   boost::unordered_flat_map<PodId, std::string, PodIdHash> addresses_;  // of live pods that have one
   std::map<ServiceId, Service> services_;
   std::map<std::pair<std::string, std::string>, ServiceId> service_names_;  // by space and name

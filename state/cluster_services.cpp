@@ -49,7 +49,8 @@ const std::string& Cluster::address_of(PodId id) const {
 Status Cluster::on(const PodsReady& event, TimeUs) {
   for (const PodReadiness& of : event.pods) {
     const auto found = pods_.find(of.ref.pod);
-    if (found == pods_.end() || found->second.ref != of.ref) return mismatch("a pod whose readiness changes is not live");
+    if (found == pods_.end() || found->second.ref != of.ref)
+      return mismatch("a pod whose readiness changes is not live");
     found->second.ready = of.ready;
     if (!of.address.empty()) addresses_[of.ref.pod] = of.address;
   }

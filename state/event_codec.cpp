@@ -111,7 +111,8 @@ Encoded encode(Builder& b, const JobChanged& e) {
               .Union()};
 }
 Encoded encode(Builder& b, const NodeJoined& e) {
-  return {journal::Event::NodeJoined, journal::CreateNodeJoined(b, e.id.value, convert::node_info(b, e.info), e.subnet).Union()};
+  return {journal::Event::NodeJoined,
+          journal::CreateNodeJoined(b, e.id.value, convert::node_info(b, e.info), e.subnet).Union()};
 }
 Encoded encode(Builder& b, const NodeStateChanged& e) {
   const auto reason = text(b, e.reason);

@@ -182,7 +182,8 @@ struct TokenRemoved {
 using Event = std::variant<JobSubmitted, ElementsCancelled, PodsBound, PodsStarted, PodsStopping, PodsEnded,
                            PodsAdopted, JobsForgotten, NodeJoined, NodeStateChanged, NodeRemoved, QueueSet,
                            QueueRemoved, TokenAdded, TokenRemoved, JobChanged, LicenceSet, LicenceRemoved, AccountSet,
-                           AccountRemoved, MemberSet, MemberRemoved, QosSet, QosRemoved, UsageNoted, PodsReady, ServiceSet, ServiceStatusSet, ServiceRemoved>;
+                           AccountRemoved, MemberSet, MemberRemoved, QosSet, QosRemoved, UsageNoted, PodsReady,
+                           ServiceSet, ServiceStatusSet, ServiceRemoved>;
 
 // What one turn of the core decided: one record of the journal, durable or not as a whole.
 struct Batch {

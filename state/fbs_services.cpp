@@ -17,12 +17,8 @@ fb::Offset<spec::UpdatePolicy> policy(fb::FlatBufferBuilder& b, const UpdatePoli
 bool to_policy(const spec::UpdatePolicy* table, UpdatePolicy& out) {
   if (table == nullptr) return true;
   if (table->on_failure() > static_cast<std::uint8_t>(UpdatePolicy::OnFailure::kRollback)) return false;
-  out = {table->parallelism(),
-         table->start_first(),
-         table->delay_ms(),
-         table->monitor_ms(),
-         table->ready_within_ms(),
-         static_cast<UpdatePolicy::OnFailure>(table->on_failure()),
+  out = {table->parallelism(), table->start_first(),     table->delay_ms(),
+         table->monitor_ms(),  table->ready_within_ms(), static_cast<UpdatePolicy::OnFailure>(table->on_failure()),
          table->failures_max()};
   return out.delay_ms >= 0 && out.monitor_ms >= 0 && out.ready_within_ms >= 0;
 }

@@ -49,8 +49,8 @@ inline flatbuffers::Offset<journal::Usage> usage(flatbuffers::FlatBufferBuilder&
 }
 // Neither negative nor beyond all numbers.
 inline bool is_usage(const journal::Usage& u) { return u.cpu_seconds() >= 0 && std::isfinite(u.cpu_seconds()); }
-inline flatbuffers::Offset<journal::ReadyPod> ready_pod(flatbuffers::FlatBufferBuilder& b, const PodRef& ref, bool ready,
-                                                        const std::string& address) {
+inline flatbuffers::Offset<journal::ReadyPod> ready_pod(flatbuffers::FlatBufferBuilder& b, const PodRef& ref,
+                                                        bool ready, const std::string& address) {
   const auto where = text(b, address);
   const journal::PodRef of = pod_ref(ref);
   return journal::CreateReadyPod(b, &of, ready, where);

@@ -21,8 +21,10 @@ Status check(const std::optional<Probe>& probe, const std::string& field) {
   if (command && (probe->argv.empty() || probe->argv[0].empty())) return bad("has no command to run");
   if (!command && !probe->argv.empty()) return bad("has a command, which only a probe by command has");
   if (std::any_of(probe->argv.begin(), probe->argv.end(), has_nul)) return bad("has NUL bytes in its command");
-  if (command != (probe->port == 0)) return bad(command ? "has a port, and runs a command" : "needs a port from 1 to 65535");
-  if (http != !probe->path.empty()) return bad(http ? "needs a path that begins with '/'" : "has a path, which only http has");
+  if (command != (probe->port == 0))
+    return bad(command ? "has a port, and runs a command" : "needs a port from 1 to 65535");
+  if (http != !probe->path.empty())
+    return bad(http ? "needs a path that begins with '/'" : "has a path, which only http has");
   const auto plain = [](char c) { return c > ' ' && c < 127; };
   if (http && (probe->path[0] != '/' || !std::all_of(probe->path.begin(), probe->path.end(), plain))) {
     return bad("needs a path that begins with '/', without spaces");
@@ -110,8 +112,8 @@ flatbuffers::Offset<spec::Container> encode(flatbuffers::FlatBufferBuilder& b, c
   for (const Mount& mount : container.mounts) {
     const auto source = convert::text(b, mount.source);
     const auto target = convert::text(b, mount.target);
-    mounts.push_back(spec::CreateMount(b, static_cast<std::uint8_t>(mount.kind), source, target, mount.read_only,
-                                       mount.size_mib));
+    mounts.push_back(
+        spec::CreateMount(b, static_cast<std::uint8_t>(mount.kind), source, target, mount.read_only, mount.size_mib));
   }
   std::vector<flatbuffers::Offset<spec::Ulimit>> limits;
   for (const Ulimit& limit : container.ulimits) {
@@ -121,8 +123,8 @@ flatbuffers::Offset<spec::Container> encode(flatbuffers::FlatBufferBuilder& b, c
   const auto mount_list = mounts.empty() ? 0 : b.CreateVector(mounts);
   const auto hostname = convert::text(b, container.hostname);
   const auto limit_list = limits.empty() ? 0 : b.CreateVector(limits);
-  return spec::CreateContainer(b, static_cast<std::uint8_t>(container.pull), auth_file, mount_list,
-                               container.read_only, hostname, limit_list, container.unconfined);
+  return spec::CreateContainer(b, static_cast<std::uint8_t>(container.pull), auth_file, mount_list, container.read_only,
+                               hostname, limit_list, container.unconfined);
 }
 
 bool decode(const spec::Container* table, Container& out) {

@@ -116,8 +116,8 @@ struct PriorityRequest {    // why waiting jobs stand where they do
 struct ServicePutRequest {
   enum class Mode : std::uint8_t { kCreate = 0, kUpdate = 1, kApply = 2 };  // apply: whichever is right
   Mode mode = Mode::kApply;
-  Service service;  // without revisions
-  JobSpec spec;     // of each replica
+  Service service;            // without revisions
+  JobSpec spec;               // of each replica
   std::uint64_t version = 0;  // update: of the service that was changed, 0 is any; refused if there is a newer one
   bool dry_run = false;       // check everything, change nothing
 };
@@ -360,7 +360,7 @@ struct ReplicaRow {
 };
 struct ServiceDetail {
   ServiceRow row;
-  JobSpec spec;  // of the wanted revision
+  JobSpec spec;                      // of the wanted revision
   std::vector<ReplicaRow> replicas;  // by slot, then the newest first; with those that ended and are remembered
   bool changed = false;              // by the request that this answers
   struct Revision {
@@ -382,9 +382,9 @@ struct ServerRow {  // one of the servers that share a store
   std::uint64_t applied_index = 0;  // of the journal, what it has
   std::int64_t heard_ms = 0;        // so long ago it said so
 };
-struct StoreInfo {          // where the journal is, and how it stands
-  std::string where;        // a directory, or etcd://…
-  std::string error;        // why nothing can be acknowledged now, "" if all is well
+struct StoreInfo {    // where the journal is, and how it stands
+  std::string where;  // a directory, or etcd://…
+  std::string error;  // why nothing can be acknowledged now, "" if all is well
   std::string snapshot_error;
   std::uint64_t durable_index = 0, snapshot_index = 0;
   // Of a store that servers share; a lease of 0: it is not shared.
@@ -430,10 +430,10 @@ struct UsagePage {
   std::vector<UsageRow> rows;
 };
 
-using ServerReply = std::variant<Ok, Error, SubmitReply, JobPage, PodPage, NodePage, JobDetail, Explanation,
-                                 JobProgress, QueuePage, TokenPage, TokenCreated, ServerInfo, LogChunk, LicencePage,
-                                 AccountPage, PriorityPage, HistoryPage, UsagePage, ServicePage, ServiceDetail, ImagePage,
-                                 TopPage>;
+using ServerReply =
+    std::variant<Ok, Error, SubmitReply, JobPage, PodPage, NodePage, JobDetail, Explanation, JobProgress, QueuePage,
+                 TokenPage, TokenCreated, ServerInfo, LogChunk, LicencePage, AccountPage, PriorityPage, HistoryPage,
+                 UsagePage, ServicePage, ServiceDetail, ImagePage, TopPage>;
 
 // ---- agent -> server ------------------------------------------------------------------------------------------------
 struct AgentPod {  // a pod the agent knows of
@@ -450,7 +450,7 @@ struct AgentHello {
 };
 struct AgentStatus {
   std::vector<PodStart> starts;
-  std::vector<PodEnd> ends;  // repeated until the server acknowledges them with ForgetPods
+  std::vector<PodEnd> ends;             // repeated until the server acknowledges them with ForgetPods
   std::vector<PodReadiness> readiness;  // what changed; all of it after a reconnection
   std::uint64_t network = 0;            // the last NetworkUpdate that holds on the node; 0: nothing new
 };
@@ -464,7 +464,7 @@ struct LogReply {  // to a ReadLog
 struct AgentWelcome {
   NodeId node;
   std::int64_t heartbeat_ms = 5000;
-  std::string pod_subnet;                 // its pods' part of …
+  std::string pod_subnet;                // its pods' part of …
   std::string pods_cidr, services_cidr;  // … the cluster's networks; "" if there is none
 };
 struct PodToStart {

@@ -76,8 +76,8 @@ struct ServiceStatus {
   std::uint32_t revision = 1;       // wanted
   std::uint32_t from_revision = 0;  // that a rollout left, and goes back to; 0: none
   Rollout rollout = Rollout::kNone;
-  bool paused = false;    // by hand: nothing is rolled out
-  bool removing = false;  // its replicas are being taken down; then it is forgotten
+  bool paused = false;              // by hand: nothing is rolled out
+  bool removing = false;            // its replicas are being taken down; then it is forgotten
   std::uint32_t failures = 0;       // in this rollout
   TimeUs changed_at = 0;            // when the rollout began, or the wanted number changed
   std::uint64_t version = 1;        // grows with every change by a user
@@ -118,7 +118,7 @@ struct NetworkPeer {
 };
 // What changed since the last one.
 struct NetworkUpdate {
-  bool all = false;  // replaces all that the node knew
+  bool all = false;          // replaces all that the node knew
   std::uint64_t number = 0;  // counts up; the node says when what it says holds (AgentStatus::network)
   std::vector<ServiceRoute> services;
   std::vector<ServiceId> services_removed;

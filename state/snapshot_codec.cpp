@@ -154,9 +154,8 @@ class SnapshotCodec::Writer {
     for (const auto& [id, node] : cluster_.nodes_) {
       const auto info = convert::node_info(b_, node.info);
       const auto reason = convert::text(b_, node.reason);
-      nodes.push_back(
-          journal::CreateNode(b_, id.value, info, static_cast<std::uint8_t>(node.state), reason, node.joined_at,
-                              node.subnet));
+      nodes.push_back(journal::CreateNode(b_, id.value, info, static_cast<std::uint8_t>(node.state), reason,
+                                          node.joined_at, node.subnet));
     }
     const auto node_list = b_.CreateVector(nodes);
     std::vector<fb::Offset<journal::QueueSet>> queues;
@@ -222,15 +221,15 @@ class SnapshotCodec::Writer {
       pods.clear();
       pins.clear();
       addresses.clear();
-      return flush(journal::CreateSnapshot(b_, 0, 0, 0, 0, 0, list, 0, 0, 0, pin_list, 0, 0, 0, 0, 0, 0, 0,
-                                           address_list));
+      return flush(
+          journal::CreateSnapshot(b_, 0, 0, 0, 0, 0, list, 0, 0, 0, pin_list, 0, 0, 0, 0, 0, 0, 0, address_list));
     };
     for (const auto& [node, ids] : cluster_.node_pods_) {
       for (const PodId& id : ids) {
         const Pod& pod = cluster_.pods_.at(id);
         pods.emplace_back(convert::pod_ref(pod.ref), pod.gpu_mask, pod.bound_at, pod.started_at, pod.node.value,
-                          static_cast<std::uint8_t>(pod.state), pod.stopping,
-                          static_cast<std::uint8_t>(pod.stop_state), pod.ready);
+                          static_cast<std::uint8_t>(pod.state), pod.stopping, static_cast<std::uint8_t>(pod.stop_state),
+                          pod.ready);
         if (const std::string& address = cluster_.address_of(id); !address.empty()) {
           addresses.push_back(convert::ready_pod(b_, pod.ref, pod.ready, address));
         }

@@ -335,7 +335,8 @@ void Agent::Impl::flush_status() {
     return;
   }
   const bool ended = !status.ends.empty();
-  if (!status.starts.empty() || ended || !status.readiness.empty() || status.network != 0) session->send(std::exchange(status, {}));
+  if (!status.starts.empty() || ended || !status.readiness.empty() || status.network != 0)
+    session->send(std::exchange(status, {}));
   if (ended) logs->poke();
 }
 

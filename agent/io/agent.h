@@ -37,7 +37,7 @@ struct AgentOptions {
   std::string topology_file;  // "": this machine's; else it stands in for that one, and binds nothing
   RuntimeChoice runtime = RuntimeChoice::kAuto;
   ImageOptions images;
-  bool always_tunnel = false;  // to other nodes' pods, also where the nodes share a link
+  bool always_tunnel = false;                            // to other nodes' pods, also where the nodes share a link
   bool handle_signals = false;                           // SIGINT and SIGTERM end run()
   std::function<void(const state::NodeInfo&)> on_ready;  // once, when the node is known; before the first connection
 };

@@ -112,7 +112,8 @@ Encoded encode(Builder& b, const state::AgentStatus& m) {
     }
     readiness = b.CreateVector(list);
   }
-  return {fbs::Body::AgentStatus, fbs::CreateAgentStatus(b, starts, ends, messages, readiness, uses, m.network).Union()};
+  return {fbs::Body::AgentStatus,
+          fbs::CreateAgentStatus(b, starts, ends, messages, readiness, uses, m.network).Union()};
 }
 
 Encoded encode(Builder& b, const state::AgentHeartbeat&) {

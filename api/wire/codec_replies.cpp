@@ -139,12 +139,12 @@ Encoded put(Builder& b, const state::ServerInfo& r) {
   const auto cluster = text(b, r.cluster);
   const auto accounting = text(b, r.accounting);
   const auto accounting_error = text(b, r.accounting_error);
-  return {fbs::Body::ServerInfo,
-          fbs::CreateServerInfo(b, version, cluster, r.journal_index, r.jobs, r.pods_pending, r.pods_live, r.nodes,
-                                r.nodes_connected, r.started_at, r.start_latency_p50_us, r.start_latency_p99_us,
-                                accounting, accounting_error, r.accounting_index, r.accounting_waiting,
-                                store_info(b, r.store))
-              .Union()};
+  return {
+      fbs::Body::ServerInfo,
+      fbs::CreateServerInfo(b, version, cluster, r.journal_index, r.jobs, r.pods_pending, r.pods_live, r.nodes,
+                            r.nodes_connected, r.started_at, r.start_latency_p50_us, r.start_latency_p99_us, accounting,
+                            accounting_error, r.accounting_index, r.accounting_waiting, store_info(b, r.store))
+          .Union()};
 }
 Encoded put(Builder& b, const state::LogChunk& r) { return {fbs::Body::LogChunk, log_chunk(b, r).Union()}; }
 
@@ -253,7 +253,8 @@ state::StoreInfo store_info(Reader& in, const fbs::StoreInfo& t) {
   out.standby = t.standby();
   out.leader = in.text(t.leader());
   out.term = t.term();
-  out.servers = in.list<state::ServerRow>(t.servers(), [&in](const fbs::ServerRow* row) { return server_row(in, row); });
+  out.servers =
+      in.list<state::ServerRow>(t.servers(), [&in](const fbs::ServerRow* row) { return server_row(in, row); });
   return out;
 }
 
@@ -320,8 +321,7 @@ bool page(Reader& in, fbs::Body type, const void* table, state::ServerReply& out
       return true;
     default:
       return get_account_reply(in, type, table, out) || get_history_reply(in, type, table, out) ||
-             get_service_reply(in, type, table, out) ||
-             get_node_reply(in, type, table, out);
+             get_service_reply(in, type, table, out) || get_node_reply(in, type, table, out);
   }
 }
 

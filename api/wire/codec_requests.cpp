@@ -142,9 +142,8 @@ state::CancelRequest get(Reader& in, const fbs::CancelRequest& t) {
 
 state::ListJobsRequest get(Reader& in, const fbs::ListJobsRequest& t) {
   state::ListJobsRequest out;
-  out.filter = {job_ids(in, t.jobs()),      t.uid(),   in.text(t.name()),         in.text(t.queue()),
-                pod_states(in, t.states()), t.ended(), state::JobId{t.steps_of()},
-                state::ServiceId{t.replicas_of()}};
+  out.filter = {job_ids(in, t.jobs()),      t.uid(),   in.text(t.name()),          in.text(t.queue()),
+                pod_states(in, t.states()), t.ended(), state::JobId{t.steps_of()}, state::ServiceId{t.replicas_of()}};
   out.after = state::JobId{t.after()};
   out.limit = t.limit();
   return out;

@@ -59,9 +59,18 @@ fb::Offset<fbs::ReplicaRow> replica_row(Builder& b, const state::ReplicaRow& r) 
 }
 
 state::ReplicaRow replica_row(Reader& in, const fbs::ReplicaRow& t) {
-  return {state::JobId{t.job()}, t.slot(),         t.revision(),       in.pod_state(t.state()),
-          t.ready(),             t.stopping(),     in.text(t.node()),  in.text(t.address()),
-          t.submitted_at(),      t.started_at(),   t.ended_at(),       in.text(t.message())};
+  return {state::JobId{t.job()},
+          t.slot(),
+          t.revision(),
+          in.pod_state(t.state()),
+          t.ready(),
+          t.stopping(),
+          in.text(t.node()),
+          in.text(t.address()),
+          t.submitted_at(),
+          t.started_at(),
+          t.ended_at(),
+          in.text(t.message())};
 }
 
 state::ServiceDetail service_detail(Reader& in, const fbs::ServiceDetail& t) {
@@ -82,9 +91,9 @@ state::ServiceDetail service_detail(Reader& in, const fbs::ServiceDetail& t) {
 Encoded put(Builder& b, const state::ServicePutRequest& r) {
   const auto service = state::convert::service(b, r.service);
   const auto spec = state::convert::job_spec(b, r.spec);
-  return {fbs::Body::ServicePutRequest,
-          fbs::CreateServicePutRequest(b, static_cast<std::uint8_t>(r.mode), service, spec, r.version, r.dry_run)
-              .Union()};
+  return {
+      fbs::Body::ServicePutRequest,
+      fbs::CreateServicePutRequest(b, static_cast<std::uint8_t>(r.mode), service, spec, r.version, r.dry_run).Union()};
 }
 
 Encoded put(Builder& b, const state::ServiceActionRequest& r) {

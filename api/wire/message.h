@@ -49,8 +49,7 @@ using Body =
     std::variant<Hello, Welcome, JoinRequest, JoinReply, state::ClientRequest, state::ServerReply, state::AgentHello,
                  state::AgentStatus, state::AgentHeartbeat, state::LogReply, state::AgentWelcome, state::StartPods,
                  state::StopPods, state::ForgetPods, state::ForgetJobs, state::ReadLog, state::ArchiveRequest,
-                 state::NetworkUpdate,
-                 state::NodeRequest, state::NodeAsk, state::NodeAnswer>;
+                 state::NetworkUpdate, state::NodeRequest, state::NodeAsk, state::NodeAnswer>;
 
 struct Message {
   std::uint64_t request = 0;  // a client's number for its request; replies carry it back. 0 where it has no meaning

@@ -1,5 +1,5 @@
-// The parser of `berth deploy` on any bytes: services that can be built or are refused, or one clear line that names the
-// file.
+// The parser of `berth deploy` on any bytes: services that can be built or are refused, or one clear line that names
+// the file.
 #include <cstdint>
 #include <cstdlib>
 #include <string>

@@ -50,9 +50,8 @@ struct ServicesBench {
       out.push_back({pod.ref, job.spec.replica.slot, job.spec.replica.revision, pod.ready, pod.stopping,
                      pod.state == PodState::kRunning, job.spec.launch, pod.node});
     }
-    std::sort(out.begin(), out.end(), [](const Live& a, const Live& b) {
-      return std::pair(a.slot, a.ref) < std::pair(b.slot, b.ref);
-    });
+    std::sort(out.begin(), out.end(),
+              [](const Live& a, const Live& b) { return std::pair(a.slot, a.ref) < std::pair(b.slot, b.ref); });
     return out;
   }
   FakeAgent& agent_of(NodeId node) {
@@ -505,10 +504,9 @@ TEST_F(ServicesTest, RefusesWhatCannotBe) {
   EXPECT_TRUE(h.cluster().services().empty());
   put(web(1), Harness::user(7));
   EXPECT_EQ(h.ask_refused(web(2), Harness::user(8)).code, ErrorCode::kDenied);
-  EXPECT_EQ(h.ask_refused(ServiceActionRequest{ServiceActionRequest::Action::kScale, "web", "", 3, 0},
-                          Harness::user(8))
-                .code,
-            ErrorCode::kDenied);
+  EXPECT_EQ(
+      h.ask_refused(ServiceActionRequest{ServiceActionRequest::Action::kScale, "web", "", 3, 0}, Harness::user(8)).code,
+      ErrorCode::kDenied);
   ServicePutRequest create = web(1);
   create.mode = ServicePutRequest::Mode::kCreate;
   EXPECT_EQ(h.ask_refused(create).message, "there is a service 'web' already");
@@ -562,8 +560,8 @@ TEST_F(ServicesTest, ConvergesFromAnything) {
       if (chance(3)) {
         const std::string name = "n" + std::to_string(1 + random() % static_cast<std::uint64_t>(nodes));
         const bool up = t.h.cluster().node_by_name(name)->state == NodeState::kUp;
-        t.h.ask_for<Ok>(NodeActionRequest{up ? NodeActionRequest::Action::kDrain : NodeActionRequest::Action::kResume,
-                                          name, ""});
+        t.h.ask_for<Ok>(
+            NodeActionRequest{up ? NodeActionRequest::Action::kDrain : NodeActionRequest::Action::kResume, name, ""});
       }
       t.h.advance_ms(static_cast<std::int64_t>(random() % 800));
       // Each slot has at most two replicas that are meant to stay, whatever is going on.

@@ -385,14 +385,16 @@ inline bool RandomBatches::service(const Cluster& cluster, Event& event) {
       made.status.revision = made.revisions[below(static_cast<std::uint32_t>(made.revisions.size()))].number;
       made.ports.clear();
       for (std::uint32_t i = below(3); i != 0; --i) {
-        made.ports.push_back({word(3), static_cast<std::uint16_t>(below(65'536)), static_cast<std::uint16_t>(below(65'536)),
-                              static_cast<std::uint16_t>(below(65'536)), static_cast<Protocol>(below(2))});
+        made.ports.push_back({word(3), static_cast<std::uint16_t>(below(65'536)),
+                              static_cast<std::uint16_t>(below(65'536)), static_cast<std::uint16_t>(below(65'536)),
+                              static_cast<Protocol>(below(2))});
       }
       made.address = chance(50) ? "10.0.0.1" : "";
       made.per_node = chance(20);
       made.headless = chance(20);
       made.sticky = chance(20);
-      made.update = {below(5), chance(50), below(99), below(99), below(99), UpdatePolicy::OnFailure::kRollback, below(5)};
+      made.update = {below(5), chance(50), below(99), below(99), below(99), UpdatePolicy::OnFailure::kRollback,
+                     below(5)};
       made.restart = {RestartPolicy::When::kOnFailure, below(99), below(99), below(9), below(99)};
       event = ServiceSet{std::move(made)};
       return true;

@@ -61,15 +61,35 @@ TEST(Publish, IsReadAsPeopleWriteIt) {
 
 TEST(ServiceDraft, EveryFieldIsOfUse) {
   // Each field set to something else than it is makes another request.
-  const std::map<std::string, std::string> other = {
-      {"replicas", "7"},          {"every-node", "true"},    {"namespace", "shop"},     {"publish", "8080:80"},
-      {"ports", "9000:90"},       {"headless", "true"},      {"sticky", "true"},        {"network", "pods"},
-      {"health", "tcp:80"},       {"ready", "tcp:81"},       {"live", "tcp:82"},        {"started", "tcp:83"},
-      {"update-parallelism", "2"}, {"update-order", "start-first"}, {"update-delay", "3s"}, {"update-monitor", "4s"},
-      {"update-ready-within", "9s"}, {"update-failure-action", "rollback"}, {"update-max-failures", "3"},
-      {"rollback-parallelism", "2"}, {"rollback-order", "start-first"}, {"rollback-delay", "3s"},
-      {"rollback-monitor", "4s"}, {"rollback-failure-action", "continue"}, {"restart", "on-failure"},
-      {"restart-delay", "9s"},    {"restart-max-delay", "3m"}, {"restart-max-attempts", "3"}, {"restart-window", "9s"}};
+  const std::map<std::string, std::string> other = {{"replicas", "7"},
+                                                    {"every-node", "true"},
+                                                    {"namespace", "shop"},
+                                                    {"publish", "8080:80"},
+                                                    {"ports", "9000:90"},
+                                                    {"headless", "true"},
+                                                    {"sticky", "true"},
+                                                    {"network", "pods"},
+                                                    {"health", "tcp:80"},
+                                                    {"ready", "tcp:81"},
+                                                    {"live", "tcp:82"},
+                                                    {"started", "tcp:83"},
+                                                    {"update-parallelism", "2"},
+                                                    {"update-order", "start-first"},
+                                                    {"update-delay", "3s"},
+                                                    {"update-monitor", "4s"},
+                                                    {"update-ready-within", "9s"},
+                                                    {"update-failure-action", "rollback"},
+                                                    {"update-max-failures", "3"},
+                                                    {"rollback-parallelism", "2"},
+                                                    {"rollback-order", "start-first"},
+                                                    {"rollback-delay", "3s"},
+                                                    {"rollback-monitor", "4s"},
+                                                    {"rollback-failure-action", "continue"},
+                                                    {"restart", "on-failure"},
+                                                    {"restart-delay", "9s"},
+                                                    {"restart-max-delay", "3m"},
+                                                    {"restart-max-attempts", "3"},
+                                                    {"restart-window", "9s"}};
   ServiceDraft plain;
   plain.job.argv = {"/bin/true"};
   plain.service.name = "web";
@@ -154,7 +174,8 @@ services:
   ASSERT_TRUE(launch.probe_live.has_value());
   EXPECT_EQ(file->services[1].draft.service.restart.when, RestartPolicy::When::kOnFailure);
 
-  EXPECT_EQ(refused("services:\n  - name: a\n    replica: 3\n").substr(0, 41), "f:3: 'replica': is unknown, did you mean ");
+  EXPECT_EQ(refused("services:\n  - name: a\n    replica: 3\n").substr(0, 41),
+            "f:3: 'replica': is unknown, did you mean ");
   EXPECT_NE(refused("services:\n  - name: a\n    replicas: many\n").find("f:3: 'replicas': "), std::string::npos);
   EXPECT_EQ(refused("services:\n  - replicas: 3\n"), "f:2: 'name': is missing: a service has a name");
   EXPECT_NE(refused("services:\n  - name: a\n    array: 1-3\n").find("'array': is unknown"), std::string::npos);
@@ -230,12 +251,14 @@ TEST(DeployFile, ComposeRefusesByNameAndLine) {
             "f:3: 'build': is not supported: build the image, push it to a registry, and name it with 'image'");
   EXPECT_EQ(refused("services:\n  a:\n    imagee: x\n"), "f:3: 'imagee': is unknown, did you mean 'image'?");
   EXPECT_EQ(refused("services:\n  a:\n    command: x\n"), "f:2: 'a': has no image");
-  EXPECT_NE(refused("services:\n  a:\n    image: x\n    volumes: [data:/data]\n").find("f:4: 'volumes': "), std::string::npos);
+  EXPECT_NE(refused("services:\n  a:\n    image: x\n    volumes: [data:/data]\n").find("f:4: 'volumes': "),
+            std::string::npos);
   EXPECT_NE(refused("services:\n  a:\n    image: x\n    ports: [80]\n").find("PUBLISHED:TARGET"), std::string::npos);
   EXPECT_NE(refused("services:\n  a:\n    image: ${NO\n").find("has no '}'"), std::string::npos);
   EXPECT_NE(refused("services:\n  a:\n    image: ${NO:?give one}\n").find("give one"), std::string::npos);
-  EXPECT_NE(refused("secrets: {a: {file: x}}\nservices:\n  a:\n    image: x\n").find("f:1: 'secrets': is not supported"),
-            std::string::npos);
+  EXPECT_NE(
+      refused("secrets: {a: {file: x}}\nservices:\n  a:\n    image: x\n").find("f:1: 'secrets': is not supported"),
+      std::string::npos);
   EXPECT_NE(refused("services:\n  a:\n    image: x\n    deploy: {replicas: -1}\n").find("f:4: 'replicas': "),
             std::string::npos);
 }
@@ -246,7 +269,8 @@ TEST(DeployFile, TheDocumentationHasEveryKey) {
   std::stringstream text;
   text << in.rdbuf();
   for (const ComposeKey& key : compose_keys()) {
-    const std::string row = std::string("| `") + key.path + "` | " + (key.supported ? "yes" : "refused") + " | " + key.remark;
+    const std::string row =
+        std::string("| `") + key.path + "` | " + (key.supported ? "yes" : "refused") + " | " + key.remark;
     EXPECT_NE(text.str().find(row), std::string::npos) << "docs/services.md lacks: " << row;
   }
 }
@@ -258,8 +282,7 @@ TEST(ComposeText, TimesSizesAndWords) {
   EXPECT_EQ(*compose_mib("2g"), 2048U);
   EXPECT_EQ(*compose_mib("1kb"), 1U);
   EXPECT_FALSE(compose_mib("x").ok());
-  EXPECT_EQ(*shell_words("a 'b c' \"d \\\" e\" f\\ g ''"),
-            (std::vector<std::string>{"a", "b c", "d \" e", "f g", ""}));
+  EXPECT_EQ(*shell_words("a 'b c' \"d \\\" e\" f\\ g ''"), (std::vector<std::string>{"a", "b c", "d \" e", "f g", ""}));
   EXPECT_FALSE(shell_words("'a").ok());
   const std::map<std::string, std::string> variables = {{"A", "1"}, {"E", ""}};
   EXPECT_EQ(*interpolate("$A-${A}-${B-x}-${E:-y}-${E-z}-${A:+w}-$$", variables), "1-1-x-y--w-$");

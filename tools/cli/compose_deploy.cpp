@@ -13,10 +13,14 @@ using namespace state;
 Status ComposeReader::deploy(const YAML::Node&, const YAML::Node& value, ServiceDraft& draft) {
   using R = ComposeReader;
   static const std::map<std::string, Setter> kKeys = {
-      {"replicas", &R::replicas},           {"mode", &R::mode},
-      {"update_config", &R::update_config}, {"rollback_config", &R::rollback_config},
-      {"restart_policy", &R::restart_policy}, {"resources", &R::resources},
-      {"placement", &R::placement},         {"labels", &R::labels},
+      {"replicas", &R::replicas},
+      {"mode", &R::mode},
+      {"update_config", &R::update_config},
+      {"rollback_config", &R::rollback_config},
+      {"restart_policy", &R::restart_policy},
+      {"resources", &R::resources},
+      {"placement", &R::placement},
+      {"labels", &R::labels},
       {"endpoint_mode", &R::endpoint_mode},
   };
   return each_key(value, "deploy", kKeys, draft);
@@ -57,15 +61,16 @@ Status ComposeReader::policy(const YAML::Node& value, const std::string& of, Upd
     } else if (key == "monitor") {
       good = time(entry.second, key, to.monitor_ms);
     } else if (key == "order") {
-      const bool known = entry.second.IsScalar() &&
-                         (entry.second.Scalar() == "start-first" || entry.second.Scalar() == "stop-first");
+      const bool known =
+          entry.second.IsScalar() && (entry.second.Scalar() == "start-first" || entry.second.Scalar() == "stop-first");
       if (!known) return wrong(entry.second, key, "accepted: start-first or stop-first");
       to.start_first = entry.second.Scalar() == "start-first";
     } else if (key == "failure_action") {
       using Action = UpdatePolicy::OnFailure;
       const std::string action = entry.second.IsScalar() ? entry.second.Scalar() : "";
       if (action != "pause" && action != "continue" && (action != "rollback" || rollback)) {
-        return wrong(entry.second, key, rollback ? "accepted: pause or continue" : "accepted: pause, continue or rollback");
+        return wrong(entry.second, key,
+                     rollback ? "accepted: pause or continue" : "accepted: pause, continue or rollback");
       }
       to.on_failure = action == "pause" ? Action::kPause : action == "continue" ? Action::kContinue : Action::kRollback;
     } else if (key == "max_failure_ratio") {
@@ -190,8 +195,8 @@ Status ComposeReader::constrain(const YAML::Node& node, const std::string& const
     return wrong(node, "constraints", accepted);
   }
   const auto& fields = job_fields();
-  const auto where = std::find_if(fields.begin(), fields.end(),
-                                  [](const JobField& f) { return std::string_view(f.name) == "where"; });
+  const auto where =
+      std::find_if(fields.begin(), fields.end(), [](const JobField& f) { return std::string_view(f.name) == "where"; });
   const std::string condition = name + (unequal ? "!=" : "=") + value;
   if (Status good = where->set(draft.job, condition, "constraints"); !good) {
     return wrong(node, "constraints", good.error().message);

@@ -28,7 +28,7 @@ class ComposeReader : private YamlReader {
 
   // Each key of the mapping through the table.
   state::Status each_key(const YAML::Node& map, const std::string& of, const std::map<std::string, Setter>& known,
-                  ServiceDraft& draft);
+                         ServiceDraft& draft);
   state::Status read_service(const YAML::Node& map, ServiceDraft& draft);
   state::Status image(const YAML::Node&, const YAML::Node& value, ServiceDraft& draft);
   state::Status line_of(const YAML::Node& value, const std::string& key, std::vector<std::string>& to);

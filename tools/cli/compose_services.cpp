@@ -126,7 +126,7 @@ Error ComposeReader::refused(const YAML::Node& node, const std::string& key) con
 }
 
 Status ComposeReader::each_key(const YAML::Node& map, const std::string& of, const std::map<std::string, Setter>& known,
-                ServiceDraft& draft) {
+                               ServiceDraft& draft) {
   if (!map.IsMap()) return wrong(map, of, kind_of(map) + " is not accepted; accepted: a mapping");
   for (const auto& entry : map) {
     if (!entry.first.IsScalar()) return wrong(entry.first, of, "a key is a single word");
@@ -182,8 +182,8 @@ Status ComposeReader::image(const YAML::Node&, const YAML::Node& value, ServiceD
   auto name = text(value, "image");
   if (!name) return name.error();
   const auto& fields = job_fields();
-  const auto field = std::find_if(fields.begin(), fields.end(),
-                                  [](const JobField& f) { return std::string_view(f.name) == "image"; });
+  const auto field =
+      std::find_if(fields.begin(), fields.end(), [](const JobField& f) { return std::string_view(f.name) == "image"; });
   // Compose's names without a registry are Docker Hub's.
   std::string full = *name;
   const bool local = full.starts_with("oci:") || full.starts_with("docker-archive:") || full.starts_with("rootfs:") ||
@@ -253,7 +253,8 @@ Status ComposeReader::ports(const YAML::Node&, const YAML::Node& value, ServiceD
     auto port = parse_publish(*word, "ports");
     if (!port) return wrong(item, "ports", port.error().message);
     if (!published) {
-      return wrong(item, "ports", "a port of the node's own choice is not supported: give PUBLISHED:TARGET, or use 'expose'");
+      return wrong(item, "ports",
+                   "a port of the node's own choice is not supported: give PUBLISHED:TARGET, or use 'expose'");
     }
     draft.service.ports.push_back(*port);
   }
@@ -369,7 +370,8 @@ Status ComposeReader::volumes(const YAML::Node&, const YAML::Node& value, Servic
       if (parts.size() < 2 || parts.size() > 3 || parts[0].empty() || parts[0][0] != '/') {
         return wrong(item, "volumes", "accepted: /PATH/OF/THE/NODE:/PATH[:ro]; a named volume is not supported");
       }
-      if (parts.size() == 3 && parts[2] != "ro" && parts[2] != "rw") return wrong(item, "volumes", "accepted: ro or rw");
+      if (parts.size() == 3 && parts[2] != "ro" && parts[2] != "rw")
+        return wrong(item, "volumes", "accepted: ro or rw");
       mount = {Mount::Kind::kBind, parts[0], parts[1], parts.size() == 3 && parts[2] == "ro", 0};
     } else if (item.IsMap()) {
       for (const auto& entry : item) {
@@ -440,7 +442,8 @@ Status ComposeReader::labels(const YAML::Node&, const YAML::Node& value, Service
   const auto field = std::find_if(fields.begin(), fields.end(),
                                   [](const JobField& f) { return std::string_view(f.name) == "labels"; });
   for (const std::string& label : *list) {
-    if (Status good = field->set(draft.job, label, "labels"); !good) return wrong(value, "labels", good.error().message);
+    if (Status good = field->set(draft.job, label, "labels"); !good)
+      return wrong(value, "labels", good.error().message);
   }
   return Unit{};
 }
@@ -479,7 +482,9 @@ Status ComposeReader::pull_policy(const YAML::Node&, const YAML::Node& value, Se
   if (word != "always" && word != "missing" && word != "if_not_present" && word != "never") {
     return wrong(value, "pull_policy", "accepted: always, missing or never");
   }
-  draft.container.pull = word == "always" ? PullPolicy::kAlways : word == "never" ? PullPolicy::kNever : PullPolicy::kMissing;
+  draft.container.pull = word == "always"  ? PullPolicy::kAlways
+                         : word == "never" ? PullPolicy::kNever
+                                           : PullPolicy::kMissing;
   return Unit{};
 }
 

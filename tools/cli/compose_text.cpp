@@ -20,7 +20,11 @@ Result<std::int64_t> compose_time(std::string_view text) {
     const auto number = parse_integer(rest.substr(0, digits), "", 0, 1'000'000'000);
     rest.remove_prefix(digits);
     const std::string_view unit = rest.starts_with("ms") ? "ms" : rest.substr(0, 1);
-    const std::int64_t factor = unit == "ms" ? 1 : unit == "s" ? 1000 : unit == "m" ? 60'000 : unit == "h" ? 3'600'000 : 0;
+    const std::int64_t factor = unit == "ms"  ? 1
+                                : unit == "s" ? 1000
+                                : unit == "m" ? 60'000
+                                : unit == "h" ? 3'600'000
+                                              : 0;
     if (!number || factor == 0) return invalid("", "accepted: a length of time such as 10s, 1m30s or 500ms");
     total += *number * factor;
     rest.remove_prefix(unit.size());

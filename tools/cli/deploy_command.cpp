@@ -30,8 +30,8 @@ std::string changes(const ServiceDetail& now, const ServicePutRequest& next, con
   const auto differs = [&](bool different, const std::string& what) {
     if (different) list.push_back(what);
   };
-  differs(a.status.replicas != b.status.replicas, "replicas " + std::to_string(a.status.replicas) + " -> " +
-                                                      std::to_string(b.status.replicas));
+  differs(a.status.replicas != b.status.replicas,
+          "replicas " + std::to_string(a.status.replicas) + " -> " + std::to_string(b.status.replicas));
   differs(a.ports != would.row.service.ports, "ports");
   differs(a.update != b.update || a.rollback != b.rollback, "how it is updated");
   differs(a.restart != b.restart, "how it is restarted");
@@ -108,8 +108,9 @@ int deploy(const Context& context, const DeployOptions& options) {
   if (!wanted) return report(wanted.error(), true);
   if (space.empty()) space = kDefaultSpace;
   if (options.prune && space == kDefaultSpace && options.space.empty()) {
-    return report(invalid("prune", "the file has no name of its own: say with --namespace where services that it does "
-                                   "not have are removed"),
+    return report(invalid("prune",
+                          "the file has no name of its own: say with --namespace where services that it does "
+                          "not have are removed"),
                   true);
   }
   ServerLink link(context);
@@ -140,9 +141,8 @@ int deploy(const Context& context, const DeployOptions& options) {
       auto page = link.call_for<ServicePage>(request);
       if (!page) return fail(page.error());
       for (const ServiceRow& row : page->rows) {
-        const bool kept = std::any_of(wanted->begin(), wanted->end(), [&](const Wanted& w) {
-          return w.request.service.name == row.service.name;
-        });
+        const bool kept = std::any_of(wanted->begin(), wanted->end(),
+                                      [&](const Wanted& w) { return w.request.service.name == row.service.name; });
         if (!kept && !row.service.status.removing) gone.push_back(row.service.name);
       }
       request.after = page->next;
@@ -158,8 +158,8 @@ int deploy(const Context& context, const DeployOptions& options) {
     if (!done) return report(placed(one.at, done.error()));
   }
   for (const std::string& name : gone) {
-    auto done = link.call_for<ServiceDetail>(
-        ServiceActionRequest{ServiceActionRequest::Action::kRemove, name, space, 0, 0});
+    auto done =
+        link.call_for<ServiceDetail>(ServiceActionRequest{ServiceActionRequest::Action::kRemove, name, space, 0, 0});
     if (!done) return fail(done.error());
   }
   int code = 0;

@@ -62,9 +62,8 @@ class OwnReader : private YamlReader {
       const auto& own = service_fields();
       const auto& job = job_fields();
       const auto field = std::find_if(own.begin(), own.end(), [&](const ServiceField& f) { return f.name == name; });
-      const auto other = std::find_if(job.begin(), job.end(), [&](const JobField& f) {
-        return f.name == name && is_service_job_field(f);
-      });
+      const auto other = std::find_if(job.begin(), job.end(),
+                                      [&](const JobField& f) { return f.name == name && is_service_job_field(f); });
       if (field == own.end() && other == job.end()) return unknown(entry.first, name, known());
       const FieldShape shape = field != own.end() ? field->shape : other->shape;
       auto values = values_of(entry.second, shape, name);
@@ -123,8 +122,9 @@ Result<DeployFile> parse_deploy_file(std::string_view text, const std::string& f
     const bool list = services.IsDefined() && services.IsSequence();
     const bool map = services.IsDefined() && services.IsMap();
     if ((!list && !map) || services.size() == 0) {
-      return invalid("", file + ": the file has no services; accepted: 'services:' with a list of Berth's own, or a "
-                                "mapping as in a Compose file");
+      return invalid("", file +
+                             ": the file has no services; accepted: 'services:' with a list of Berth's own, or a "
+                             "mapping as in a Compose file");
     }
     return list ? OwnReader(file).read(*document, services) : ComposeReader(file, environment).read(*document);
   } catch (const std::exception& error) {

@@ -26,7 +26,7 @@ state::Result<DeployFile> read_deploy_file(const std::string& path, const std::v
 
 // One key of a Compose file, for its reader and for the documentation (docs/services.md).
 struct ComposeKey {
-  const char* path;    // "services.*.image"
+  const char* path;  // "services.*.image"
   bool supported;
   const char* remark;  // what becomes of it, or why it is refused
 };

@@ -170,7 +170,6 @@ class Reader : private YamlReader {
       return wrong(node, field, std::string("is empty; accepted: ") + field.accepted);
     return read_list(node, field, draft);
   }
-
 };
 
 }  // namespace

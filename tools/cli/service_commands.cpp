@@ -47,7 +47,8 @@ std::string progress_line(const ServiceDetail& detail) {
   const ServiceStatus& status = row.service.status;
   std::string line = called(row.service) + ": ";
   if (status.removing) return line + counted(row.there, "replica") + " left";
-  line += std::to_string(row.ready) + " of " + counted(row.wanted, "replica") + (row.wanted == 1 ? " is" : " are") + " ready";
+  line += std::to_string(row.ready) + " of " + counted(row.wanted, "replica") + (row.wanted == 1 ? " is" : " are") +
+          " ready";
   if (status.rollout != Rollout::kNone) {
     line += ", " + std::to_string(row.updated) + " of revision " + std::to_string(status.revision);
   }
@@ -149,8 +150,7 @@ int act_on(const Context& context, const ServiceOptions& options, Action action,
 int remove(const Context& context, const ServiceOptions& options) {
   ServerLink link(context);
   for (const std::string& name : options.names) {
-    auto detail =
-        link.call_for<ServiceDetail>(ServiceActionRequest{Action::kRemove, name, options.space, 0, 0});
+    auto detail = link.call_for<ServiceDetail>(ServiceActionRequest{Action::kRemove, name, options.space, 0, 0});
     if (!detail) return fail(detail.error());
     if (options.detach) continue;
     if (const int code = wait_for_service(link, options.space, name, false, 0); code != 0) return code;
@@ -203,8 +203,7 @@ std::string probe_text(const Probe& probe) {
   std::string text = probe.kind == Probe::Kind::kHttp  ? "GET port " + std::to_string(probe.port) + " " + probe.path
                      : probe.kind == Probe::Kind::kTcp ? "connect to port " + std::to_string(probe.port)
                                                        : join(probe.argv, " ");
-  return printable(text) + ", every " + format_duration_ms(probe.period_ms) + ", " +
-         counted(probe.failures, "failure");
+  return printable(text) + ", every " + format_duration_ms(probe.period_ms) + ", " + counted(probe.failures, "failure");
 }
 
 int show(const Context& context, const ServiceOptions& options) {
@@ -281,7 +280,8 @@ int logs(const Context& context, const ServiceOptions& options) {
     rows.push_back(row);
   }
   if (rows.empty()) {
-    return report(Error{ErrorCode::kNotFound, "name", "no replica of service '" + printable(options.name) + "' has run yet", 0});
+    return report(
+        Error{ErrorCode::kNotFound, "name", "no replica of service '" + printable(options.name) + "' has run yet", 0});
   }
   Output out;
   if (options.follow) {
@@ -438,7 +438,8 @@ void add_service_commands(CLI::App& app, Context& context) {
   auto changes = std::make_shared<ServiceOptions>();
   CLI::App* change = add_command(
       *service, "update", "Change a service; what is not given stays",
-      "What its replicas run is changed replica by replica, as --update-parallelism, --update-order and their like say. "
+      "What its replicas run is changed replica by replica, as --update-parallelism, --update-order and their like "
+      "say. "
       "When one of the new ones fails or is not ready in time, the update pauses, or goes back by itself with "
       "--update-failure-action rollback.",
       "berth service update web --env VERSION=2 --update-order start-first\n"

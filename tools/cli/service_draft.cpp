@@ -130,8 +130,8 @@ std::vector<ServiceField> make_fields() {
       {"replicas", "--replicas", "N", kText, kService, "how many should always run (default: 1)",
        "a whole number from 0 to 100000",
        [](D& d, V v, V f) { return put_number(v, f, 0, kReplicasMax, d.service.status.replicas); }},
-      {"every-node", "--every-node", nullptr, kFlag, kService, "one on every node that can hold it, instead of a number",
-       "true or false",
+      {"every-node", "--every-node", nullptr, kFlag, kService,
+       "one on every node that can hold it, instead of a number", "true or false",
        [](D& d, V v, V) {
          d.service.per_node = v == "true";
          return Status(Unit{});
@@ -144,7 +144,8 @@ std::vector<ServiceField> make_fields() {
        }},
       {"publish", "-p,--publish", "PORT:TARGET", kList, kNetwork,
        "reach it at PORT of every node; TARGET is the port in the pod. With /udp behind it, or NAME= in front of it",
-       "a list of PORT:TARGET, each with /tcp or /udp", [](D& d, V v, V f) { return add_port(d, parse_publish(v, f)); }},
+       "a list of PORT:TARGET, each with /tcp or /udp",
+       [](D& d, V v, V f) { return add_port(d, parse_publish(v, f)); }},
       {"ports", "--port", "PORT[:TARGET]", kList, kNetwork,
        "reach it at PORT of its own address and name, within the cluster; likewise", "a list of PORT or PORT:TARGET",
        [](D& d, V v, V f) {
@@ -175,7 +176,8 @@ std::vector<ServiceField> make_fields() {
        }},
       {"health", "--health", "PROBE", kText, kHealth,
        "a replica takes requests while this is good, and is replaced when it is not (it has a minute to begin): "
-       "http:8080/healthz, tcp:5432 or 'cmd:pg_isready -q', with ,every=5s,timeout=1s,failures=3,delay=0s; none for none",
+       "http:8080/healthz, tcp:5432 or 'cmd:pg_isready -q', with ,every=5s,timeout=1s,failures=3,delay=0s; none for "
+       "none",
        kProbe,
        [](D& d, V v, V f) {
          if (Status good = put_probe<&D::ready>(d, v, f); !good) return good;
@@ -183,17 +185,19 @@ std::vector<ServiceField> make_fields() {
          d.start = d.ready ? std::optional<Probe>(start_probe_of(*d.ready, kStartMs)) : std::nullopt;
          return Status(Unit{});
        }},
-      {"ready", "--ready", "PROBE", kText, kHealth, "only this: whether it takes requests", kProbe, put_probe<&D::ready>},
+      {"ready", "--ready", "PROBE", kText, kHealth, "only this: whether it takes requests", kProbe,
+       put_probe<&D::ready>},
       {"live", "--live", "PROBE", kText, kHealth, "only this: whether it is replaced", kProbe, put_probe<&D::live>},
       {"started", "--started", "PROBE", kText, kHealth, "until this is good once the others are not asked", kProbe,
        put_probe<&D::start>},
       {"update-parallelism", "--update-parallelism", "N", kText, kUpdate, "replicas at a time; 0 is all (default: 1)",
-       "a whole number", [](D& d, V v, V f) { return put_number(v, f, 0, kReplicasMax, d.service.update.parallelism); }},
+       "a whole number",
+       [](D& d, V v, V f) { return put_number(v, f, 0, kReplicasMax, d.service.update.parallelism); }},
       {"update-order", "--update-order", "ORDER", kText, kUpdate,
        "start-first: the new one is ready before the old one is stopped; stop-first: the other way (default)",
        "start-first or stop-first", [](D& d, V v, V f) { return put_order(v, f, d.service.update.start_first); }},
-      {"update-delay", "--update-delay", "TIME", kText, kUpdate, "between one helping and the next (default: 0s)", kTime,
-       [](D& d, V v, V f) { return put_time(v, f, d.service.update.delay_ms); }},
+      {"update-delay", "--update-delay", "TIME", kText, kUpdate, "between one helping and the next (default: 0s)",
+       kTime, [](D& d, V v, V f) { return put_time(v, f, d.service.update.delay_ms); }},
       {"update-monitor", "--update-monitor", "TIME", kText, kUpdate,
        "a new replica must stay ready for so long (default: 5s)", kTime,
        [](D& d, V v, V f) { return put_time(v, f, d.service.update.monitor_ms); }},
@@ -201,11 +205,12 @@ std::vector<ServiceField> make_fields() {
        "and become ready within this time; 0s: whenever (default: 1m)", kTime,
        [](D& d, V v, V f) { return put_time(v, f, d.service.update.ready_within_ms); }},
       {"update-failure-action", "--update-failure-action", "ACTION", kText, kUpdate,
-       "when replicas fail: pause (default), continue, or rollback to the revision before", "pause, continue or rollback",
-       [](D& d, V v, V f) { return put_action(v, f, d.service.update.on_failure); }},
+       "when replicas fail: pause (default), continue, or rollback to the revision before",
+       "pause, continue or rollback", [](D& d, V v, V f) { return put_action(v, f, d.service.update.on_failure); }},
       {"update-max-failures", "--update-max-failures", "N", kText, kUpdate, "so many failures are borne (default: 0)",
        "a whole number", [](D& d, V v, V f) { return put_number(v, f, 0, 1'000'000, d.service.update.failures_max); }},
-      {"rollback-parallelism", "--rollback-parallelism", "N", kText, kUpdate, "the same, of a rollback", "a whole number",
+      {"rollback-parallelism", "--rollback-parallelism", "N", kText, kUpdate, "the same, of a rollback",
+       "a whole number",
        [](D& d, V v, V f) { return put_number(v, f, 0, kReplicasMax, d.service.rollback.parallelism); }},
       {"rollback-order", "--rollback-order", "ORDER", kText, kUpdate, "likewise", "start-first or stop-first",
        [](D& d, V v, V f) { return put_order(v, f, d.service.rollback.start_first); }},
@@ -225,8 +230,8 @@ std::vector<ServiceField> make_fields() {
       {"restart-delay", "--restart-delay", "TIME", kText, kRestart,
        "before the second in a row; each one after it waits twice as long (default: 1s)", kTime,
        [](D& d, V v, V f) { return put_time(v, f, d.service.restart.delay_ms); }},
-      {"restart-max-delay", "--restart-max-delay", "TIME", kText, kRestart, "the longest such wait (default: 1m)", kTime,
-       [](D& d, V v, V f) { return put_time(v, f, d.service.restart.delay_max_ms); }},
+      {"restart-max-delay", "--restart-max-delay", "TIME", kText, kRestart, "the longest such wait (default: 1m)",
+       kTime, [](D& d, V v, V f) { return put_time(v, f, d.service.restart.delay_max_ms); }},
       {"restart-max-attempts", "--restart-max-attempts", "N", kText, kRestart,
        "failures in a row before it is given up; 0: never (default)", "a whole number",
        [](D& d, V v, V f) { return put_number(v, f, 0, 1'000'000, d.service.restart.attempts_max); }},
@@ -244,9 +249,9 @@ const std::vector<ServiceField>& service_fields() {
 }
 
 bool is_service_job_field(const JobField& field) {
-  static const std::set<std::string_view> kOthers = {"name",     "array",      "gang",       "nodes", "per-node",
-                                                     "switches", "contiguous", "compact",    "time",  "requeue",
-                                                     "after",    "begin",      "hold",       "append"};
+  static const std::set<std::string_view> kOthers = {"name",     "array",      "gang",    "nodes", "per-node",
+                                                     "switches", "contiguous", "compact", "time",  "requeue",
+                                                     "after",    "begin",      "hold",    "append"};
   return !kOthers.contains(field.name);
 }
 

@@ -15,8 +15,8 @@ namespace berth::tools {
 
 struct ServiceDraft {
   ServiceDraft() { service.space = state::kDefaultSpace; }
-  JobDraft job;            // its name and time limit do not count
-  state::Service service;  // without revisions
+  JobDraft job;                               // its name and time limit do not count
+  state::Service service;                     // without revisions
   std::optional<state::NetworkMode> network;  // absent: its own for containers, the node's for processes
   std::optional<state::Probe> start, ready, live;
   state::Container container;
@@ -36,7 +36,8 @@ const std::vector<ServiceField>& service_fields();
 // The fields of a job that its replicas have, too: not its shape, its times, nor what it waits for.
 bool is_service_job_field(const JobField& field);
 
-// "http:8080/healthz", "tcp:5432", "cmd:pg_isready -q", each with ",every=2s,timeout=1s,failures=3,successes=1,delay=0s"
+// "http:8080/healthz", "tcp:5432", "cmd:pg_isready -q", each with
+// ",every=2s,timeout=1s,failures=3,successes=1,delay=0s"
 state::Result<state::Probe> parse_probe(std::string_view text, std::string_view field);
 // The same question, until it is answered well once: for so long it may fail.
 state::Probe start_probe_of(state::Probe probe, std::int64_t within_ms);

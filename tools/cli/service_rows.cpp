@@ -69,9 +69,7 @@ const std::vector<Column<ServiceRow>>& columns_for(const ServiceRow*) {
       {"ADDRESS", false, true,
        [](const ServiceRow& r, TimeUs) { return Cell{r.service.address.empty() ? "-" : r.service.address}; }},
       {"PORTS", false, false,
-       [](const ServiceRow& r, TimeUs) {
-         return Cell{r.service.ports.empty() ? "-" : ports_text(r.service.ports)};
-       }},
+       [](const ServiceRow& r, TimeUs) { return Cell{r.service.ports.empty() ? "-" : ports_text(r.service.ports)}; }},
       {"MESSAGE", false, false,
        [](const ServiceRow& r, TimeUs) {
          return Cell{printable(r.service.status.message), Colour::kDim};

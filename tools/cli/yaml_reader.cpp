@@ -108,10 +108,12 @@ Result<std::vector<std::string>> YamlReader::pairs(const YAML::Node& node, const
   return out;
 }
 
-Error YamlReader::unknown(const YAML::Node& node, const std::string& name, const std::vector<std::string>& known) const {
+Error YamlReader::unknown(const YAML::Node& node, const std::string& name,
+                          const std::vector<std::string>& known) const {
   const std::string meant = nearest(name, known);
-  return wrong(node, name, "is unknown" + (meant.empty() ? "" : ", did you mean '" + meant + "'?") +
-                               " (accepted: " + join(known, ", ") + ")");
+  return wrong(node, name,
+               "is unknown" + (meant.empty() ? "" : ", did you mean '" + meant + "'?") +
+                   " (accepted: " + join(known, ", ") + ")");
 }
 
 Result<YAML::Node> load_yaml(std::string_view text, const std::string& file, const std::string& what) {
@@ -137,7 +139,8 @@ Result<std::string> read_text_file(const std::string& path, std::size_t most) {
   std::string text;
   std::string piece(64U << 10, '\0');
   std::size_t got = 0;
-  while (text.size() <= most && (got = std::fread(piece.data(), 1, piece.size(), file)) != 0) text.append(piece, 0, got);
+  while (text.size() <= most && (got = std::fread(piece.data(), 1, piece.size(), file)) != 0)
+    text.append(piece, 0, got);
   const int failed = std::ferror(file) != 0 ? errno : 0;
   if (file != stdin) std::fclose(file);
   if (failed != 0) return Error{ErrorCode::kNotFound, "", path + ": cannot be read: " + std::strerror(failed), 0};

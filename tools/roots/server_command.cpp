@@ -1,6 +1,5 @@
 // `berth server`: the composition root of a cluster's server.
 #include <array>
-#include <tuple>
 #include <cerrno>
 #include <cstring>
 #include <iostream>
@@ -8,6 +7,7 @@
 #include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
 #include <sys/stat.h>
+#include <tuple>
 #include <unistd.h>
 
 #include "api/wire/connection.h"
