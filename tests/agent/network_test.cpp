@@ -418,7 +418,11 @@ TEST_F(NetworkTest, ThroughATunnelWhereNodesShareNoLink) {
   EXPECT_TRUE(answered_by(client(), a->address(), 30080, {"one", "two"}));
   EXPECT_NE(output_in(a->space(), "ip route").find("dev bvx" + a->instance()), std::string::npos);
   const std::string three = a->pod(13, "three");
-  EXPECT_NE(in_pod(*a, 13, "ip link show eth0").find("mtu 1450"), std::string::npos);
+  const std::string link = in_pod(*a, 13, "ip link show eth0");
+  const std::size_t mtu = link.find("mtu ");
+  ASSERT_NE(mtu, std::string::npos) << link;
+  EXPECT_LE(std::stoi(link.substr(mtu + 4)), 1450) << link;  // room for what the tunnel adds
+  EXPECT_GE(std::stoi(link.substr(mtu + 4)), 1280) << link;
 }
 
 TEST_F(NetworkTest, NamesLeadToServices) {
@@ -431,11 +435,6 @@ TEST_F(NetworkTest, NamesLeadToServices) {
   headless.address.clear();
   headless.ports[0].published = 0;
   tell(update(true, {web({endpoint(11, 1, one)}), headless}, {}, {a->peer(1), b->peer(2)}, {}));
-  const auto find = [&](const std::string& name) {
-    return output_in("berth-" + a->instance() + "-" + Layout::pod_name(pod_ref(11)),
-                     "python3 -c \"import socket; print(sorted({i[4][0] for i in socket.getaddrinfo('" + name +
-                         "', 80, socket.AF_INET)}))\"");
-  };
   // The test's own /etc/resolv.conf is not the pod's: here the whole name is asked for at the node's server.
   const auto dig = [&](const std::string& name, int type) {
     return output_in(
@@ -443,13 +442,15 @@ TEST_F(NetworkTest, NamesLeadToServices) {
         "python3 -c \"\nimport socket,struct\nq=struct.pack('!6H',7,256,1,0,0,0)+b''.join(bytes([len(l)])+l.encode() "
         "for l in '" +
             name + "'.split('.'))+b'\\\\0'+struct.pack('!2H'," + std::to_string(type) +
-            ",1)\ns=socket.socket(socket.AF_INET,socket.SOCK_DGRAM); s.settimeout(2); s.sendto(q,('10.188.1.1',53)); "
-            "r=s.recv(2000)\n"
+            ",1)\ns=socket.socket(socket.AF_INET,socket.SOCK_DGRAM); s.settimeout(2)\n"
+            "for last in [0]*14+[1]:\n"  // as resolvers do: a name server may be just starting again
+            " try: s.sendto(q,('10.188.1.1',53)); r=s.recv(2000); break\n"
+            " except OSError:\n"
+            "  if last: raise\n"
             "n=struct.unpack('!6H',r[:12]); print(n[1]&15, n[3], ' '.join(socket.inet_ntoa(r[i-4:i]) for i in "
             "range(len(q)+16,len(r)+1,16)) if " +
             std::to_string(type) + "==1 else '')\"");
   };
-  (void)find;
   EXPECT_TRUE(eventually([&] { return dig("web.default.berth.internal", 1) == "0 1 10.196.0.1\n"; }))
       << dig("web.default.berth.internal", 1);
   EXPECT_EQ(dig("web", 1), "0 1 10.196.0.1\n");

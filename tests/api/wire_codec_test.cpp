@@ -342,7 +342,7 @@ TEST(WireCodec, EnumsOutsideTheirRangeAreRefused) {
   action.action = static_cast<state::NodeActionRequest::Action>(3);
   EXPECT_FALSE(decode_message(content(encode_frame({1, state::ClientRequest(action)}))));
   Hello hello;
-  hello.role = static_cast<PeerRole>(3);
+  hello.role = static_cast<PeerRole>(4);
   EXPECT_FALSE(decode_message(content(encode_frame({0, hello}))));
   state::StopPods stop{{{{}, static_cast<state::PodState>(state::kPodStates)}}};
   EXPECT_FALSE(decode_message(content(encode_frame({0, stop}))));

@@ -115,7 +115,7 @@ class StoreFullDiskTest : public testing::StoreTest {
       const auto failed = [&](const char* what) { why_not = std::string(what) + ": " + std::strerror(errno); };
       if (::unshare(CLONE_NEWNS) != 0) return failed("no mounts of its own");
       if (::mount("none", "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0) return failed("no private mounts");
-      if (::mount("berth-test", root_.c_str(), "tmpfs", 0, "size=256k") != 0) return failed("no tmpfs");
+      if (::mount("berth-test", root_.c_str(), "tmpfs", 0, "size=512k") != 0) return failed("no tmpfs");
       body();
       close();
     });

@@ -138,7 +138,8 @@ class Checker {
       return Unit{};
     }
     const auto& positionals = out_.page->positionals;
-    if (out_.page->command_words && positionals_ >= positionals.size()) {
+    // The last of them stands for the command's own words.
+    if (out_.page->command_words && positionals_ + 1 >= positionals.size()) {
       take_command(at_ - 1);
       return Unit{};
     }
