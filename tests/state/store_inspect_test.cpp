@@ -102,8 +102,7 @@ TEST_F(StoreInspectTest, ASnapshotOfAnotherStateIsFound) {
                              std::filesystem::copy_options::overwrite_existing);
   const Inspection found = look();
   ASSERT_EQ(found.faults.size(), 1U);
-  EXPECT_NE(found.faults[0].find(" is not the state that the journal leads to"), std::string::npos)
-      << found.faults[0];
+  EXPECT_NE(found.faults[0].find(" is not the state that the journal leads to"), std::string::npos) << found.faults[0];
 }
 
 TEST_F(StoreInspectTest, WhateverIsDamagedRepairKeepsWhatItSaysAndTheStoreOpens) {
