@@ -275,6 +275,7 @@ class CoreRun {
       made->cancelled = true;
     }
   }
+  void take(scheduler::ToAgents&) {}  // what nodes hear of services: these have none
   void take(scheduler::RefuseAgent& refused) { wrong("an agent was refused: " + refused.error.message); }
   void take(scheduler::ForwardLog&) {}
   void take(scheduler::ToAgent& to) {
