@@ -1,6 +1,7 @@
 option(BERTH_TESTS "build the unit tests" ON)
 option(BERTH_BENCH "build the micro benchmarks" ON)
 option(BERTH_FUZZ "build the fuzzers (clang only)" OFF)
+option(BERTH_UNITY "compile some files of a room at once: a whole build takes a third of the time, a changed file more" OFF)
 set(BERTH_SANITIZE "" CACHE STRING "sanitizers to build with: address,undefined or thread")
 
 add_compile_options(-Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wno-sign-conversion -fno-omit-frame-pointer)
@@ -32,4 +33,10 @@ find_program(BERTH_CCACHE ccache)
 if(BERTH_CCACHE)
   set(CMAKE_C_COMPILER_LAUNCHER ${BERTH_CCACHE})
   set(CMAKE_CXX_COMPILER_LAUNCHER ${BERTH_CCACHE})
+endif()
+
+# Helpers of the same name in two files of a room would meet: they are named apart, or shared.
+if(BERTH_UNITY)
+  set(CMAKE_UNITY_BUILD ON)
+  set(CMAKE_UNITY_BUILD_BATCH_SIZE 7)
 endif()

@@ -14,13 +14,6 @@ namespace {
 
 constexpr TimeUs kJudgeEvery = 10'000'000;       // shares, while something runs
 constexpr TimeUs kNoteEvery = 5 * 60'000'000LL;  // usage, likewise; what came after is found again in what ended
-constexpr std::uint32_t kRowsMax = 10'000;
-constexpr std::uint32_t kScanMax = 50'000;
-
-bool is_line(std::string_view text, std::size_t max) {
-  return text.size() <= max &&
-         std::all_of(text.begin(), text.end(), [](unsigned char c) { return c >= 0x20 && c != 0x7f; });
-}
 
 // "8 cpus", "2 GiB", "10 jobs"
 std::string amount_text(Limit limit, std::int64_t amount) {

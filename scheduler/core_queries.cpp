@@ -13,9 +13,6 @@ using namespace state;
 
 namespace {
 
-constexpr std::uint32_t kRowsMax = 10'000;
-constexpr std::uint32_t kScanMax = 50'000;  // records looked at for one page, whether or not they match
-
 // "hardware threads 0-3 for itself, of NUMA node 0; memory counted on NUMA node 0"
 std::string cores_text(const Topology& topology, const Pinning& pinning) {
   std::string text = "hardware threads " + pinning.cpus + " for itself";

@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "scheduler/core_impl.h"
+#include "scheduler/core_text.h"
 
 namespace berth::scheduler {
 
@@ -9,7 +10,6 @@ using namespace state;
 
 namespace {
 
-constexpr std::uint32_t kRowsMax = 10'000;
 constexpr std::size_t kServicesMax = 100'000;
 constexpr std::int64_t kDurationMaxMs = 366LL * 24 * 3600 * 1000;
 

@@ -1,12 +1,24 @@
 // Small pieces of the sentences that the core says to people.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <string>
+#include <string_view>
 
 #include "placement/engine.h"
 
 namespace berth::scheduler {
+
+// Of one page of a list: what it holds, and the records looked at for it, whether or not they match.
+inline constexpr std::uint32_t kRowsMax = 10'000;
+inline constexpr std::uint32_t kScanMax = 50'000;
+
+// Nothing that would break a table or a terminal.
+inline bool is_line(std::string_view text, std::size_t max) {
+  return text.size() <= max &&
+         std::all_of(text.begin(), text.end(), [](unsigned char c) { return c >= 0x20 && c != 0x7f; });
+}
 
 inline std::string plural(std::uint64_t n, const std::string& one, const std::string& many) {
   return std::to_string(n) + " " + (n == 1 ? one : many);

@@ -3,6 +3,7 @@
 #include <limits>
 
 #include "scheduler/core_impl.h"
+#include "scheduler/core_text.h"
 #include "state/units.h"
 
 namespace berth::scheduler {
@@ -12,11 +13,6 @@ using namespace state;
 namespace {
 
 constexpr std::int64_t kDelayMsMax = 366LL * 24 * 3600 * 1000;
-
-bool is_line(std::string_view text, std::size_t max) {
-  return text.size() <= max &&
-         std::all_of(text.begin(), text.end(), [](unsigned char c) { return c >= 0x20 && c != 0x7f; });
-}
 
 std::pair<std::uint32_t, std::string> namesakes_of(const Job& job) { return {job.owner.uid, job.spec.name}; }
 

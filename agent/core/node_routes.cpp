@@ -18,9 +18,15 @@ std::string tunnel_hardware_address(const Subnet& subnet) {
   return text;
 }
 
-std::uint32_t pod_mtu(const std::vector<LinkAddress>& links, const std::string& default_device, bool tunnel) {
+std::uint32_t pod_mtu(const std::vector<LinkAddress>& links, const std::string& default_device, bool tunnel,
+                      const std::string& pod_subnet) {
   std::uint32_t mtu = 0;
+  Subnet pods;
+  const bool has_pods = parse_subnet(pod_subnet, pods);
   for (const LinkAddress& link : links) {
+    // The anchor, the tunnel and the near ends of the pods' own links carry addresses of the pods' subnet: what was
+    // set on them before is no limit of the machine's.
+    if (has_pods && pods.overlaps(link.subnet)) continue;
     if (link.device == default_device) return link.mtu - (tunnel ? kTunnelOverhead : 0);
     if (link.device != "lo" && (mtu == 0 || link.mtu < mtu)) mtu = link.mtu;
   }

@@ -57,7 +57,8 @@ class NodeRoutes {
 // Of the tunnel's end at the node with that subnet: everybody can work it out.
 std::string tunnel_hardware_address(const Subnet& subnet);
 // What a frame may carry to the pods of other nodes.
-std::uint32_t pod_mtu(const std::vector<LinkAddress>& links, const std::string& default_device, bool tunnel);
+std::uint32_t pod_mtu(const std::vector<LinkAddress>& links, const std::string& default_device, bool tunnel,
+                      const std::string& pod_subnet);
 inline constexpr int kRouteProtocol = 117;  // marks routes as ours
 inline constexpr int kTunnelNumber = 7117;
 inline constexpr std::uint32_t kTunnelOverhead = 50;

@@ -9,6 +9,7 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
+#include "agent/io/clock.h"
 #include "agent/io/code_pages.h"
 #include "agent/io/discovery.h"
 #include "agent/io/identity.h"
@@ -26,11 +27,6 @@ namespace berth::agent {
 using namespace state;
 
 namespace {
-
-TimeUs now_us() {
-  return std::chrono::duration_cast<std::chrono::microseconds>(std::chrono::system_clock::now().time_since_epoch())
-      .count();
-}
 
 // A descriptor a pod is needed; pods themselves get the limit that the agent was given.
 std::uint64_t raise_file_limit() {

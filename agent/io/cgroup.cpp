@@ -349,17 +349,22 @@ std::string Cgroups::runtime_path(std::string_view name, std::string_view inner,
 }
 
 void Cgroups::kill(std::string_view name) const {
+  if (name.starts_with(kJobPrefix)) return;  // who is in there is in a pod's
   // In every hierarchy: an agent that was started again may be in another group of one of them.
   for (const Hierarchy& h : used_) {
     const std::string path = find_group(h, name);
     set_value(path + "/cgroup.kill", "1");
-    for (int round = 0; round < 20 && kill_group(path) != 0; ++round) usleep(500);
+    kill_group(path);
   }
 }
 
 void Cgroups::remove(std::string_view name, std::string_view inner) const {
   for (const Hierarchy& h : used_) {
     const std::string path = find_group(h, name);
+    if (name.starts_with(kJobPrefix)) {  // a pod's may just be made in it: only if there is none
+      rmdir(path.c_str());
+      continue;
+    }
     remove_group(path);
     const std::string above = path.substr(0, path.rfind('/'));
     if (above != h.group(parent_)) rmdir(above.c_str());  // a job's, if this was the last in it
@@ -367,6 +372,15 @@ void Cgroups::remove(std::string_view name, std::string_view inner) const {
   for (const Hierarchy& h : cpuset_) remove_group(group(h, name));
   if (inner.empty()) return;
   for (const Hierarchy& h : other_) rmdir(h.group("/" + std::string(inner)).c_str());
+}
+
+bool Cgroups::remains(std::string_view name) const {
+  if (name.starts_with(kJobPrefix)) return false;  // the last of its pods removes it
+  const auto is_there = [](const std::string& path) { return access(path.c_str(), F_OK) == 0; };
+  const std::string in_job =
+      std::string(kJobPrefix) + std::string(name.substr(0, name.find('.'))) + "/" + std::string(name);
+  const auto in_any = [&](const Hierarchy& h) { return is_there(group(h, name)) || is_there(group(h, in_job)); };
+  return std::any_of(used_.begin(), used_.end(), in_any) || std::any_of(cpuset_.begin(), cpuset_.end(), in_any);
 }
 
 namespace {

@@ -60,9 +60,11 @@ class Cgroups {
   // How runc is to be told of `inner` (linux.cgroupsPath).
   std::string runtime_path(std::string_view name, std::string_view inner, const JobShare* share = nullptr) const;
 
-  // For a pod whose shim cannot do it any more; wherever its group is.
+  // For a pod whose shim cannot do it any more; wherever its group is. Neither waits: who was killed takes a moment to
+  // go, and may have begun a child, so that both are to be called again while something remains.
   void kill(std::string_view name) const;
   void remove(std::string_view name, std::string_view inner) const;
+  bool remains(std::string_view name) const;  // some of its groups are still there
   // Processes and memory of a pod now; nothing if it has no groups.
   struct Sample {
     std::vector<int> processes;

@@ -12,6 +12,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "agent/io/clock.h"
 #include "api/wire/tls.h"
 
 namespace berth::agent {
@@ -24,16 +25,6 @@ constexpr std::size_t kOutputMax = 4U << 20;
 constexpr std::size_t kAuthFileMax = 1U << 20;
 constexpr std::int64_t kFirstPauseMs = 500, kLongestPauseMs = 15'000;
 constexpr std::int64_t kCollectEveryMs = 10 * 60'000;
-
-std::int64_t steady_ms() {
-  return std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::steady_clock::now().time_since_epoch())
-      .count();
-}
-
-TimeUs now_us() {
-  return std::chrono::duration_cast<std::chrono::microseconds>(std::chrono::system_clock::now().time_since_epoch())
-      .count();
-}
 
 Error refused(ErrorCode code, std::string message) { return Error{code, "image", std::move(message), 0}; }
 

@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "agent/io/clock.h"
 #include "agent/io/pod_input.h"
 #include "state/launch.h"
 
@@ -21,11 +22,6 @@ namespace {
 constexpr std::int64_t kLookEveryMs = 20;
 constexpr std::uint32_t kChunkMax = 1U << 20;
 constexpr std::int64_t kWaitMaxMs = 60'000;
-
-std::int64_t steady_ms() {
-  return std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::steady_clock::now().time_since_epoch())
-      .count();
-}
 
 Fd open_log(const std::string& path, bool own, const ReadLog& request, const StartOrder* order) {
   const int flags = O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY;

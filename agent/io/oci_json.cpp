@@ -42,13 +42,13 @@ std::string text_of(const json::value& value, std::string_view name) {
 }
 
 std::vector<std::string> texts_of(const json::value& value, std::string_view name) {
-  std::vector<std::string> texts;
+  std::vector<std::string> text_list;
   const json::value* found = member(value, name);
-  if (found == nullptr || !found->is_array()) return texts;
+  if (found == nullptr || !found->is_array()) return text_list;
   for (const json::value& item : found->get_array()) {
-    if (item.is_string()) texts.emplace_back(item.get_string());
+    if (item.is_string()) text_list.emplace_back(item.get_string());
   }
-  return texts;
+  return text_list;
 }
 
 // "sha256:<hex>" is a file's name below blobs/; anything else could lead out of the layout.
@@ -115,26 +115,27 @@ Result<std::string> find_manifest(const std::string& layout, const json::value& 
   return bad_image("no image '" + tag + "' in '" + layout + "' (it has: " + list_tags(index) + ")");
 }
 
-json::array texts(const std::vector<std::string>& items) {
+json::array text_list(const std::vector<std::string>& items) {
   json::array array;
   for (const std::string& item : items) array.emplace_back(item);
   return array;
 }
 
-json::object mount(std::string_view at, std::string_view type, std::string_view source,
-                   std::initializer_list<std::string_view> options) {
+json::object mount_entry(std::string_view at, std::string_view type, std::string_view source,
+                         std::initializer_list<std::string_view> options) {
   json::array words;
   for (const std::string_view option : options) words.emplace_back(option);
   return {{"destination", at}, {"type", type}, {"source", source}, {"options", std::move(words)}};
 }
 
 json::array usual_mounts() {
-  return {mount("/proc", "proc", "proc", {"nosuid", "noexec", "nodev"}),
-          mount("/dev", "tmpfs", "tmpfs", {"nosuid", "strictatime", "mode=755", "size=65536k"}),
-          mount("/dev/pts", "devpts", "devpts", {"nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620"}),
-          mount("/dev/shm", "tmpfs", "shm", {"nosuid", "noexec", "nodev", "mode=1777", "size=65536k"}),
-          mount("/dev/mqueue", "mqueue", "mqueue", {"nosuid", "noexec", "nodev"}),
-          mount("/sys", "sysfs", "sysfs", {"nosuid", "noexec", "nodev", "ro"})};
+  return {
+      mount_entry("/proc", "proc", "proc", {"nosuid", "noexec", "nodev"}),
+      mount_entry("/dev", "tmpfs", "tmpfs", {"nosuid", "strictatime", "mode=755", "size=65536k"}),
+      mount_entry("/dev/pts", "devpts", "devpts", {"nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620"}),
+      mount_entry("/dev/shm", "tmpfs", "shm", {"nosuid", "noexec", "nodev", "mode=1777", "size=65536k"}),
+      mount_entry("/dev/mqueue", "mqueue", "mqueue", {"nosuid", "noexec", "nodev"}),
+      mount_entry("/sys", "sysfs", "sysfs", {"nosuid", "noexec", "nodev", "ro"})};
 }
 
 json::array mounts(const std::vector<ContainerMount>& more) {
@@ -145,8 +146,8 @@ json::array mounts(const std::vector<ContainerMount>& more) {
                            [](const json::value& m) { return m.at("destination").as_string() == "/dev/shm"; }));
   }
   for (const ContainerMount& m : more) {
-    all.push_back(
-        json::object{{"destination", m.target}, {"type", m.type}, {"source", m.source}, {"options", texts(m.options)}});
+    all.push_back(json::object{
+        {"destination", m.target}, {"type", m.type}, {"source", m.source}, {"options", text_list(m.options)}});
   }
   return all;
 }
@@ -312,14 +313,15 @@ std::string container_config(const ContainerSpec& spec) {
   json::object process{
       {"terminal", false},
       {"user", {{"uid", spec.uid}, {"gid", spec.gid}, {"additionalGids", std::move(groups)}, {"umask", spec.umask}}},
-      {"args", texts(spec.args)},
-      {"env", texts(spec.env)},
+      {"args", text_list(spec.args)},
+      {"env", text_list(spec.env)},
       {"cwd", spec.directory},
       {"capabilities", capabilities(spec.uid == 0)},
       {"rlimits", rlimits(spec)},
       {"noNewPrivileges", true}};
   json::array all_mounts = mounts(spec.mounts);
-  for (const auto& [source, target] : spec.files) all_mounts.push_back(mount(target, "bind", source, {"bind", "ro"}));
+  for (const auto& [source, target] : spec.files)
+    all_mounts.push_back(mount_entry(target, "bind", source, {"bind", "ro"}));
   const json::object config{{"ociVersion", "1.0.2"},
                             {"process", std::move(process)},
                             {"root", {{"path", "rootfs"}, {"readonly", spec.read_only}}},

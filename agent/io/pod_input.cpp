@@ -167,7 +167,7 @@ void add_slurm_variables(Environment& environment, const PodRequest& request) {
   environment["SLURM_STEP_NODELIST"] = environment["SLURM_NODELIST"] = nodes;
 }
 
-std::string home_of(std::uint32_t uid) {
+std::string home_directory(std::uint32_t uid) {
   passwd entry{};
   passwd* found = nullptr;
   char buffer[4096];
@@ -331,7 +331,7 @@ Result<std::string> process_input(const PodRequest& request) {
   Environment environment;
   merge(environment, launch.env);
   environment.try_emplace("PATH", kDefaultPath);
-  if (!environment.contains("HOME")) environment["HOME"] = home_of(request.order.owner.uid);
+  if (!environment.contains("HOME")) environment["HOME"] = home_directory(request.order.owner.uid);
   environment.try_emplace("USER", request.order.owner.user);
   add_berth_variables(environment, request);
   if (launch.slurm_variables) add_slurm_variables(environment, request);

@@ -20,6 +20,7 @@ namespace {
 // The longest that starting pods may keep the loop from everything else.
 constexpr auto kTurnBudget = std::chrono::milliseconds(4);
 constexpr std::int64_t kPollMs = 20;
+constexpr std::int64_t kClearAgainMs = 20, kClearAgainMaxMs = 2'000;
 
 }  // namespace
 
@@ -141,6 +142,7 @@ void PodRunner::pump() {
 
 void PodRunner::start_one(Starting& starting) {
   const PodRef ref = starting.action.ref;
+  left_.erase(Layout::pod_name(ref));  // an agent before us left it, and the server sends the pod again
   const std::uint64_t id = next_launch_id_++;
   auto pod_file = write_pod(starting, id);
   if (!pod_file) return fail(ref, pod_file.error().message);
@@ -197,16 +199,36 @@ void PodRunner::on_exit(const PodRef& ref) {
   live_.erase(at);
   unstarted_.erase(ref);
   if (!queue_.empty() && !std::exchange(pump_posted_, true)) loop_.post([this] { pump(); });
+  const std::string name = Layout::pod_name(ref);
   auto facts = read_pod_facts(context_.layout->pod(ref));
   if (facts && facts->end) {
     facts->end->ref = ref;
+    if (context_.cgroups->remains(name)) clear_groups(name);
     return tell(std::move(*facts->end));
   }
-  spdlog::warn("pod {}: its shim died", Layout::pod_name(ref));
-  const std::string name = Layout::pod_name(ref);
+  spdlog::warn("pod {}: its shim died", name);
+  clear_groups(name);
+  tell(ShimVanished{ref, false});
+}
+
+// ---- groups that a shim did not remove, because it died or somebody in them would not go ----------------------------
+void PodRunner::clear_groups(const std::string& name) {
   context_.cgroups->kill(name);
   context_.cgroups->remove(name, inner_group(context_, name));
-  tell(ShimVanished{ref, false});
+  if (!context_.cgroups->remains(name)) return;
+  left_.insert(name);
+  left_pause_ms_ = kClearAgainMs;
+  left_timer_ = loop_.after_ms(left_pause_ms_, [this] { clear_left(); });
+}
+
+void PodRunner::clear_left() {
+  std::erase_if(left_, [&](const std::string& name) {
+    context_.cgroups->kill(name);
+    context_.cgroups->remove(name, inner_group(context_, name));
+    return !context_.cgroups->remains(name);
+  });
+  left_pause_ms_ = std::min(2 * left_pause_ms_, kClearAgainMaxMs);
+  if (!left_.empty()) left_timer_ = loop_.after_ms(left_pause_ms_, [this] { clear_left(); });
 }
 
 void PodRunner::signal(const SignalPod& action) {
@@ -253,9 +275,7 @@ void PodRunner::adopt_all(NodeCore& core, bool same_boot) {
     if (access((context_.layout->pods() + "/" + name).c_str(), F_OK) != 0) remove_tree(entry.path());
   }
   for (const std::string& name : context_.cgroups->names()) {
-    if (keep.contains(name)) continue;
-    context_.cgroups->kill(name);
-    context_.cgroups->remove(name, inner_group(context_, name));
+    if (!keep.contains(name)) clear_groups(name);
   }
   if (!found.empty()) spdlog::info("found {} pods on disk, {} of them still running", found.size(), live_.size());
   if (!unstarted_.empty()) poll_timer_ = loop_.after_ms(kPollMs, [this] { poll_adopted(); });

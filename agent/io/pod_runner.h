@@ -67,6 +67,8 @@ class PodRunner {
   state::Result<Fd> write_pod(Starting& starting, std::uint64_t launch_id);
   void on_started(std::uint64_t launch_id, std::int64_t started_us);
   void on_exit(const state::PodRef& ref);
+  void clear_groups(const std::string& name);
+  void clear_left();
   void poll_adopted();
   void fail(const state::PodRef& ref, std::string why);
   void tell(Report report);
@@ -91,6 +93,9 @@ class PodRunner {
   bool reports_posted_ = false;
   std::set<state::PodRef> unstarted_;  // adopted before they ran: nobody will tell us
   std::shared_ptr<wire::Loop::Timer> poll_timer_;
+  std::set<std::string> left_;  // pods that are over and whose groups are still there
+  std::int64_t left_pause_ms_ = 0;
+  std::shared_ptr<wire::Loop::Timer> left_timer_;
   std::string last_launch_bytes_;  // arrays come in runs of the same launch
   std::shared_ptr<const state::Launch> last_launch_;
 };

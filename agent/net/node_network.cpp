@@ -21,7 +21,7 @@ using namespace state;
 
 namespace {
 
-constexpr std::int64_t kRetryMs = 3'000;
+constexpr std::int64_t kNetworkRetryMs = 3'000;
 constexpr int kTunnelPort = 4789;
 
 std::string missing_for_services() {
@@ -100,7 +100,7 @@ void NodeNetwork::on_welcome(const AgentWelcome& welcome) {
   routes_.set_settings(
       {"berth" + options_.instance, "bvx" + options_.instance, pod_subnet_, services_cidr_, options_.always_tunnel});
   rules_fresh_ = true;
-  stage_ = Stage::kDown;
+  if (stage_ == Stage::kUp) stage_ = Stage::kDown;
 }
 
 void NodeNetwork::on_update(const NetworkUpdate& update) {
@@ -156,7 +156,11 @@ void NodeNetwork::set_up() {
   Command command;
   command.argv = {"ip", "-batch", "-"};
   command.input = set_up_text();
-  commands_.run(std::move(command), [this](const CommandEnd& end) {
+  commands_.run(std::move(command), [this, subnet = pod_subnet_](const CommandEnd& end) {
+    if (subnet != pod_subnet_) {  // a welcome came meanwhile, with another one
+      stage_ = Stage::kDown;
+      return want();
+    }
     if (!end.good()) return fail("cannot set up the node's network: " + end.why());
     stage_ = Stage::kUp;
     if (!trouble_.empty()) spdlog::info("the node's network works");
@@ -173,7 +177,7 @@ void NodeNetwork::fail(const std::string& why) {
   routes_there_.reset();
   stage_ = Stage::kDown;
   for (const auto& pod : std::exchange(waiting_, {})) give_up(pod, why);
-  retry_ = loop_.after_ms(kRetryMs, [this] {
+  retry_ = loop_.after_ms(kNetworkRetryMs, [this] {
     if (rules_.services() != 0 || !attached_.empty()) want();
   });
 }
@@ -203,7 +207,7 @@ void NodeNetwork::run_in_turn(std::vector<std::string> words, std::string input,
 void NodeNetwork::sync_routes() {
   const std::vector<LinkAddress> links = read_links();
   NodeRoutes::Plan plan = routes_.plan(links);
-  mtu_ = pod_mtu(links, default_route_device(), routes_.needs_tunnel(plan));
+  mtu_ = pod_mtu(links, default_route_device(), routes_.needs_tunnel(plan), pod_subnet_);
   if (routes_there_ && *routes_there_ == plan) return sync_rules();
   if (routes_there_) {
     NodeRoutes::Commands commands = routes_.commands(*routes_there_, plan);

@@ -5,6 +5,7 @@
 #include <span>
 #include <unistd.h>
 
+#include "agent/io/clock.h"
 #include "agent/io/pod_file.h"
 
 namespace berth::agent {
@@ -12,11 +13,6 @@ namespace berth::agent {
 using namespace state;
 
 namespace {
-
-TimeUs now_us() {
-  return std::chrono::duration_cast<std::chrono::microseconds>(std::chrono::system_clock::now().time_since_epoch())
-      .count();
-}
 
 Error cannot(std::string message) { return Error{ErrorCode::kUnavailable, "probe", std::move(message), 0}; }
 

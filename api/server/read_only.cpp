@@ -11,7 +11,7 @@ namespace {
 template <class T, class... Kinds>
 constexpr bool is_one_of = (std::is_same_v<T, Kinds> || ...);
 
-constexpr std::uint32_t kRetryMs = 5'000;
+constexpr std::uint32_t kSuspendedRetryMs = 5'000;
 
 }  // namespace
 
@@ -26,7 +26,7 @@ bool only_reads(const ClientRequest& request) {
       request);
 }
 
-Error suspended_error(const std::string& why) { return Error{ErrorCode::kUnavailable, "", why, kRetryMs}; }
+Error suspended_error(const std::string& why) { return Error{ErrorCode::kUnavailable, "", why, kSuspendedRetryMs}; }
 
 std::optional<Error> refuse_unless_durable(const ClientRequest& request, JobId last_durable, const std::string& why) {
   const JobId job = std::visit(
@@ -40,7 +40,7 @@ std::optional<Error> refuse_unless_durable(const ClientRequest& request, JobId l
       request);
   if (job <= last_durable) return std::nullopt;
   return Error{ErrorCode::kUnavailable, "job",
-               "there is no job " + std::to_string(job.value) + " that is durable, and " + why, kRetryMs};
+               "there is no job " + std::to_string(job.value) + " that is durable, and " + why, kSuspendedRetryMs};
 }
 
 void hide_undurable(ServerReply& reply, JobId last_durable) {

@@ -30,10 +30,10 @@ constexpr std::size_t kReadBytes = 64 * 1024;
 constexpr std::size_t kUnreadBytesMax = 64U << 20;  // while sending; past it the server must wait for us
 constexpr std::size_t kHead = sizeof(std::uint32_t);
 
-Error unavailable(std::string message) { return {ErrorCode::kUnavailable, "", std::move(message), 0}; }
-Error timeout() { return unavailable("timeout"); }
-Error closed() { return unavailable("the server closed the connection"); }
-Error system_error() { return unavailable(std::strerror(errno)); }
+Error not_reached(std::string message) { return {ErrorCode::kUnavailable, "", std::move(message), 0}; }
+Error timeout() { return not_reached("timeout"); }
+Error closed() { return not_reached("the server closed the connection"); }
+Error system_error() { return not_reached(std::strerror(errno)); }
 
 class Fd {
  public:
@@ -72,12 +72,12 @@ Status finish_connecting(int fd, const sockaddr* address, socklen_t size, const 
     if (errno == EINTR) continue;
     if (errno == EISCONN) return Unit{};
     if (errno == EAGAIN) {  // a Unix socket whose queue of connections is full: it says so and forgets us
-      if (deadline.left_ms() == 0) return unavailable("no answer in time");
+      if (deadline.left_ms() == 0) return not_reached("no answer in time");
       std::this_thread::sleep_for(kPause);
       continue;
     }
     if (errno != EINPROGRESS && errno != EALREADY) return system_error();
-    if (!wait_for(fd, POLLOUT, deadline)) return unavailable("no answer in time");
+    if (!wait_for(fd, POLLOUT, deadline)) return not_reached("no answer in time");
     int error = 0;
     socklen_t length = sizeof(error);
     ::getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &length);
@@ -91,7 +91,7 @@ Status finish_connecting(int fd, const sockaddr* address, socklen_t size, const 
 Result<int> connect_unix(const std::string& path, const Deadline& deadline) {
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
-  if (path.size() >= sizeof(address.sun_path)) return unavailable("the socket's path is too long");
+  if (path.size() >= sizeof(address.sun_path)) return not_reached("the socket's path is too long");
   path.copy(address.sun_path, path.size());
   const int fd = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
   if (fd < 0) return system_error();
@@ -108,9 +108,9 @@ Result<int> connect_tcp(const Endpoint& endpoint, const Deadline& deadline) {
   hints.ai_socktype = SOCK_STREAM;
   addrinfo* found = nullptr;
   const int failure = ::getaddrinfo(endpoint.host.c_str(), std::to_string(endpoint.port).c_str(), &hints, &found);
-  if (failure != 0) return unavailable(failure == EAI_SYSTEM ? std::strerror(errno) : ::gai_strerror(failure));
+  if (failure != 0) return not_reached(failure == EAI_SYSTEM ? std::strerror(errno) : ::gai_strerror(failure));
   const std::unique_ptr<addrinfo, decltype(&::freeaddrinfo)> list(found, &::freeaddrinfo);
-  Error last = unavailable("the name has no address");
+  Error last = not_reached("the name has no address");
   for (const addrinfo* one = list.get(); one != nullptr; one = one->ai_next) {
     const int fd = ::socket(one->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (fd < 0) return system_error();
@@ -211,7 +211,7 @@ Result<std::size_t> BlockingStream::Transport::tls_result(int result, short& eve
     case SSL_ERROR_ZERO_RETURN:
       return closed();
     case SSL_ERROR_SYSCALL:
-      return result == 0 || saved == 0 ? closed() : unavailable(std::strerror(saved));
+      return result == 0 || saved == 0 ? closed() : not_reached(std::strerror(saved));
     default: {
       const int reason = ERR_GET_REASON(ERR_peek_last_error());
       const std::string why = last_tls_error();
@@ -221,7 +221,7 @@ Result<std::size_t> BlockingStream::Transport::tls_result(int result, short& eve
           reason == SSL_R_SSLV3_ALERT_BAD_CERTIFICATE || reason == SSL_R_SSLV3_ALERT_CERTIFICATE_EXPIRED) {
         return Error{ErrorCode::kDenied, "", "the server refused this certificate: " + why, 0};
       }
-      return unavailable("the secure connection failed: " + why);
+      return not_reached("the secure connection failed: " + why);
     }
   }
 }
@@ -266,7 +266,7 @@ Status BlockingStream::Transport::shake_hands(const Deadline& deadline) {
     short events = 0;
     const auto done = tls_result(result, events);
     if (done) {
-      if (!wait_for(fd.get(), events, deadline)) return unavailable("no answer in time");
+      if (!wait_for(fd.get(), events, deadline)) return not_reached("no answer in time");
       continue;
     }
     if (verified == X509_V_OK) return done.error();
@@ -319,7 +319,7 @@ Status BlockingStream::send(std::string_view frame, const Deadline& deadline) {
     if (*sent != 0) continue;
     const bool listen = input_.size() - taken_ < kUnreadBytesMax;
     if (!wait_for(fd(), static_cast<short>(events | (listen ? POLLIN : 0)), deadline))
-      return unavailable("no answer in time");
+      return not_reached("no answer in time");
     // An end while reading is not the end of the story: the write that follows meets it as well.
     if (listen) (void)fill(Deadline::after_ms(0));
   }

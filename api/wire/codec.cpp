@@ -42,11 +42,6 @@ static Encoded encode(Builder& b, const state::ServerReply& m) { return encode_r
 
 namespace {
 
-template <class T>
-const T& as(const void* table) {
-  return *static_cast<const T*>(table);
-}
-
 bool decode_first_words(Reader& in, fbs::Body type, const void* table, Body& out) {
   switch (type) {
     case fbs::Body::Hello: {

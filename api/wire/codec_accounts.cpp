@@ -6,19 +6,9 @@ namespace berth::wire::codec {
 
 namespace {
 
-template <class T>
-const T& as(const void* table) {
-  return *static_cast<const T*>(table);
-}
+using codec::size_of;
 
 // What reading it copies, at least.
-std::size_t size_of(const fb::String* s) { return s == nullptr ? 0 : s->size() + sizeof(std::uint32_t); }
-std::size_t size_of(const Strings* list) {
-  std::size_t size = 0;
-  if (list == nullptr) return size;
-  for (const auto* s : *list) size += size_of(s) + sizeof(std::uint32_t);
-  return size;
-}
 std::size_t size_of(const spec::Limits* limits) {
   return limits == nullptr || limits->most() == nullptr ? 0 : limits->most()->size() * sizeof(std::int64_t);
 }

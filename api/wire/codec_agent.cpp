@@ -260,11 +260,6 @@ state::ReadLog get(Reader& in, const fbs::ReadLog& t) {
   return out;
 }
 
-template <class T>
-const T& as(const void* table) {
-  return *static_cast<const T*>(table);
-}
-
 }  // namespace
 
 bool decode_agent(Reader& in, fbs::Body type, const void* table, Body& out) {

@@ -5,16 +5,11 @@ namespace berth::wire::codec {
 
 namespace {
 
-std::size_t size_of(const fb::String* s) { return s == nullptr ? 0 : s->size() + sizeof(std::uint32_t); }
+using codec::size_of;
+
 template <class T>
 std::size_t size_of(const fb::Vector<T>* list, std::size_t item_bytes) {
   return list == nullptr ? 0 : list->size() * item_bytes;
-}
-std::size_t size_of(const Strings* list) {
-  std::size_t size = 0;
-  if (list == nullptr) return size;
-  for (const auto* text : *list) size += sizeof(std::uint32_t) + size_of(text);
-  return size;
 }
 std::size_t size_of(const state::convert::Countables* list) {
   std::size_t size = 0;

@@ -5,11 +5,6 @@ namespace berth::wire::codec {
 
 namespace {
 
-template <class T>
-const T& as(const void* table) {
-  return *static_cast<const T*>(table);
-}
-
 fb::Offset<fbs::HistoryPlace> place(Builder& b, const state::HistoryPlace& at) {
   return fbs::CreateHistoryPlace(b, at.ended_at, at.job.value);
 }

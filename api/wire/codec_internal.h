@@ -21,6 +21,20 @@ using Encoded = std::pair<fbs::Body, fb::Offset<void>>;
 using Bytes = fb::Vector<std::uint8_t>;
 using Strings = fb::Vector<fb::Offset<fb::String>>;
 
+template <class T>
+const T& as(const void* table) {
+  return *static_cast<const T*>(table);
+}
+
+// What reading it copies, at least.
+inline std::size_t size_of(const fb::String* s) { return s == nullptr ? 0 : s->size() + sizeof(std::uint32_t); }
+inline std::size_t size_of(const Strings* list) {
+  std::size_t size = 0;
+  if (list == nullptr) return size;
+  for (const auto* text : *list) size += sizeof(std::uint32_t) + size_of(text);
+  return size;
+}
+
 // Offsets in a buffer may share what they point to, so that a small hostile frame could unfold into terabytes. Our
 // encoder never shares, so all that is copied out of an honest frame fits in the frame: more than that is refused.
 class Reader {

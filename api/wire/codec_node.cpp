@@ -5,11 +5,6 @@ namespace berth::wire::codec {
 
 namespace {
 
-template <class T>
-const T& as(const void* table) {
-  return *static_cast<const T*>(table);
-}
-
 fb::Offset<fbs::ImageRequest> image_request(Builder& b, const state::ImageRequest& r) {
   const auto node = text(b, r.node);
   const auto image = text(b, r.image);

@@ -279,11 +279,6 @@ state::ServerInfo server_info(Reader& in, const fbs::ServerInfo& t) {
   return out;
 }
 
-template <class T>
-const T& as(const void* table) {
-  return *static_cast<const T*>(table);
-}
-
 // The lists: pages of tables.
 bool page(Reader& in, fbs::Body type, const void* table, state::ServerReply& out) {
   switch (type) {

@@ -176,11 +176,6 @@ state::TokenCreateRequest get(Reader& in, const fbs::TokenCreateRequest& t) {
           in.text(t.secret_hash())};
 }
 
-template <class T>
-const T& as(const void* table) {
-  return *static_cast<const T*>(table);
-}
-
 state::ClientRequest get(Reader& in, fbs::Body type, const void* table, bool& known) {
   using state::JobId;
   switch (type) {

@@ -6,13 +6,9 @@ namespace berth::wire::codec {
 
 namespace {
 
-template <class T>
-const T& as(const void* table) {
-  return *static_cast<const T*>(table);
-}
-
 // What reading it copies, at least.
-std::size_t size_of(const fb::String* s) { return s == nullptr ? 0 : s->size() + sizeof(std::uint32_t); }
+
+using codec::size_of;
 
 std::size_t size_of(const state::convert::ServicePorts* ports) {
   std::size_t size = 0;

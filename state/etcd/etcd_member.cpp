@@ -16,7 +16,7 @@ using state::Unit;
 
 namespace {
 
-constexpr std::int64_t kAskTimeoutMs = 5'000;
+constexpr std::int64_t kQuestionMs = 5'000;
 constexpr std::int64_t kRowEveryMs = 1'000;
 constexpr std::int64_t kServerForgottenMs = 10LL * 60 * 1000;
 constexpr std::int64_t kLeaseParts = 5;  // the leader is heard and looked at so often in a lease
@@ -45,7 +45,7 @@ EtcdMember::~EtcdMember() {
 }
 
 Result<std::string> EtcdMember::authority() {
-  const auto reply = client_->range({keys_.cluster, "", 0, 0, false}, kAskTimeoutMs);
+  const auto reply = client_->range({keys_.cluster, "", 0, 0, false}, kQuestionMs);
   if (!reply) return reply.error();
   return reply->kvs.empty() ? std::string() : parse_cluster_text(reply->kvs[0].value).authority;
 }
@@ -288,7 +288,7 @@ void EtcdMember::forget_silent() {
     }
   }
   if (doomed.empty()) return;
-  static_cast<void>(client_->commit({{lead_->fence()}, std::move(doomed), {}}, kAskTimeoutMs));
+  static_cast<void>(client_->commit({{lead_->fence()}, std::move(doomed), {}}, kQuestionMs));
 }
 
 // Gives the lead back, so that the others need not wait for the lease to run out.

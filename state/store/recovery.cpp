@@ -20,7 +20,7 @@ using state::Unit;
 
 namespace {
 
-Error damaged(const std::string& path, std::uint64_t offset, const std::string& why) {
+Error damaged_segment(const std::string& path, std::uint64_t offset, const std::string& why) {
   return Error{ErrorCode::kInternal, "", path + " is damaged at offset " + std::to_string(offset) + ": " + why, 0};
 }
 
@@ -124,10 +124,11 @@ Status replay(SegmentReader& segment, Cluster& cluster, std::uint64_t& batches, 
     if (record.index <= cluster.applied_index()) continue;
     if (stop) return Error{ErrorCode::kUnavailable, "", "the store is closing", 0};
     auto batch = state::decode_batch(record.payload);
-    if (!batch) return damaged(segment.path(), record.offset, batch.error().message);
+    if (!batch) return damaged_segment(segment.path(), record.offset, batch.error().message);
     if (batch->index != record.index)
-      return damaged(segment.path(), record.offset, "a batch has another index than its record");
-    if (Status done = cluster.apply(*batch); !done) return damaged(segment.path(), record.offset, done.error().message);
+      return damaged_segment(segment.path(), record.offset, "a batch has another index than its record");
+    if (Status done = cluster.apply(*batch); !done)
+      return damaged_segment(segment.path(), record.offset, done.error().message);
     ++batches;
   }
   return Unit{};
@@ -139,8 +140,8 @@ Status replay_closed(const std::string& path, std::uint64_t next_first_index, Cl
   if (!segment) return segment.error();
   if (Status done = replay(*segment, cluster, batches, stop); !done) return done;
   if (segment->rest().tail != SegmentReader::Tail::kClean || segment->next_index() != next_first_index) {
-    return damaged(path, segment->offset(),
-                   "batch " + std::to_string(segment->next_index()) + " cannot be read, and more follow");
+    return damaged_segment(path, segment->offset(),
+                           "batch " + std::to_string(segment->next_index()) + " cannot be read, and more follow");
   }
   return Unit{};
 }
@@ -170,16 +171,16 @@ Result<RecoveredState> recover(Listing& listing) {
   auto last = SegmentReader::open(listing.segments.back().path);
   if (!last) return last.error();
   if (last->first_index() != listing.segments.back().index) {
-    return damaged(last->path(), 0, "its first batch is not the one of its name");
+    return damaged_segment(last->path(), 0, "its first batch is not the one of its name");
   }
   if (Status done = replay(*last, out.cluster, out.batches_replayed, go_on); !done) return done.error();
   const SegmentReader::Rest rest = last->rest();
   if (rest.tail == SegmentReader::Tail::kDamaged) {
-    return damaged(last->path(), last->offset(),
-                   "batch " + std::to_string(last->next_index()) + " cannot be read, and durable ones follow");
+    return damaged_segment(last->path(), last->offset(),
+                           "batch " + std::to_string(last->next_index()) + " cannot be read, and durable ones follow");
   }
   if (last->next_index() != out.cluster.applied_index() + 1) {
-    return damaged(last->path(), last->offset(), "it ends before the snapshot");
+    return damaged_segment(last->path(), last->offset(), "it ends before the snapshot");
   }
   out.torn = rest;
   out.last = std::move(*last);

@@ -40,7 +40,7 @@ struct SnapshotTrailer {
 static_assert(sizeof(SnapshotTrailer) == 16);
 
 template <class T>
-std::span<const std::byte> bytes_of_value(const T& value) {
+std::span<const std::byte> plain_bytes(const T& value) {
   return std::as_bytes(std::span(&value, 1));
 }
 
@@ -74,7 +74,7 @@ Status write_all(File& file, const Cluster& cluster, const std::atomic<bool>& st
   Stream stream(file);
   SnapshotHeader header;
   header.index = cluster.applied_index();
-  Status done = stream.write(bytes_of_value(header));
+  Status done = stream.write(plain_bytes(header));
   if (!done) return done;
   state::SnapshotCodec::encode(cluster, [&](std::span<const std::byte> part) {
     if (done) done = stop ? Status(Error{ErrorCode::kUnavailable, "", "the store is closing", 0}) : stream.write(part);
@@ -82,7 +82,7 @@ Status write_all(File& file, const Cluster& cluster, const std::atomic<bool>& st
   });
   if (!done) return done;
   const SnapshotTrailer trailer{stream.offset(), stream.crc(), 0};
-  if (done = stream.write(bytes_of_value(trailer)); !done) return done;
+  if (done = stream.write(plain_bytes(trailer)); !done) return done;
   return file.sync_data();
 }
 

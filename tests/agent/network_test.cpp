@@ -419,10 +419,7 @@ TEST_F(NetworkTest, ThroughATunnelWhereNodesShareNoLink) {
   EXPECT_NE(output_in(a->space(), "ip route").find("dev bvx" + a->instance()), std::string::npos);
   const std::string three = a->pod(13, "three");
   const std::string link = in_pod(*a, 13, "ip link show eth0");
-  const std::size_t mtu = link.find("mtu ");
-  ASSERT_NE(mtu, std::string::npos) << link;
-  EXPECT_LE(std::stoi(link.substr(mtu + 4)), 1450) << link;  // room for what the tunnel adds
-  EXPECT_GE(std::stoi(link.substr(mtu + 4)), 1280) << link;
+  EXPECT_NE(link.find("mtu 1450 "), std::string::npos) << link;  // room for what the tunnel adds, once
 }
 
 TEST_F(NetworkTest, NamesLeadToServices) {
@@ -537,6 +534,7 @@ TEST_F(NetworkTest, ASubnetThatIsFullSaysSo) {
   a->server().welcome.pod_subnet = "10.188.1.0/30";  // a gateway and one pod
   a->server().drop_connection();
   ASSERT_TRUE(a->server().wait_hellos(2));
+  tell(update(true, {}, {}, {a->peer(1), b->peer(2)}, {}));  // what was told before may have been lost with the line
   a->pod(11, "one");
   StartOrder order = script_order(32, "true");
   change_launch(order, [](Launch& launch) { launch.network = NetworkMode::kPods; });

@@ -7,8 +7,8 @@ namespace {
 
 using namespace state;
 
-constexpr TimeUs kSecond = 1'000'000;
-constexpr TimeUs kBegin = 1000 * kSecond;  // what the tests call 0
+constexpr TimeUs kOneSecond = 1'000'000;
+constexpr TimeUs kBegin = 1000 * kOneSecond;  // what the tests call 0
 const PodRef kPod{{JobId{7}, 0}, 1};
 
 Probe http(std::int64_t period_ms = 1000, std::uint32_t failures = 3) {
@@ -90,13 +90,13 @@ TEST(ProbeSchedule, ReadinessComesAndGoesWithItsProbe) {
   EXPECT_EQ(bench.until(500'000).said(), Lines({"ask readiness at 500"}));
   EXPECT_EQ(bench.answer(ProbeRole::kReady, true).said(), Lines());  // one of two
   EXPECT_EQ(bench.until(1'500'000).answer(ProbeRole::kReady, true).said(), Lines({"ask readiness at 1500", "ready"}));
-  for (int i = 0; i < 2; ++i) bench.until(bench.now + kSecond).answer(ProbeRole::kReady, false);
+  for (int i = 0; i < 2; ++i) bench.until(bench.now + kOneSecond).answer(ProbeRole::kReady, false);
   EXPECT_EQ(bench.said(), Lines({"ask readiness at 2500", "ask readiness at 3500"}));
-  bench.until(bench.now + kSecond).answer(ProbeRole::kReady, false, "GET http://10.88.1.2:80/: status 503");
+  bench.until(bench.now + kOneSecond).answer(ProbeRole::kReady, false, "GET http://10.88.1.2:80/: status 503");
   EXPECT_EQ(bench.said(), Lines({"ask readiness at 4500",
                                  "not ready: readiness probe failed: GET http://10.88.1.2:80/: status 503"}));
   // A failing readiness probe ends nobody, however often it fails.
-  for (int i = 0; i < 10; ++i) bench.until(bench.now + kSecond).answer(ProbeRole::kReady, false);
+  for (int i = 0; i < 10; ++i) bench.until(bench.now + kOneSecond).answer(ProbeRole::kReady, false);
   EXPECT_EQ(bench.said().size(), 10U);
 }
 
@@ -105,9 +105,9 @@ TEST(ProbeSchedule, NobodyIsAskedWhileAnAnswerIsOutstanding) {
   pod.ready = http(100);
   Bench bench(pod);
   bench.said();
-  EXPECT_EQ(bench.until(kSecond).said(), Lines({"ask readiness at 0"}));
+  EXPECT_EQ(bench.until(kOneSecond).said(), Lines({"ask readiness at 0"}));
   bench.answer(ProbeRole::kReady, true);  // late: the next is asked at once, once
-  EXPECT_EQ(bench.until(kSecond + 50'000).said(), Lines({"ready", "ask readiness at 1000"}));
+  EXPECT_EQ(bench.until(kOneSecond + 50'000).said(), Lines({"ready", "ask readiness at 1000"}));
 }
 
 TEST(ProbeSchedule, LivenessThatFailsInARowEndsThePod) {
@@ -116,12 +116,12 @@ TEST(ProbeSchedule, LivenessThatFailsInARowEndsThePod) {
   Bench bench(pod);
   EXPECT_EQ(bench.said(), Lines({"ready"}));
   bench.until(0).answer(ProbeRole::kLive, false);
-  bench.until(kSecond).answer(ProbeRole::kLive, false);
-  bench.until(2 * kSecond).answer(ProbeRole::kLive, true);  // not in a row
-  bench.until(3 * kSecond).answer(ProbeRole::kLive, false);
-  bench.until(4 * kSecond).answer(ProbeRole::kLive, false);
+  bench.until(kOneSecond).answer(ProbeRole::kLive, false);
+  bench.until(2 * kOneSecond).answer(ProbeRole::kLive, true);  // not in a row
+  bench.until(3 * kOneSecond).answer(ProbeRole::kLive, false);
+  bench.until(4 * kOneSecond).answer(ProbeRole::kLive, false);
   bench.said();
-  bench.until(5 * kSecond).answer(ProbeRole::kLive, false, "GET http://10.88.1.2:80/: connection refused");
+  bench.until(5 * kOneSecond).answer(ProbeRole::kLive, false, "GET http://10.88.1.2:80/: connection refused");
   const std::string why = "liveness probe failed 3 times: GET http://10.88.1.2:80/: connection refused";
   EXPECT_EQ(bench.said(), Lines({"ask liveness at 5000", "not ready: " + why, "end: " + why}));
   EXPECT_FALSE(bench.schedule.next_deadline()) << "who has to end is asked nothing more";
@@ -137,10 +137,11 @@ TEST(ProbeSchedule, TheStartUpProbeHoldsBackTheOthers) {
   Bench bench(pod);
   EXPECT_EQ(bench.said(), Lines({"not ready: its start-up probe has not been good yet"}));
   bench.until(0).answer(ProbeRole::kStart, false);
-  bench.until(kSecond).answer(ProbeRole::kStart, true);
+  bench.until(kOneSecond).answer(ProbeRole::kStart, true);
   EXPECT_EQ(bench.said(), Lines({"ask start-up at 0", "ask start-up at 1000"}));
-  EXPECT_EQ(bench.until(2 * kSecond).answer(ProbeRole::kReady, true).said(), Lines({"ask readiness at 1000", "ready"}));
-  EXPECT_EQ(bench.until(3 * kSecond).said(), Lines({"ask readiness at 2000", "ask liveness at 3000"}));
+  EXPECT_EQ(bench.until(2 * kOneSecond).answer(ProbeRole::kReady, true).said(),
+            Lines({"ask readiness at 1000", "ready"}));
+  EXPECT_EQ(bench.until(3 * kOneSecond).said(), Lines({"ask readiness at 2000", "ask liveness at 3000"}));
 }
 
 TEST(ProbeSchedule, AStartUpProbeThatNeverPassesEndsThePod) {
@@ -158,7 +159,7 @@ TEST(ProbeSchedule, WhoRanUnderAnotherAgentIsNotSaidToBeUnready) {
   pod.ready = http();
   pod.ready->delay_ms = 60'000;
   pod.adopted = true;
-  pod.started_at = -100 * kSecond;
+  pod.started_at = -100 * kOneSecond;
   Bench bench(pod);
   EXPECT_EQ(bench.said(), Lines());
   EXPECT_TRUE(bench.schedule.readiness().empty());

@@ -327,10 +327,15 @@ TEST(NodeRoutes, AnotherAgentOfTheSameMachineNeedsNoWay) {
 }
 
 TEST(NodeRoutes, AFrameForAPodFitsTheUnderlay) {
-  EXPECT_EQ(pod_mtu({link("lo", "127.0.0.1/8", 65536), link("eth0", "10.0.0.1/24", 1500)}, "eth0", false), 1500U);
-  EXPECT_EQ(pod_mtu({link("eth0", "10.0.0.1/24", 9000), link("eth1", "10.1.0.1/24", 1500)}, "eth0", true), 8950U);
-  EXPECT_EQ(pod_mtu({link("eth0", "10.0.0.1/24", 9000), link("eth1", "10.1.0.1/24", 1400)}, "", false), 1400U);
-  EXPECT_EQ(pod_mtu({}, "", false), 1500U);
+  EXPECT_EQ(pod_mtu({link("lo", "127.0.0.1/8", 65536), link("eth0", "10.0.0.1/24", 1500)}, "eth0", false, ""), 1500U);
+  EXPECT_EQ(pod_mtu({link("eth0", "10.0.0.1/24", 9000), link("eth1", "10.1.0.1/24", 1500)}, "eth0", true, ""), 8950U);
+  EXPECT_EQ(pod_mtu({link("eth0", "10.0.0.1/24", 9000), link("eth1", "10.1.0.1/24", 1400)}, "", false, ""), 1400U);
+  EXPECT_EQ(pod_mtu({}, "", false, ""), 1500U);
+  // What is ours does not count: a pod that came before does not make the next one's frames smaller.
+  EXPECT_EQ(pod_mtu({link("eth0", "10.0.0.1/24", 1500), link("berth0", "10.88.1.1/32", 1450),
+                     link("veth12", "10.88.1.1/32", 1450), link("bvx0", "10.88.1.0/32", 1450)},
+                    "", true, "10.88.1.0/24"),
+            1450U);
 }
 
 }  // namespace

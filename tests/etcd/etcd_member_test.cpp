@@ -209,8 +209,11 @@ TEST_F(EtcdMemberTest, SnapshotsReplaceOldBatchesAndAreLoaded) {
   second->opened.reset();
   second.reset();
 
-  // The newest is damaged: the one before it serves, with the batches behind it.
-  const std::string key = keys.snapshot_chunk(listed->back().index, 0);
+  // The newest is damaged: the one before it serves, with the batches behind it. (The second may have written one
+  // more.)
+  const auto now = reader.list_snapshots();
+  ASSERT_TRUE(now.ok());
+  const std::string key = keys.snapshot_chunk(now->back().index, 0);
   ASSERT_TRUE(client_->commit({{}, {put(key, "nonsense")}, {}}, 5000).ok());
   auto third = leader("three");
   expect_model(third->opened->recovered.cluster);

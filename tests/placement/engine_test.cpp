@@ -13,7 +13,7 @@ using state::NodeId;
 using state::Request;
 using state::Resources;
 
-constexpr state::GangShape kApart{0, 0, 1};  // each pod on a node of its own
+constexpr state::GangShape kApartGang{0, 0, 1};  // each pod on a node of its own
 
 Request request(std::uint32_t cpu_milli, std::uint64_t mem_mib, std::uint32_t gpus = 0,
                 std::vector<std::string> features = {}) {
@@ -26,7 +26,7 @@ void open_node(Engine& engine, std::uint32_t id, Resources capacity, const std::
 }
 
 // What the engine should do, written the slow and obvious way.
-struct Model {
+struct EngineModel {
   struct Node {
     Resources capacity;
     std::int64_t cpu = 0, mem = 0;
@@ -86,7 +86,7 @@ class EngineAgainstModel : public testing::TestWithParam<unsigned> {
   EngineAgainstModel() { model.policy = &keyed_policy(GetParam()); }
   std::mt19937 random{GetParam()};
   Engine engine{keyed_policy(GetParam())};
-  Model model;
+  EngineModel model;
   std::vector<std::pair<Placed, Request>> placed;
 
   std::uint32_t below(std::uint32_t n) { return std::uniform_int_distribution<std::uint32_t>(0, n - 1)(random); }
@@ -97,7 +97,7 @@ class EngineAgainstModel : public testing::TestWithParam<unsigned> {
   }
   void add_node() {
     static const std::vector<std::vector<std::string>> features = {{}, {"fast"}, {"fast", "ssd"}, {"ssd"}};
-    Model::Node n;
+    EngineModel::Node n;
     n.capacity = {1000 * (1 + below(64)), 1024ULL * (1 + below(256)), below(3) == 0 ? below(9) : 0};
     n.cpu = n.capacity.cpu_milli;
     n.mem = static_cast<std::int64_t>(n.capacity.mem_mib);
@@ -109,7 +109,7 @@ class EngineAgainstModel : public testing::TestWithParam<unsigned> {
   }
   void change_node() {
     const std::uint32_t i = below(static_cast<std::uint32_t>(model.nodes.size()));
-    Model::Node& n = model.nodes[i];
+    EngineModel::Node& n = model.nodes[i];
     if (below(2) == 0) {
       n.connected = !n.connected;
       engine.set_connected(NodeId{i + 1}, n.connected);
@@ -140,13 +140,13 @@ class EngineAgainstModel : public testing::TestWithParam<unsigned> {
     const Request r = any_request();
     const std::uint32_t count = 1 + below(12);
     std::vector<Placed> out;
-    const bool got = engine.place_gang(r, count, kApart, out);
+    const bool got = engine.place_gang(r, count, kApartGang, out);
     const auto fitting =
-        std::count_if(model.nodes.begin(), model.nodes.end(), [&](const auto& n) { return Model::fits(n, r); });
+        std::count_if(model.nodes.begin(), model.nodes.end(), [&](const auto& n) { return EngineModel::fits(n, r); });
     ASSERT_EQ(got, fitting >= count);
     ASSERT_EQ(out.size(), got ? count : 0);
     // The best nodes, best first, as if each that has its pod were no longer there.
-    Model rest = model;
+    EngineModel rest = model;
     for (const Placed& p : out) {
       ASSERT_EQ(p.node.value, rest.best(r));
       rest.nodes[p.node.value - 1].present = false;
@@ -297,7 +297,7 @@ TEST(Engine, ARequestBeyondAllBoundsIsRefusedAndHarmless) {
   open_node(engine, 1, {4'000'000'000U, 1ULL << 60, 64});
   std::vector<Placed> out;
   EXPECT_EQ(engine.place(request(4'000'000'000U, 1ULL << 60), 1, out), 0U);
-  EXPECT_FALSE(engine.place_gang(request(1, 1ULL << 60), 2, kApart, out));
+  EXPECT_FALSE(engine.place_gang(request(1, 1ULL << 60), 2, kApartGang, out));
   EXPECT_EQ(engine.place(request(1, 1, 64), 2, out), 1U);
   EXPECT_EQ(out.back().gpu_mask, ~0ULL);
 }

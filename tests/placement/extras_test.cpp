@@ -39,7 +39,7 @@ state::Topology machine(std::uint32_t packages, std::uint32_t numas, std::uint32
   return out;
 }
 
-struct Model {
+struct ExtrasModel {
   struct Node {
     Resources capacity;
     std::int64_t cpu = 0, mem = 0;
@@ -102,7 +102,7 @@ TEST(Extras, AreCountedAsAModelCountsThemOverRandomHistories) {
   const auto below = [&](std::uint32_t n) { return static_cast<std::uint32_t>(rng() % n); };
   for (int world = 0; world < 12; ++world) {
     Engine engine;
-    Model model;
+    ExtrasModel model;
     model.nodes.resize(14);
     struct Live {
       Request request;
@@ -110,7 +110,7 @@ TEST(Extras, AreCountedAsAModelCountsThemOverRandomHistories) {
     };
     std::vector<Live> live;
     const auto set_node = [&](std::uint32_t i) {
-      Model::Node& node = model.nodes[i];
+      ExtrasModel::Node& node = model.nodes[i];
       const Resources capacity{(4 + below(12)) * 1000, 4096 + below(8192), below(5)};
       std::vector<Countable> counts;
       if (below(2) == 0) counts.push_back({"disk", 100 + below(900)});

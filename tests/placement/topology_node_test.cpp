@@ -14,8 +14,8 @@ using Level = TopologyRequest::Level;
 using Part = Topology::Part;
 
 // Packages of NUMA nodes of caches of cores of threads; GPUs near NUMA nodes.
-Topology machine(std::uint32_t packages, std::uint32_t numas, std::uint32_t caches, std::uint32_t cores,
-                 std::uint32_t threads, std::uint32_t gpus_each = 0) {
+Topology machine_of(std::uint32_t packages, std::uint32_t numas, std::uint32_t caches, std::uint32_t cores,
+                    std::uint32_t threads, std::uint32_t gpus_each = 0) {
   Topology topology;
   const std::uint32_t all = packages * numas * caches * cores;
   for (std::uint32_t core = 0; core < all; ++core) {
@@ -49,7 +49,7 @@ TopologyRequest cores(std::uint32_t count, Level level = Level::kNone, bool requ
 using Numbers = std::vector<std::uint32_t>;
 
 TEST(TopologyNode, WholeCoresAndSingleThreads) {
-  TopologyNode node(machine(1, 1, 2, 4, 2));
+  TopologyNode node(machine_of(1, 1, 2, 4, 2));
   TopologyRequest threads;
   threads.threads = 3;
   auto plan = node.place(threads);
@@ -74,7 +74,7 @@ TEST(TopologyNode, WholeCoresAndSingleThreads) {
 }
 
 TEST(TopologyNode, CouldHoldWhatFitsWithNothingElseOnIt) {
-  TopologyNode node(machine(1, 2, 1, 4, 1, 1));
+  TopologyNode node(machine_of(1, 2, 1, 4, 1, 1));
   TopologyRequest half = cores(4, Level::kNuma, true);
   half.mem_mib = 1000;
   half.gpus = 1;
@@ -91,7 +91,7 @@ TEST(TopologyNode, CouldHoldWhatFitsWithNothingElseOnIt) {
 }
 
 TEST(TopologyNode, HasNeverMoreMemoryThanItHas) {
-  TopologyNode node(machine(1, 1, 1, 4, 1));
+  TopologyNode node(machine_of(1, 1, 1, 4, 1));
   TopologyRequest request = cores(1);
   request.mem_mib = 600;
   const auto plan = node.place(request);
@@ -102,7 +102,7 @@ TEST(TopologyNode, HasNeverMoreMemoryThanItHas) {
 }
 
 TEST(TopologyNode, TheTightestPartThatHoldsItIsTaken) {
-  TopologyNode node(machine(2, 2, 2, 4, 1));
+  TopologyNode node(machine_of(2, 2, 2, 4, 1));
   ASSERT_TRUE(node.place(cores(3, Level::kL3, true)).ok());
   auto one = node.place(cores(1, Level::kL3));
   ASSERT_TRUE(one.ok());
@@ -116,7 +116,7 @@ TEST(TopologyNode, TheTightestPartThatHoldsItIsTaken) {
 }
 
 TEST(TopologyNode, CoresAndMemoryAreNearTheGpus) {
-  TopologyNode node(machine(2, 2, 1, 4, 1, 2));
+  TopologyNode node(machine_of(2, 2, 1, 4, 1, 2));
   ASSERT_TRUE(node.place(cores(4, Level::kNuma)).ok());  // NUMA node 0: its GPUs have no cores left
   TopologyRequest request = cores(2, Level::kNuma, true);
   request.gpus = 2;
@@ -136,7 +136,7 @@ TEST(TopologyNode, CoresAndMemoryAreNearTheGpus) {
 }
 
 TEST(TopologyNode, MemoryBeyondANumaNodeComesFromItsNeighbours) {
-  TopologyNode node(machine(2, 2, 1, 4, 1));
+  TopologyNode node(machine_of(2, 2, 1, 4, 1));
   TopologyRequest request = cores(1, Level::kNuma);
   request.mem_mib = 1500;
   auto plan = node.place(request);
@@ -211,7 +211,7 @@ TEST_P(TopologyNodeAgainstForce, ChoosesTheBestPartAndLosesNothing) {
   std::mt19937 dice(GetParam());
   const auto below = [&](std::uint32_t n) { return std::uniform_int_distribution<std::uint32_t>(0, n - 1)(dice); };
   const std::uint32_t gpus_each = below(3);
-  TopologyNode node(machine(1 + below(2), 1 + below(3), 1 + below(2), 1 + below(4), 1 + below(2), gpus_each));
+  TopologyNode node(machine_of(1 + below(2), 1 + below(3), 1 + below(2), 1 + below(4), 1 + below(2), gpus_each));
   const Topology& topology = node.topology();
   std::vector<TopologyPlan> running;
   int placed = 0, refused = 0;

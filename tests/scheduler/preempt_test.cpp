@@ -18,7 +18,7 @@ void add_queue(Harness& h, const std::string& name, std::int32_t tier, Preempt p
   queue.priority = priority;
   h.ask_for<Ok>(QueueActionRequest{false, queue});
 }
-JobSpec in(const std::string& queue, JobSpec spec = single()) {
+JobSpec in_queue(const std::string& queue, JobSpec spec = single()) {
   spec.queue = queue;
   return spec;
 }
@@ -34,8 +34,8 @@ TEST(Tiers, ComeBeforeAllPriorities) {
   Harness h;
   add_queue(h, "low", 0, Preempt::kOff, 1'000'000);
   add_queue(h, "high", 1, Preempt::kOff, -1'000'000);
-  const JobId low = h.submit(in("low", single(4000)));
-  const JobId high = h.submit(in("high", single(4000)));
+  const JobId low = h.submit(in_queue("low", single(4000)));
+  const JobId high = h.submit(in_queue("high", single(4000)));
   h.join("a");
   EXPECT_EQ(h.state_of(high), PodState::kBound);
   EXPECT_EQ(h.state_of(low), PodState::kPending);  // and nobody was told to go for it
@@ -50,14 +50,14 @@ TEST(Preemption, TakesNoMoreThanItNeedsOfWhatStartedLast) {
   FakeAgent& a = h.join("a");
   std::vector<JobId> low;
   for (int i = 0; i < 4; ++i) {
-    low.push_back(h.submit(in("low")));
+    low.push_back(h.submit(in_queue("low")));
     h.start_all(a);
     h.advance_ms(1000);
   }
-  const JobId high = h.submit(in("high", single(2000)));
+  const JobId high = h.submit(in_queue("high", single(2000)));
   EXPECT_EQ(stopped(a), (std::set<PodRef>{{{low[2], 0}, 1}, {{low[3], 0}, 1}}));
   EXPECT_EQ(reason_of(h, high), "room is being made: 2 pods of lower tiers still have to end");
-  const JobId more = h.submit(in("low"));  // what comes free is not for it
+  const JobId more = h.submit(in_queue("low"));  // what comes free is not for it
   h.turn({Tick{}});
   h.end(a, {{low[3], 0}, 1}, PodState::kCancelled);
   EXPECT_EQ(h.state_of(more), PodState::kPending);
@@ -79,15 +79,15 @@ TEST(Preemption, IsNeverInVain) {
   add_queue(h, "kept", 0);
   add_queue(h, "high", 1);
   FakeAgent& a = h.join("a");
-  h.submit(in("low", single(2000)));
-  h.submit(in("kept", single(1000)));
-  h.submit(in("same", single(1000)));
+  h.submit(in_queue("low", single(2000)));
+  h.submit(in_queue("kept", single(1000)));
+  h.submit(in_queue("same", single(1000)));
   h.start_all(a);
-  h.submit(in("high", single(3000)));  // even if what may go went, there were 2 cpus
+  h.submit(in_queue("high", single(3000)));  // even if what may go went, there were 2 cpus
   EXPECT_TRUE(a.stopped.empty());
-  h.submit(in("low", single(2000)));  // of a lower tier: nobody goes
+  h.submit(in_queue("low", single(2000)));  // of a lower tier: nobody goes
   EXPECT_TRUE(a.stopped.empty());
-  h.submit(in("high", single(2000)));  // this one overtakes nobody that it could not
+  h.submit(in_queue("high", single(2000)));  // this one overtakes nobody that it could not
   EXPECT_EQ(a.stopped.size(), 1U);
 }
 
@@ -101,14 +101,14 @@ TEST(Preemption, MakesNoRoomForWhatMayNotStart) {
   h.ask_for<Ok>(MemberActionRequest{false, {"physics", "user7", 1, false, two}});
   h.ask_for<Ok>(LicenceActionRequest{false, {"matlab", 1}});
   FakeAgent& a = h.join("a", {8000, 8192, 0});
-  h.submit(in("low", array(8)));
+  h.submit(in_queue("low", array(8)));
   h.start_all(a);
-  const JobId high = h.submit(in("high", array(8)), Harness::user(7));
+  const JobId high = h.submit(in_queue("high", array(8)), Harness::user(7));
   EXPECT_EQ(a.stopped.size(), 2U);  // no more than its limit lets run
   end_stopped(h, a);
   EXPECT_EQ(h.job(high).counts.live(), 2U);
   h.start_all(a);
-  JobSpec licensed = in("high", array(4));
+  JobSpec licensed = in_queue("high", array(4));
   licensed.request.licences = {{"matlab", 1}};
   const JobId one = h.submit(licensed);
   EXPECT_EQ(a.stopped.size(), 1U);
@@ -125,11 +125,11 @@ TEST(Preemption, NeverCutsAGangInTwo) {
   add_queue(h, "low", 0, Preempt::kRequeue);
   add_queue(h, "high", 1);
   FakeAgent& a = h.join("a", {1'200'000, 1'000'000, 0});
-  const JobId many = h.submit(in("low", array(1000)));
-  const JobId team = h.submit(in("low", gang(200)));
+  const JobId many = h.submit(in_queue("low", array(1000)));
+  const JobId team = h.submit(in_queue("low", gang(200)));
   EXPECT_EQ(h.job(many).counts.live() + h.job(team).counts.live(), 1200U);
   h.start_all(a);
-  h.submit(in("high", single(150'000)));
+  h.submit(in_queue("high", single(150'000)));
   const auto of_team =
       std::count_if(a.stopped.begin(), a.stopped.end(), [&](const PodRef& ref) { return ref.pod.job == team; });
   EXPECT_TRUE(of_team == 0 || of_team == 200) << of_team;
@@ -142,9 +142,9 @@ TEST(Preemption, SwitchedOffInTheMiddleLeavesNothingBehind) {
   add_queue(h, "low", 0, Preempt::kRequeue);
   add_queue(h, "high", 1);
   FakeAgent& a = h.join("a");
-  h.submit(in("low", single(4000)));
+  h.submit(in_queue("low", single(4000)));
   h.start_all(a);
-  const JobId high = h.submit(in("high", single(4000)));
+  const JobId high = h.submit(in_queue("high", single(4000)));
   add_queue(h, "low", 0, Preempt::kOff);
   end_stopped(h, a);
   EXPECT_EQ(h.state_of(high), PodState::kBound);
@@ -152,7 +152,7 @@ TEST(Preemption, SwitchedOffInTheMiddleLeavesNothingBehind) {
   h.end(a, {{high, 0}, 1});
   add_queue(h, "low", 0, Preempt::kRequeue);
   h.start_all(a);
-  h.submit(in("high", single(4000)));
+  h.submit(in_queue("high", single(4000)));
   EXPECT_EQ(a.stopped.size(), 1U);  // it works as the first time
 }
 
@@ -162,10 +162,10 @@ TEST(Preemption, IsTriedAgainWhenSomethingElseEnds) {
   add_queue(h, "kept", 0);
   add_queue(h, "high", 1);
   FakeAgent& a = h.join("a");
-  const JobId low = h.submit(in("low", single(2000)));
-  const JobId kept = h.submit(in("kept", single(2000)));
+  const JobId low = h.submit(in_queue("low", single(2000)));
+  const JobId kept = h.submit(in_queue("kept", single(2000)));
   h.start_all(a);
-  const JobId high = h.submit(in("high", single(4000)));
+  const JobId high = h.submit(in_queue("high", single(4000)));
   EXPECT_TRUE(a.stopped.empty());
   h.end(a, {{kept, 0}, 1});
   EXPECT_TRUE(a.stopped.empty());  // who looked in vain rests for a second
@@ -188,7 +188,7 @@ TEST(Preemption, CancelsWhereItIsToAndSaysForWhom) {
   urgent.tier = 5;
   h.ask_for<Ok>(QosActionRequest{false, urgent});
   FakeAgent& a = h.join("a");
-  JobSpec spec = in("low", single(2000));
+  JobSpec spec = in_queue("low", single(2000));
   const JobId victim = h.submit(spec);
   spec.qos = "safe";
   const JobId kept = h.submit(spec);
@@ -211,10 +211,10 @@ TEST(Preemption, AGangGoesAsAWholeAndComesAgainAsAWhole) {
   add_queue(h, "high", 1);
   FakeAgent& a = h.join("a");
   FakeAgent& b = h.join("b");
-  const JobId low = h.submit(in("low", gang(8)));
+  const JobId low = h.submit(in_queue("low", gang(8)));
   h.start_all(a);
   h.start_all(b);
-  const JobId high = h.submit(in("high"));
+  const JobId high = h.submit(in_queue("high"));
   EXPECT_EQ(a.stopped.size() + b.stopped.size(), 8U);
   end_stopped(h, a);
   EXPECT_EQ(h.state_of(high), PodState::kBound);  // there is room for it already
@@ -232,9 +232,9 @@ TEST(Preemption, MakesRoomForAsManyAsItCan) {
   add_queue(h, "low", 0, Preempt::kRequeue);
   add_queue(h, "high", 1);
   FakeAgent& a = h.join("a");
-  h.submit(in("low", array(4)));
+  h.submit(in_queue("low", array(4)));
   h.start_all(a);
-  const JobId high = h.submit(in("high", array(3)));
+  const JobId high = h.submit(in_queue("high", array(3)));
   EXPECT_EQ(a.stopped.size(), 3U);
   end_stopped(h, a);
   EXPECT_EQ(h.job(high).counts.live(), 3U);
@@ -246,9 +246,9 @@ TEST(Preemption, IsFinishedThoughTheServerCameAgainInTheMiddle) {
   add_queue(h, "low", 0, Preempt::kRequeue);
   add_queue(h, "high", 1);
   FakeAgent* a = &h.join("a");
-  const JobId low = h.submit(in("low", single(4000)));
+  const JobId low = h.submit(in_queue("low", single(4000)));
   h.start_all(*a);
-  const JobId high = h.submit(in("high", single(4000)));
+  const JobId high = h.submit(in_queue("high", single(4000)));
   EXPECT_EQ(a->stopped.size(), 1U);
   FakeAgent back = *a;
   h.restart();
@@ -266,9 +266,9 @@ TEST(Preemption, OfACancelledJobStaysACancellation) {
   add_queue(h, "low", 0, Preempt::kRequeue);
   add_queue(h, "high", 1);
   FakeAgent& a = h.join("a");
-  const JobId low = h.submit(in("low", single(4000)));
+  const JobId low = h.submit(in_queue("low", single(4000)));
   h.start_all(a);
-  h.submit(in("high", single(4000)));
+  h.submit(in_queue("high", single(4000)));
   h.ask_for<Ok>(CancelRequest{low, std::nullopt});
   end_stopped(h, a);
   EXPECT_EQ(h.state_of(low), PodState::kCancelled);
@@ -297,7 +297,7 @@ TEST(Preemption, IsAsSmallAsItCanBe) {
     for (int i = 0; i < 8; ++i) {
       const std::uint32_t kind = below(3);
       const std::uint32_t cpu = 500 * (1 + below(4));
-      const JobId id = h.submit(in(kind == 0 ? "low" : kind == 1 ? "mid" : "high", single(cpu)));
+      const JobId id = h.submit(in_queue(kind == 0 ? "low" : kind == 1 ? "mid" : "high", single(cpu)));
       if (h.state_of(id) != PodState::kBound) {
         h.ask_for<Ok>(CancelRequest{id, std::nullopt});
         for (const std::uint64_t session : agents) {
@@ -327,7 +327,7 @@ TEST(Preemption, IsAsSmallAsItCanBe) {
     for (const Pod& pod : pods) {
       if (pod.may_go) all.insert(pod.id);
     }
-    const JobId high = h.submit(in("high", single(wants)));
+    const JobId high = h.submit(in_queue("high", single(wants)));
     std::set<JobId> gone;
     for (const auto& [id, pod] : h.cluster().live_pods()) {
       if (pod.stopping) gone.insert(id.job);

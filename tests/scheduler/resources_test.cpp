@@ -23,7 +23,7 @@ Topology four_cores() {
   return out;
 }
 
-std::string reason_of(Harness& h, JobId id) { return h.ask_for<JobDetail>(ShowJobRequest{id}).row.reason; }
+std::string wait_reason(Harness& h, JobId id) { return h.ask_for<JobDetail>(ShowJobRequest{id}).row.reason; }
 WaitReason code_of(Harness& h, JobId id) { return h.ask_for<JobDetail>(ShowJobRequest{id}).row.wait_reason; }
 
 JobSpec licensed(std::uint64_t count, const char* name = "matlab") {
@@ -46,7 +46,7 @@ TEST(Licences, AreTakenByWhoRunsAndGivenBackAtTheEnd) {
   EXPECT_EQ(h.state_of(third), PodState::kBound);  // a smaller one overtakes: nothing else is in its way
   EXPECT_EQ(h.state_of(without), PodState::kBound);
   EXPECT_EQ(code_of(h, second), WaitReason::kLicences);
-  EXPECT_EQ(reason_of(h, second), "3 of 3 licences matlab are in use");
+  EXPECT_EQ(wait_reason(h, second), "3 of 3 licences matlab are in use");
   EXPECT_EQ(h.ask_for<LicencePage>(ListLicencesRequest{}).licences.at(0).used, 3U);
   h.restart();
   FakeAgent back = a;
@@ -127,8 +127,8 @@ TEST(Countables, AreRefusedWhereNoNodeHasThemAndWaitForWhenTaken) {
   const JobId first = h.submit(spec), second = h.submit(spec), third = h.submit(spec);
   EXPECT_EQ(h.state_of(second), PodState::kBound);
   EXPECT_EQ(h.state_of(third), PodState::kPending);
-  EXPECT_NE(reason_of(h, third).find("1 by free fpga"), std::string::npos) << reason_of(h, third);
-  EXPECT_NE(reason_of(h, third).find("1 by total fpga"), std::string::npos) << reason_of(h, third);
+  EXPECT_NE(wait_reason(h, third).find("1 by free fpga"), std::string::npos) << wait_reason(h, third);
+  EXPECT_NE(wait_reason(h, third).find("1 by total fpga"), std::string::npos) << wait_reason(h, third);
   spec.request.counts = {{"fpga", 3}};
   EXPECT_NE(h.ask_refused(SubmitRequest{{spec}, 0, false}).message.find("total fpga"), std::string::npos);
   h.restart();
@@ -152,7 +152,7 @@ TEST(Shares, OfAGpuAreGivenOutUntilItIsFull) {
   for (int i = 0; i < 4; ++i) ++on[h.cluster().pod({jobs[static_cast<std::size_t>(i)], 0})->gpu_mask];
   EXPECT_EQ(on, (std::map<std::uint64_t, int>{{1, 2}, {2, 2}}));
   EXPECT_EQ(h.state_of(jobs[4]), PodState::kPending);
-  EXPECT_NE(reason_of(h, jobs[4]).find("free part of a GPU"), std::string::npos);
+  EXPECT_NE(wait_reason(h, jobs[4]).find("free part of a GPU"), std::string::npos);
   JobSpec bad = half;
   bad.request.resources.gpus = 2;
   EXPECT_EQ(h.ask_refused(SubmitRequest{{bad}, 0, false}).field, "gpus");
@@ -165,7 +165,7 @@ TEST(PodLimit, OfANodeIsKept) {
   h.join_as(few);
   const JobId id = h.submit(array(10));
   EXPECT_EQ(h.job(id).counts.live(), 3U);
-  EXPECT_NE(reason_of(h, id).find("pods on the node"), std::string::npos) << reason_of(h, id);
+  EXPECT_NE(wait_reason(h, id).find("pods on the node"), std::string::npos) << wait_reason(h, id);
 }
 
 TEST(CoresOfTheirOwn, AreToldToTheAgentAndKnownAfterARestart) {
@@ -186,7 +186,7 @@ TEST(CoresOfTheirOwn, AreToldToTheAgentAndKnownAfterARestart) {
   EXPECT_TRUE(h.cluster().pinning({second, 0})->near);
   EXPECT_EQ(h.orders_of(a).at({{second, 0}, 1}).pods.at(0).pinning.cpus, cpus);
   EXPECT_EQ(h.state_of(third), PodState::kPending);
-  EXPECT_NE(reason_of(h, third).find("free cpu"), std::string::npos) << reason_of(h, third);
+  EXPECT_NE(wait_reason(h, third).find("free cpu"), std::string::npos) << wait_reason(h, third);
   // One core is free, of the other NUMA node.
   const JobId fourth = h.submit(single(1000));
   EXPECT_EQ(h.cluster().pinning({fourth, 0})->cpus, "1");
@@ -337,13 +337,13 @@ TEST(Queues, HaveNodesStatesLimitsAndUsersOfTheirOwn) {
   many.queue = "gpu";
   const JobId array_id = h.submit(many);
   EXPECT_EQ(h.job(array_id).counts.live(), 3U);
-  EXPECT_NE(reason_of(h, array_id).find("the queue's nodes (gpu)"), std::string::npos) << reason_of(h, array_id);
+  EXPECT_NE(wait_reason(h, array_id).find("the queue's nodes (gpu)"), std::string::npos) << wait_reason(h, array_id);
   h.ask_for<Ok>(CancelRequest{array_id, std::nullopt});
   queue.state = Queue::State::kDown;
   h.ask_for<Ok>(QueueActionRequest{false, queue});
   const JobId down = h.submit(spec);
   EXPECT_EQ(code_of(h, down), WaitReason::kQueueDown);
-  EXPECT_EQ(reason_of(h, down), "queue gpu is down");
+  EXPECT_EQ(wait_reason(h, down), "queue gpu is down");
   queue.state = Queue::State::kDraining;
   h.ask_for<Ok>(QueueActionRequest{false, queue});
   EXPECT_NE(h.ask_refused(SubmitRequest{{spec}, 0, false}).message.find("draining"), std::string::npos);

@@ -11,8 +11,8 @@ using Kind = Dependency::Kind;
 
 constexpr std::int64_t kHourMs = 3'600'000;
 
-bool runs(Harness& h, JobId id) { return h.job(id).counts.live() != 0; }
-JobRow row(Harness& h, JobId id, Caller caller = Harness::admin()) {
+bool is_running(Harness& h, JobId id) { return h.job(id).counts.live() != 0; }
+JobRow row_of(Harness& h, JobId id, Caller caller = Harness::admin()) {
   return h.ask_for<JobDetail>(ShowJobRequest{id}, std::move(caller)).row;
 }
 JobSpec after(Kind kind, std::vector<JobId> ids, bool any = false) {
@@ -42,16 +42,16 @@ TEST_F(Waits, AHeldJobStartsWhenItIsReleased) {
   JobSpec spec = single();
   spec.hold = Hold::kUser;
   const JobId id = h.submit(spec, Harness::user(1000));
-  EXPECT_FALSE(runs(h, id));
-  EXPECT_EQ(row(h, id).wait_reason, WaitReason::kHeldUser);
+  EXPECT_FALSE(is_running(h, id));
+  EXPECT_EQ(row_of(h, id).wait_reason, WaitReason::kHeldUser);
   h.restart();
-  EXPECT_FALSE(runs(h, id));
+  EXPECT_FALSE(is_running(h, id));
   JobUpdateRequest release = change(id);
   release.held = false;
   EXPECT_EQ(h.ask_refused(release, Harness::user(1001)).code, ErrorCode::kDenied);
   h.rejoin(agent, {8000, 8192, 0});
   h.ask_for<Ok>(release, Harness::user(1000));
-  EXPECT_TRUE(runs(h, id));
+  EXPECT_TRUE(is_running(h, id));
 }
 
 TEST_F(Waits, WhatAnAdministratorHoldsHisUserCannotRelease) {
@@ -61,13 +61,13 @@ TEST_F(Waits, WhatAnAdministratorHoldsHisUserCannotRelease) {
   JobUpdateRequest hold = change(id);
   hold.held = true;
   h.ask_for<Ok>(hold);
-  EXPECT_EQ(row(h, id).wait_reason, WaitReason::kHeldAdmin);
+  EXPECT_EQ(row_of(h, id).wait_reason, WaitReason::kHeldAdmin);
   h.ask_for<Ok>(hold, Harness::user(1000));  // no weaker for that
   JobUpdateRequest release = change(id);
   release.held = false;
   EXPECT_EQ(h.ask_refused(release, Harness::user(1000)).code, ErrorCode::kDenied);
   h.ask_for<Ok>(release);
-  EXPECT_EQ(row(h, id).wait_reason, WaitReason::kBeginTime);
+  EXPECT_EQ(row_of(h, id).wait_reason, WaitReason::kBeginTime);
 }
 
 TEST_F(Waits, AUserCannotHoldAsAnAdministrator) {
@@ -77,20 +77,20 @@ TEST_F(Waits, AUserCannotHoldAsAnAdministrator) {
   JobUpdateRequest release = change(id);
   release.held = false;
   h.ask_for<Ok>(release, Harness::user(1000));
-  EXPECT_TRUE(runs(h, id));
+  EXPECT_TRUE(is_running(h, id));
 }
 
 TEST_F(Waits, AJobBeginsAtItsTimeWithoutAnybodysHelp) {
   JobSpec spec = single();
   spec.begin_at = h.now() + kHourMs * 1000;
   const JobId id = h.submit(spec);
-  EXPECT_FALSE(runs(h, id));
+  EXPECT_FALSE(is_running(h, id));
   ASSERT_TRUE(h.core().next_deadline().has_value());
   EXPECT_LE(*h.core().next_deadline(), spec.begin_at);
   h.advance_ms(kHourMs / 2);
-  EXPECT_FALSE(runs(h, id));
+  EXPECT_FALSE(is_running(h, id));
   h.advance_ms(kHourMs / 2);
-  EXPECT_TRUE(runs(h, id));
+  EXPECT_TRUE(is_running(h, id));
 }
 
 TEST_F(Waits, EveryKindOfDependencyWithEveryOutcome) {
@@ -108,11 +108,11 @@ TEST_F(Waits, EveryKindOfDependencyWithEveryOutcome) {
         Case{Kind::kAfterNotOk, PodState::kOutOfMemory, true, false}}) {
     const JobId first = h.submit(single());
     const JobId second = h.submit(after(c.kind, {first}));
-    EXPECT_FALSE(runs(h, second));
-    EXPECT_EQ(row(h, second).wait_reason, WaitReason::kDependency);
+    EXPECT_FALSE(is_running(h, second));
+    EXPECT_EQ(row_of(h, second).wait_reason, WaitReason::kDependency);
     end(first, c.how);
-    EXPECT_EQ(runs(h, second), c.starts) << name_of(c.kind) << " " << name_of(c.how);
-    EXPECT_EQ(row(h, second).wait_reason == WaitReason::kDependencyNever, c.never) << name_of(c.kind);
+    EXPECT_EQ(is_running(h, second), c.starts) << name_of(c.kind) << " " << name_of(c.how);
+    EXPECT_EQ(row_of(h, second).wait_reason == WaitReason::kDependencyNever, c.never) << name_of(c.kind);
     if (c.starts) {
       end(second);
     } else {
@@ -127,13 +127,13 @@ TEST_F(Waits, AfterMeansStartedAndMayHaveADelay) {
   JobSpec spec = after(Kind::kAfter, {first});
   spec.depends[0].delay_ms = 10 * 60'000;
   const JobId third = h.submit(spec);
-  EXPECT_FALSE(runs(h, second));
+  EXPECT_FALSE(is_running(h, second));
   h.start_all(agent);
-  EXPECT_TRUE(runs(h, second));
-  EXPECT_FALSE(runs(h, third));
-  EXPECT_EQ(row(h, third).wait_reason, WaitReason::kBeginTime);
+  EXPECT_TRUE(is_running(h, second));
+  EXPECT_FALSE(is_running(h, third));
+  EXPECT_EQ(row_of(h, third).wait_reason, WaitReason::kBeginTime);
   h.advance_ms(10 * 60'000);
-  EXPECT_TRUE(runs(h, third));
+  EXPECT_TRUE(is_running(h, third));
 }
 
 TEST_F(Waits, AllOfThemOrAnyOfThem) {
@@ -141,20 +141,20 @@ TEST_F(Waits, AllOfThemOrAnyOfThem) {
   const JobId all = h.submit(after(Kind::kAfterOk, {a, b}));
   const JobId any = h.submit(after(Kind::kAfterOk, {a, b}, true));
   end(a, PodState::kFailed);
-  EXPECT_EQ(row(h, all).wait_reason, WaitReason::kDependencyNever);
-  EXPECT_EQ(row(h, any).wait_reason, WaitReason::kDependency);
+  EXPECT_EQ(row_of(h, all).wait_reason, WaitReason::kDependencyNever);
+  EXPECT_EQ(row_of(h, any).wait_reason, WaitReason::kDependency);
   end(b);
-  EXPECT_FALSE(runs(h, all));
-  EXPECT_TRUE(runs(h, any));
+  EXPECT_FALSE(is_running(h, all));
+  EXPECT_TRUE(is_running(h, any));
 }
 
 TEST_F(Waits, AnArrayCountsAsAWhole) {
   const JobId first = h.submit(array(2));
   const JobId second = h.submit(after(Kind::kAfterOk, {first}));
   end(first, PodState::kSucceeded, 0);
-  EXPECT_FALSE(runs(h, second));
+  EXPECT_FALSE(is_running(h, second));
   end(first, PodState::kSucceeded, 1);
-  EXPECT_TRUE(runs(h, second));
+  EXPECT_TRUE(is_running(h, second));
 }
 
 TEST_F(Waits, ACancelledJobHasEndedAndNotSucceeded) {
@@ -163,8 +163,8 @@ TEST_F(Waits, ACancelledJobHasEndedAndNotSucceeded) {
   const JobId first = h.submit(held);
   const JobId any = h.submit(after(Kind::kAfterAny, {first})), ok = h.submit(after(Kind::kAfterOk, {first}));
   h.ask_for<Ok>(CancelRequest{first, std::nullopt});
-  EXPECT_TRUE(runs(h, any));
-  EXPECT_EQ(row(h, ok).wait_reason, WaitReason::kDependencyNever);
+  EXPECT_TRUE(is_running(h, any));
+  EXPECT_EQ(row_of(h, ok).wait_reason, WaitReason::kDependencyNever);
 }
 
 TEST_F(Waits, SingletonsRunOneAfterTheOther) {
@@ -175,13 +175,13 @@ TEST_F(Waits, SingletonsRunOneAfterTheOther) {
   const JobId second = h.submit(spec, Harness::user(1000));
   const JobId third = h.submit(spec, Harness::user(1000));
   const JobId others = h.submit(spec, Harness::user(1001));
-  EXPECT_TRUE(runs(h, first) && runs(h, others));
-  EXPECT_FALSE(runs(h, second) || runs(h, third));
+  EXPECT_TRUE(is_running(h, first) && is_running(h, others));
+  EXPECT_FALSE(is_running(h, second) || is_running(h, third));
   end(first);
-  EXPECT_TRUE(runs(h, second));
-  EXPECT_FALSE(runs(h, third));
+  EXPECT_TRUE(is_running(h, second));
+  EXPECT_FALSE(is_running(h, third));
   end(second, PodState::kFailed);
-  EXPECT_TRUE(runs(h, third));
+  EXPECT_TRUE(is_running(h, third));
 }
 
 TEST_F(Waits, DependenciesOutliveARestartAndTheJobTheyNamed) {
@@ -199,9 +199,9 @@ TEST_F(Waits, DependenciesOutliveARestartAndTheJobTheyNamed) {
   FakeAgent copy = n0;
   other.restart();
   FakeAgent& again = other.rejoin(copy, {1000, 1024, 0});
-  EXPECT_FALSE(runs(other, second));
+  EXPECT_FALSE(is_running(other, second));
   other.end(again, {{first, 0}, 1});
-  EXPECT_TRUE(runs(other, second));
+  EXPECT_TRUE(is_running(other, second));
   other.start_all(again);
   other.end(again, {{second, 0}, 1});
   other.turn({Tick{}});
@@ -209,7 +209,7 @@ TEST_F(Waits, DependenciesOutliveARestartAndTheJobTheyNamed) {
   JobUpdateRequest release = change(held);
   release.held = false;
   other.ask_for<Ok>(release);
-  EXPECT_TRUE(runs(other, held)) << "what was decided stays decided";
+  EXPECT_TRUE(is_running(other, held)) << "what was decided stays decided";
 }
 
 TEST_F(Waits, WhatDoesNotExistIsRefused) {
@@ -227,7 +227,7 @@ TEST_F(Waits, ADependencyThatTheClientCallsMetIsNot) {
   const JobId first = h.submit(single());
   JobSpec spec = after(Kind::kAfterOk, {first});
   spec.depends[0].state = Dependency::State::kMet;
-  EXPECT_FALSE(runs(h, h.submit(spec)));
+  EXPECT_FALSE(is_running(h, h.submit(spec)));
 }
 
 TEST_F(Waits, WhatWaitsCanBeChangedAndWhatRunsCannot) {
@@ -242,8 +242,8 @@ TEST_F(Waits, WhatWaitsCanBeChangedAndWhatRunsCannot) {
   h.ask_for<Ok>(request, Harness::user(1000));
   EXPECT_EQ(h.job(id).spec.priority, -5);
   EXPECT_EQ(h.job(id).spec.time_limit_ms, 60'000);
-  EXPECT_EQ(row(h, id).name, "other");
-  EXPECT_EQ(row(h, id).comment, "why");
+  EXPECT_EQ(row_of(h, id).name, "other");
+  EXPECT_EQ(row_of(h, id).comment, "why");
   request = change(id);
   request.priority = 5;
   EXPECT_EQ(h.ask_refused(request, Harness::user(1000)).code, ErrorCode::kDenied);
@@ -252,7 +252,7 @@ TEST_F(Waits, WhatWaitsCanBeChangedAndWhatRunsCannot) {
   request = change(id);
   request.held = false;
   h.ask_for<Ok>(request, Harness::user(1000));
-  ASSERT_TRUE(runs(h, id));
+  ASSERT_TRUE(is_running(h, id));
   request.held = true;
   EXPECT_EQ(h.ask_refused(request, Harness::user(1000)).code, ErrorCode::kConflict);
 }

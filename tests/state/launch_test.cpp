@@ -8,7 +8,7 @@
 namespace berth::state {
 namespace {
 
-std::span<const std::byte> bytes_of(const std::string& text) { return std::as_bytes(std::span(text)); }
+std::span<const std::byte> launch_bytes(const std::string& text) { return std::as_bytes(std::span(text)); }
 
 Launch full() {
   Launch launch;
@@ -39,16 +39,16 @@ Launch full() {
 }
 
 TEST(Launch, SurvivesItsEncoding) {
-  const auto decoded = decode_launch(bytes_of(encode_launch(full())));
+  const auto decoded = decode_launch(launch_bytes(encode_launch(full())));
   ASSERT_TRUE(decoded) << decoded.error().message;
   EXPECT_EQ(*decoded, full());
   Launch least;
   least.argv = {"true"};
-  EXPECT_EQ(*decode_launch(bytes_of(encode_launch(least))), least);
+  EXPECT_EQ(*decode_launch(launch_bytes(encode_launch(least))), least);
   least = {};
   least.driver = Driver::kOci;
   least.image = "/i:t";  // the image's own command
-  EXPECT_EQ(*decode_launch(bytes_of(encode_launch(least))), least);
+  EXPECT_EQ(*decode_launch(launch_bytes(encode_launch(least))), least);
 }
 
 TEST(Launch, IsRefusedWithTheFieldAtFault) {
@@ -87,7 +87,7 @@ TEST(Launch, IsRefusedWithTheFieldAtFault) {
       {"live", with([](Launch& l) { l.probe_live->port = 80; })},
   };
   for (const auto& [field, launch] : cases) {
-    const auto decoded = decode_launch(bytes_of(encode_launch(launch)));
+    const auto decoded = decode_launch(launch_bytes(encode_launch(launch)));
     ASSERT_FALSE(decoded) << field;
     EXPECT_EQ(decoded.error().field, field) << decoded.error().message;
   }
@@ -100,9 +100,9 @@ TEST(Launch, AnyBytesAreSafe) {
     std::string bad = good.substr(0, i % 3 == 0 ? dice() % good.size() : good.size());
     for (std::uint32_t n = 1 + dice() % 3; n != 0 && !bad.empty(); --n)
       bad[dice() % bad.size()] = static_cast<char>(dice());
-    const auto decoded = decode_launch(bytes_of(bad));
+    const auto decoded = decode_launch(launch_bytes(bad));
     if (decoded) {
-      EXPECT_TRUE(decode_launch(bytes_of(encode_launch(*decoded))));
+      EXPECT_TRUE(decode_launch(launch_bytes(encode_launch(*decoded))));
     }
   }
   EXPECT_FALSE(decode_launch({}));

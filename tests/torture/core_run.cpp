@@ -18,7 +18,7 @@ using scheduler::Core;
 
 namespace {
 
-constexpr const char* kDirectory = "/data";
+constexpr const char* kCoreDirectory = "/data";
 constexpr std::uint32_t kAgents = 4;
 
 // What a client knows of a submission. It asks again, under the same key, until it is told.
@@ -40,7 +40,7 @@ struct Agent {
 class CoreRun {
  public:
   CoreRun(std::uint64_t seed, Mistake mistake) : disk_(seed, mistake) {
-    store_options_.directory = kDirectory;
+    store_options_.directory = kCoreDirectory;
     store_options_.segment_bytes = 2048U << below(4);
     store_options_.snapshot_after_bytes = store_options_.segment_bytes * (1 + below(3));
     options_.node_lost_after_ms = 5'000;

@@ -26,7 +26,7 @@ using namespace state;
 
 namespace {
 
-constexpr const char* kGroup = "Administration";
+constexpr const char* kAdminGroup = "Administration";
 
 // ---- nodes ----------------------------------------------------------------------------------------------------------
 
@@ -59,7 +59,7 @@ void add_node_action(CLI::App& app, Context& context, NodeActionRequest::Action 
                      const std::string& summary, const std::string& description, const std::string& examples,
                      bool drains) {
   CLI::App* command = add_command(app, name, summary, description, examples);
-  command->group(kGroup);
+  command->group(kAdminGroup);
   struct Options {
     NodeActionRequest request;
     bool wait = false;
@@ -86,7 +86,7 @@ void add_node_commands(CLI::App& app, Context& context) {
   add_node_action(app, context, Action::kResume, "resume", "Let a drained node take pods again", "", "berth resume n17",
                   false);
   CLI::App* node = add_command(app, "node", "Remove nodes", "", "berth node rm n17");
-  node->group(kGroup);
+  node->group(kAdminGroup);
   node->require_subcommand(1);
   add_node_action(*node, context, Action::kRemove, "rm", "Remove a node that is gone for good",
                   "Its agent must be stopped, and its pods ended or given up.", "berth node rm n17", false);
@@ -134,7 +134,7 @@ void add_token_commands(CLI::App& app, Context& context) {
       "berth agent --join head:7117 --token $(berth token create)\n"
       "berth token create --for-user alice      for 'berth login' on another machine\n"
       "berth token rotate                       a new one, and no other is good any more");
-  token->group(kGroup);
+  token->group(kAdminGroup);
   token->require_subcommand(1);
   auto options = std::make_shared<TokenOptions>();
   const auto with_options = [&](CLI::App* command) {
@@ -206,7 +206,7 @@ void add_login_command(CLI::App& app, Context& context) {
       "Gets a certificate for a token that an administrator made with 'berth token create --for-user', and keeps "
       "it in ~/.config/berth. Commands then speak to that server.",
       "berth login head.example.org:7117 --token berth1-...");
-  command->group(kGroup);
+  command->group(kAdminGroup);
   auto options = std::make_shared<Options>();
   command->add_option("address", options->server, "the server, or several with commas between")
       ->type_name("HOST:PORT")
@@ -262,7 +262,7 @@ int status(const Context& context, Format format) {
 void add_status_command(CLI::App& app, Context& context) {
   auto format = std::make_shared<std::string>();
   CLI::App* command = add_command(app, "status", "Tell how the server is", "", "berth status\nberth status -o json");
-  command->group(kGroup);
+  command->group(kAdminGroup);
   add_format_option(command, *format, false);
   on_run(command, context, [format, &context] { return status(context, format_of(*format)); });
 }

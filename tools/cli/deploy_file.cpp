@@ -16,7 +16,7 @@ using namespace state;
 namespace {
 
 constexpr std::size_t kFileBytesMax = 16U << 20;
-constexpr std::size_t kServicesMax = 10'000;
+constexpr std::size_t kFileServicesMax = 10'000;
 
 // ---- Berth's own ----------------------------------------------------------------------------------------------------
 
@@ -34,7 +34,7 @@ class OwnReader : private YamlReader {
       if (!space) return space.error();
       out.space = *space;
     }
-    if (list.size() > kServicesMax) return wrong(list, "services", "at most 10,000 of them are accepted");
+    if (list.size() > kFileServicesMax) return wrong(list, "services", "at most 10,000 of them are accepted");
     for (const YAML::Node& node : list) {
       if (!node.IsMap()) return wrong(node, "services", "a service is a mapping of fields, not " + kind_of(node));
       ServiceInFile service{ServiceDraft{}, at(node)};

@@ -18,7 +18,7 @@ using namespace state;
 
 namespace {
 
-constexpr const char* kGroup = "About berth";
+constexpr const char* kDocGroup = "About berth";
 
 int print(const std::string& text) {
   Output out;
@@ -34,7 +34,7 @@ const CLI::App& root_of(const CLI::App& command) {
 
 void add_version_command(CLI::App& app, Context& context) {
   CLI::App* command = add_command(app, "version", "Print the version", "", "berth version");
-  command->group(kGroup);
+  command->group(kDocGroup);
   on_run(command, context, [] {
     return print("berth " + berth_version() + " (protocol " + std::to_string(wire::kProtocolVersionOldest) + " to " +
                  std::to_string(wire::kProtocolVersion) + ")\n");
@@ -46,7 +46,7 @@ void add_completion_command(CLI::App& app, Context& context) {
                                   "source <(berth completion bash)\n"
                                   "berth completion zsh > ~/.zfunc/_berth\n"
                                   "berth completion fish > ~/.config/fish/completions/berth.fish");
-  command->group(kGroup);
+  command->group(kDocGroup);
   auto shell = std::make_shared<std::string>();
   command->add_option("shell", *shell, "bash, zsh or fish")
       ->type_name("SHELL")
@@ -85,7 +85,7 @@ void add_man_command(CLI::App& app, Context& context) {
   };
   CLI::App* command = add_command(app, "man", "Print a man page, or write all of them", "",
                                   "berth man submit | man -l -\nberth man --dir /usr/local/share/man/man1");
-  command->group(kGroup);
+  command->group(kDocGroup);
   auto options = std::make_shared<Options>();
   command->add_option("command", options->words, "the command, as in token create")
       ->type_name("NAME")

@@ -47,13 +47,13 @@ void write_fields(JsonWriter& json, const ImageOfNode& r) {
   json.field("pods", r.row.pods).field("state", std::string_view(r.row.state));
 }
 
-struct Options {
+struct ImageOptions {
   NodeChoice nodes;
   std::string image, pull = "missing", auth_file, unused, keep, format;
 };
 
 // Asks, lists what came, and says of each node that refused why.
-int ask(const Context& context, const Options& options, const ImageRequest& wanted) {
+int ask(const Context& context, const ImageOptions& options, const ImageRequest& wanted) {
   ServerLink link(context);
   if (Status connected = link.connect(); !connected) return fail(connected.error());
   const auto nodes = choose_nodes(link, options.nodes);
@@ -99,7 +99,7 @@ int ask(const Context& context, const Options& options, const ImageRequest& want
   return refused != 0 ? refused : written;
 }
 
-int pull(const Context& context, const Options& options) {
+int pull(const Context& context, const ImageOptions& options) {
   ImageRequest request;
   request.action = ImageRequest::Action::kPull;
   const std::string here = this_process().directory;
@@ -115,7 +115,7 @@ int pull(const Context& context, const Options& options) {
   return ask(context, options, request);
 }
 
-int remove(const Context& context, const Options& options) {
+int remove(const Context& context, const ImageOptions& options) {
   ImageRequest request;
   request.action = ImageRequest::Action::kRemove;
   request.image =
@@ -123,7 +123,7 @@ int remove(const Context& context, const Options& options) {
   return ask(context, options, request);
 }
 
-int prune(const Context& context, const Options& options) {
+int prune(const Context& context, const ImageOptions& options) {
   ImageRequest request;
   request.action = ImageRequest::Action::kPrune;
   if (!options.unused.empty()) {
@@ -152,7 +152,7 @@ void add_image_commands(CLI::App& app, Context& context) {
                   "berth image prune --unused 7d");
   image->group("Administration");
   image->require_subcommand(1);
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<ImageOptions>();
   const auto add = [&](const char* name, const char* summary, const char* description, const char* examples) {
     CLI::App* command = add_command(*image, name, summary, description, examples);
     add_node_choice(command, options->nodes);

@@ -24,8 +24,8 @@ Status put(const Result<T>& parsed, To& to) {
   return Unit{};
 }
 
-Error not_accepted(std::string_view value, std::string_view field, const std::string& what,
-                   const std::string& accepted) {
+Error value_not_accepted(std::string_view value, std::string_view field, const std::string& what,
+                         const std::string& accepted) {
   return invalid(std::string(field), "'" + printable(clip(value, 64)) + "' is not " + what + "; accepted: " + accepted);
 }
 
@@ -44,8 +44,8 @@ Status set_array(JobDraft& draft, std::string_view value, std::string_view field
   if (percent != std::string_view::npos) {
     const std::string_view most = value.substr(percent + 1);
     if (!put(parse_integer(most, field, 1, IndexSet::kMaxSize), throttle)) {
-      return not_accepted(most, field, "a number of pods at once",
-                          "INDEXES%N with N from 1 to " + std::to_string(IndexSet::kMaxSize));
+      return value_not_accepted(most, field, "a number of pods at once",
+                                "INDEXES%N with N from 1 to " + std::to_string(IndexSet::kMaxSize));
     }
   }
   draft.array = std::move(*indexes);
@@ -56,7 +56,7 @@ Status set_array(JobDraft& draft, std::string_view value, std::string_view field
 Status set_feature(JobDraft& draft, std::string_view value, std::string_view field) {
   for (const std::string& word : split(value, ',')) {
     if (word.empty() || word.size() > kMaxNameBytes || word.find_first_of(" \t\n") != std::string::npos) {
-      return not_accepted(value, field, "a feature", "words of 1 to 255 characters, separated by commas");
+      return value_not_accepted(value, field, "a feature", "words of 1 to 255 characters, separated by commas");
     }
     draft.request.features.push_back(word);
   }
@@ -139,7 +139,8 @@ Status set_gpus(JobDraft& draft, std::string_view value, std::string_view field)
     return put(parse_integer(value, field, 0, kMaxGpus), request.resources.gpus);
   }
   auto share = parse_cpu_milli(value, field);  // thousandths as well
-  if (!share || *share >= 1000) return not_accepted(value, field, "a number of GPUs", "0 to 64, or a share below 1");
+  if (!share || *share >= 1000)
+    return value_not_accepted(value, field, "a number of GPUs", "0 to 64, or a share below 1");
   request.gpu_share_milli = *share;
   request.resources.gpus = 1;
   return Unit{};
@@ -163,12 +164,13 @@ Status set_cores_in(JobDraft& draft, std::string_view value, std::string_view fi
                 : part == "l3"      ? Level::kL3
                                     : Level::kNone;
   if (cores.level != Level::kNone) return Unit{};
-  return not_accepted(value, field, "a part of a machine", "numa, package or l3, with soft: before it for a wish");
+  return value_not_accepted(value, field, "a part of a machine",
+                            "numa, package or l3, with soft: before it for a wish");
 }
 
 Status set_variable(JobDraft& draft, std::string_view value, std::string_view field) {
   if (value.empty() || value[0] == '=')
-    return not_accepted(value, field, "a variable", "NAME=VALUE, or NAME to pass on your own");
+    return value_not_accepted(value, field, "a variable", "NAME=VALUE, or NAME to pass on your own");
   draft.variables.emplace_back(value);
   return Unit{};
 }
@@ -187,17 +189,18 @@ Status set_grace(JobDraft& draft, std::string_view value, std::string_view field
     return Unit{};
   }
   const auto parsed = parse_duration_ms(value, field);
-  if (parsed && *parsed > kGraceMaxMs) return not_accepted(value, field, "a grace time", "from 0 to 24h");
+  if (parsed && *parsed > kGraceMaxMs) return value_not_accepted(value, field, "a grace time", "from 0 to 24h");
   return put(parsed, draft.grace_ms);
 }
 
 Status set_umask(JobDraft& draft, std::string_view value, std::string_view field) {
   std::uint32_t mask = 0;
   for (const char c : value) {
-    if (c < '0' || c > '7' || mask > 0777) return not_accepted(value, field, "a mask", "octal digits, from 0 to 0777");
+    if (c < '0' || c > '7' || mask > 0777)
+      return value_not_accepted(value, field, "a mask", "octal digits, from 0 to 0777");
     mask = mask * 8 + static_cast<std::uint32_t>(c - '0');
   }
-  if (value.empty() || mask > 0777) return not_accepted(value, field, "a mask", "octal digits, from 0 to 0777");
+  if (value.empty() || mask > 0777) return value_not_accepted(value, field, "a mask", "octal digits, from 0 to 0777");
   draft.umask = mask;
   return Unit{};
 }
@@ -352,7 +355,8 @@ std::vector<JobField> make_fields() {
       {"tolerate", "--tolerate", "TAINT", kList, kPlacement,
        "also on nodes with this taint: KEY, KEY=VALUE, or * for all; may be repeated", "a list of taints",
        [](JobDraft& d, std::string_view v, std::string_view f) {
-         if (!placement::is_toleration(v)) return Status(not_accepted(v, f, "a taint", "KEY, KEY=VALUE, or * for all"));
+         if (!placement::is_toleration(v))
+           return Status(value_not_accepted(v, f, "a taint", "KEY, KEY=VALUE, or * for all"));
          d.request.tolerates.emplace_back(v);
          return Status(Unit{});
        }},
@@ -360,7 +364,7 @@ std::vector<JobField> make_fields() {
        "a label of the pods, by which --apart, --together and --spread know them; may be repeated",
        "a list of KEY=VALUE",
        [](JobDraft& d, std::string_view v, std::string_view f) {
-         if (!placement::is_label(v)) return Status(not_accepted(v, f, "a label", "KEY=VALUE"));
+         if (!placement::is_label(v)) return Status(value_not_accepted(v, f, "a label", "KEY=VALUE"));
          d.request.labels.emplace_back(v);
          return Status(Unit{});
        }},

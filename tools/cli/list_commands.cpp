@@ -21,7 +21,7 @@ using namespace state;
 
 namespace {
 
-constexpr std::uint32_t kPageRows = 1000;
+constexpr std::uint32_t kListPageRows = 1000;
 constexpr std::int64_t kWatchMs = 2000;
 
 struct LsOptions {
@@ -82,7 +82,7 @@ Result<JobFilter> filter_of(const LsOptions& options) {
 Status list_jobs(ServerLink& link, const JobFilter& filter, Format format, Output& out) {
   std::optional<Listing<JobRow>>
       listing;  // begun when there is an answer, so that an error leaves no half of a listing
-  ListJobsRequest request{filter, JobId{}, kPageRows};
+  ListJobsRequest request{filter, JobId{}, kListPageRows};
   do {
     auto page = link.call_for<JobPage>(request);
     if (!page) return page.error();
@@ -99,7 +99,7 @@ Status list_jobs(ServerLink& link, const JobFilter& filter, Format format, Outpu
 
 template <class Add>
 Status each_pod(ServerLink& link, JobId job, const std::vector<PodState>& states, bool single, Add&& add) {
-  ListPodsRequest request{job, states, 0, kPageRows};
+  ListPodsRequest request{job, states, 0, kListPageRows};
   while (true) {
     auto page = link.call_for<PodPage>(request);
     if (!page) return page.error();
@@ -355,7 +355,7 @@ int nodes(const Context& context, Format format, const std::string& watch_text) 
   Output out;
   const auto list = [&]() -> Status {
     std::optional<Listing<NodeRow>> listing;
-    ListNodesRequest request{NodeId{}, kPageRows};
+    ListNodesRequest request{NodeId{}, kListPageRows};
     do {
       auto page = link.call_for<NodePage>(request);
       if (!page) return page.error();

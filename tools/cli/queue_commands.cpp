@@ -13,7 +13,7 @@ using namespace state;
 
 namespace {
 
-constexpr const char* kGroup = "Administration";
+constexpr const char* kQueueGroup = "Administration";
 
 template <class Page, class Row, class Rows>
 int list(const Context& context, Format format, ClientRequest request, Rows Page::*rows) {
@@ -33,7 +33,7 @@ struct QueueOptions {
   std::string name, priority, time, default_time, nodes, nodes_max, state, users, accounts, tier, preempt, format;
 };
 
-std::vector<std::string> names_of(const std::string& text) {
+std::vector<std::string> listed_names(const std::string& text) {
   std::vector<std::string> names;
   for (std::string& name : split(text, ',')) {
     if (!name.empty()) names.push_back(std::move(name));
@@ -89,8 +89,9 @@ Status change_queue(const QueueOptions& options, Queue& queue) {
                                   "nothing), inactive (neither)");
     }
   }
-  if (!options.users.empty()) queue.users = options.users == "all" ? names_of("") : names_of(options.users);
-  if (!options.accounts.empty()) queue.accounts = options.accounts == "all" ? names_of("") : names_of(options.accounts);
+  if (!options.users.empty()) queue.users = options.users == "all" ? listed_names("") : listed_names(options.users);
+  if (!options.accounts.empty())
+    queue.accounts = options.accounts == "all" ? listed_names("") : listed_names(options.accounts);
   return Unit{};
 }
 
@@ -151,7 +152,7 @@ void add_queue_commands(CLI::App& app, Context& context) {
       "berth queue set gpu --state down\n"
       "berth queue add night --preempt requeue && berth queue set short --tier 1\n"
       "berth queue rm short");
-  queue->group(kGroup);
+  queue->group(kQueueGroup);
   queue->require_subcommand(1);
   auto options = std::make_shared<QueueOptions>();
   CLI::App* ls = add_command(*queue, "ls", "List the queues", "", "berth queue ls");
@@ -188,7 +189,7 @@ void add_licence_commands(CLI::App& app, Context& context) {
                                   "A licence is something of which the whole cluster has so many. A job that asks for "
                                   "some with --licence starts when they are free, and gives them back at its end.",
                                   "berth licence set matlab 10\nberth licence ls\nberth licence rm matlab");
-  licence->group(kGroup);
+  licence->group(kQueueGroup);
   licence->require_subcommand(1);
   auto options = std::make_shared<Options>();
   CLI::App* ls = add_command(*licence, "ls", "List the licences", "", "berth licence ls");

@@ -18,11 +18,11 @@ using namespace state;
 
 namespace {
 
-constexpr const char* kDescription =
+constexpr const char* kStatusDescription =
     "The first server that answers tells it, a standby as well. With a store of its own (the default) a server is the "
     "only one. Servers that share a store are listed with the batch of the journal that each has applied.";
 
-constexpr const char* kExamples =
+constexpr const char* kStatusExamples =
     "berth server status\n"
     "berth --server head1:7117,head2:7117,head3:7117 server status -o json";
 
@@ -93,7 +93,7 @@ void print_text(Output& out, const ServerInfo& info) {
   table.finish();
 }
 
-int status(const Context& context, Format format) {
+int show_status(const Context& context, Format format) {
   ServerLink link(context, wire::PeerRole::kStatus);
   const auto info = link.call_for<ServerInfo>(ServerInfoRequest{});
   if (!info) return fail(info.error());
@@ -110,10 +110,10 @@ int status(const Context& context, Format format) {
 
 CLI::App* add_server_status(CLI::App& server, Context& context) {
   auto format = std::make_shared<std::string>();
-  CLI::App* command =
-      add_command(server, "status", "Tell who leads, who stands by, and where the journal is", kDescription, kExamples);
+  CLI::App* command = add_command(server, "status", "Tell who leads, who stands by, and where the journal is",
+                                  kStatusDescription, kStatusExamples);
   add_format_option(command, *format, false);
-  on_run(command, context, [format, &context] { return status(context, format_of(*format)); });
+  on_run(command, context, [format, &context] { return show_status(context, format_of(*format)); });
   return command;
 }
 

@@ -20,7 +20,7 @@ using namespace state;
 
 namespace {
 
-constexpr const char* kGroup = "Services";
+constexpr const char* kServiceGroup = "Services";
 using Action = ServiceActionRequest::Action;
 
 struct ServiceOptions {
@@ -419,7 +419,7 @@ void add_service_commands(CLI::App& app, Context& context) {
       "berth service update web --image docker://docker.io/library/nginx:1.27 --update-order start-first\n"
       "berth service rollback web\n"
       "berth service rm web");
-  service->group(kGroup);
+  service->group(kServiceGroup);
   service->require_subcommand(1);
   auto options = std::make_shared<ServiceOptions>();
 

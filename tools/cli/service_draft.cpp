@@ -22,7 +22,7 @@ constexpr std::int64_t kStartMs = 60'000;  // that a replica has to become healt
 constexpr const char* kTime = "a length of time: 500ms, 5s, 2m";
 constexpr const char* kProbe = "http:PORT/PATH, tcp:PORT or cmd:COMMAND, with ,every=5s,timeout=1s,failures=3,delay=0s";
 
-Error not_accepted(std::string_view value, std::string_view field, const std::string& accepted) {
+Error setting_not_accepted(std::string_view value, std::string_view field, const std::string& accepted) {
   return invalid(std::string(field), "'" + printable(clip(value, 64)) + "' is not accepted; accepted: " + accepted);
 }
 
@@ -48,7 +48,8 @@ Status put_time(std::string_view value, std::string_view field, std::int64_t& to
 }
 
 Status put_order(std::string_view value, std::string_view field, bool& start_first) {
-  if (value != "start-first" && value != "stop-first") return not_accepted(value, field, "start-first or stop-first");
+  if (value != "start-first" && value != "stop-first")
+    return setting_not_accepted(value, field, "start-first or stop-first");
   start_first = value == "start-first";
   return Unit{};
 }
@@ -60,7 +61,7 @@ Status put_action(std::string_view value, std::string_view field, UpdatePolicy::
     to = action;
     return Unit{};
   }
-  return not_accepted(value, field, "pause, continue or rollback");
+  return setting_not_accepted(value, field, "pause, continue or rollback");
 }
 
 Status put_when(std::string_view value, std::string_view field, RestartPolicy::When& to) {
@@ -70,7 +71,7 @@ Status put_when(std::string_view value, std::string_view field, RestartPolicy::W
     to = when;
     return Unit{};
   }
-  return not_accepted(value, field, "any, on-failure or never");
+  return setting_not_accepted(value, field, "any, on-failure or never");
 }
 
 template <std::optional<Probe> ServiceDraft::*Which>
@@ -122,7 +123,7 @@ std::optional<PortText> split_port(std::string_view text) {
   return out;
 }
 
-std::vector<ServiceField> make_fields() {
+std::vector<ServiceField> make_service_fields() {
   using enum FieldShape;
   using D = ServiceDraft;
   using V = std::string_view;
@@ -170,7 +171,7 @@ std::vector<ServiceField> make_fields() {
        "pods: every pod has an address of its own (default with an image); host: the node's (default without)",
        "pods or host",
        [](D& d, V v, V f) {
-         if (v != "pods" && v != "host") return Status(not_accepted(v, f, "pods or host"));
+         if (v != "pods" && v != "host") return Status(setting_not_accepted(v, f, "pods or host"));
          d.network = v == "pods" ? NetworkMode::kPods : NetworkMode::kHost;
          return Status(Unit{});
        }},
@@ -221,7 +222,7 @@ std::vector<ServiceField> make_fields() {
       {"rollback-failure-action", "--rollback-failure-action", "ACTION", kText, kUpdate, "pause (default) or continue",
        "pause or continue",
        [](D& d, V v, V f) {
-         if (v == "rollback") return Status(not_accepted(v, f, "pause or continue"));
+         if (v == "rollback") return Status(setting_not_accepted(v, f, "pause or continue"));
          return put_action(v, f, d.service.rollback.on_failure);
        }},
       {"restart", "--restart-condition", "WHEN", kText, kRestart,
@@ -244,7 +245,7 @@ std::vector<ServiceField> make_fields() {
 }  // namespace
 
 const std::vector<ServiceField>& service_fields() {
-  static const std::vector<ServiceField> fields = make_fields();
+  static const std::vector<ServiceField> fields = make_service_fields();
   return fields;
 }
 
@@ -256,7 +257,7 @@ bool is_service_job_field(const JobField& field) {
 }
 
 Result<Probe> parse_probe(std::string_view text, std::string_view field) {
-  const auto refused = [&] { return not_accepted(text, field, kProbe); };
+  const auto refused = [&] { return setting_not_accepted(text, field, kProbe); };
   Probe probe;
   probe.period_ms = 5'000;
   const std::size_t colon = text.find(':');
@@ -316,17 +317,17 @@ Probe start_probe_of(Probe probe, std::int64_t within_ms) {
 Result<ServicePort> parse_publish(std::string_view text, std::string_view field) {
   const std::string accepted = "PORT or PORT:TARGET, each from 1 to 65535, with /tcp or /udp behind it";
   const auto parts = split_port(text);
-  if (!parts) return not_accepted(text, field, accepted);
+  if (!parts) return setting_not_accepted(text, field, accepted);
   ServicePort port;
   port.name = parts->name;
   port.protocol = parts->protocol;
   const auto first = parse_integer(parts->first, field, 1, 65'535);
-  if (!first) return not_accepted(text, field, accepted);
+  if (!first) return setting_not_accepted(text, field, accepted);
   port.published = static_cast<std::uint16_t>(*first);
   port.target = port.published;
   if (!parts->second.empty()) {
     const auto second = parse_integer(parts->second, field, 1, 65'535);
-    if (!second) return not_accepted(text, field, accepted);
+    if (!second) return setting_not_accepted(text, field, accepted);
     port.target = static_cast<std::uint16_t>(*second);
   }
   port.port = port.target;

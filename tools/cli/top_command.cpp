@@ -178,20 +178,20 @@ class Watcher {
   std::map<PodRef, Look> pods_;
 };
 
-struct Options {
+struct TopOptions {
   NodeChoice nodes;
   std::string job, every = "2s", format;
   bool once = false;
 };
 
 template <class Row>
-void list(const Options& options, const std::vector<Row>& rows, Output& out) {
+void list(const TopOptions& options, const std::vector<Row>& rows, Output& out) {
   Listing<Row> listing(out, format_of(options.format), clock_us(), listing_width());
   for (const Row& row : rows) listing.add(row);
   listing.finish();
 }
 
-int top(const Context& context, const Options& options, bool of_pods) {
+int top(const Context& context, const TopOptions& options, bool of_pods) {
   JobId job;
   if (!options.job.empty()) {
     const auto id = parse_job_id(options.job);
@@ -238,7 +238,7 @@ void add_top_command(CLI::App& app, Context& context) {
       "ended; elsewhere, and as JSON, it shows one look.",
       "berth top nodes\nberth top pods\nberth top pods 12 --once");
   command->require_subcommand(1);
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<TopOptions>();
   const auto common = [&](CLI::App* below) {
     add_node_choice(below, options->nodes);
     below->add_option("--every", options->every, "how often, on a terminal")->type_name("TIME")->capture_default_str();

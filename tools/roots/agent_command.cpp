@@ -17,7 +17,7 @@ namespace berth::tools {
 
 namespace {
 
-constexpr const char* kDescription =
+constexpr const char* kAgentDescription =
     "Offers this machine to a cluster and runs pods on it, until it is stopped. Pods outlive the agent: stopping or\n"
     "killing it stops none of them, and the next start with the same --data directory takes them over.\n"
     "\n"
@@ -27,14 +27,14 @@ constexpr const char* kDescription =
     "As root, pods run as the users who submitted them, with limits on cpu, memory and processes (cgroup v1, v2 or\n"
     "both), and containers run with crun or runc. As a plain user, it runs that user's own processes.";
 
-constexpr const char* kExamples =
+constexpr const char* kAgentExamples =
     "  berth agent --join head:7117 --token berth1-…       join a cluster as this host\n"
     "  berth agent                                         start again, as before\n"
     "  berth agent --cpus 8 --mem 16G --feature ssd        offer a part of the machine, with a feature\n"
     "  berth agent --check                                 what is here, and which runtime works\n"
     "  berth agent --join /run/berth/berth.sock            serve a server on this machine, without TLS";
 
-struct Options {
+struct AgentOptions {
   agent::AgentOptions agent;
   std::string cpus, mem, runtime = "auto", disk;
   std::string image_space, image_unused, image_retry;
@@ -51,7 +51,7 @@ std::string default_directory() {
   return std::string(home == nullptr ? "/tmp" : home) + "/.local/share/berth/agent";
 }
 
-state::Status parse(Options& options, const CLI::App& command) {
+state::Status parse(AgentOptions& options, const CLI::App& command) {
   if (!options.cpus.empty()) {
     auto cpus = state::parse_cpu_milli(options.cpus, "--cpus");
     if (!cpus) return cpus.error();
@@ -123,14 +123,14 @@ state::Status parse(Options& options, const CLI::App& command) {
   return state::Unit{};
 }
 
-int check(const Options& options) {
+int check(const AgentOptions& options) {
   const auto lines = agent::check_node(options.agent);
   if (!lines) return report(lines.error());
   for (const std::string& line : *lines) std::cout << line << "\n";
   return 0;
 }
 
-int run(Options& options, const CLI::App& command) {
+int run(AgentOptions& options, const CLI::App& command) {
   if (auto parsed = parse(options, command); !parsed) return report(parsed.error(), true);
   auto logger = std::make_shared<spdlog::logger>("agent", std::make_shared<spdlog::sinks::stderr_sink_st>());
   logger->set_pattern("%Y-%m-%dT%H:%M:%S.%e %l: %v");
@@ -151,8 +151,8 @@ int run(Options& options, const CLI::App& command) {
 }  // namespace
 
 void add_agent_command(CLI::App& app, Context& context) {
-  CLI::App* command = add_command(app, "agent", "run pods on this machine", kDescription, kExamples);
-  auto options = std::make_shared<Options>();
+  CLI::App* command = add_command(app, "agent", "run pods on this machine", kAgentDescription, kAgentExamples);
+  auto options = std::make_shared<AgentOptions>();
   agent::AgentOptions& agent = options->agent;
   command->add_option("--join", agent.server, "the server: HOST:PORT, or the path of its Unix socket on this machine")
       ->type_name("SERVER");

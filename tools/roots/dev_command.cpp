@@ -16,25 +16,25 @@ namespace berth::tools {
 
 namespace {
 
-constexpr const char* kDescription =
+constexpr const char* kDevDescription =
     "Runs a cluster of this one machine in the foreground: a server and an agent, reached through a Unix socket. "
     "Ctrl-C\n"
     "stops both; pods that run go on, and the next `berth dev` with the same data takes them over (`berth cancel` "
     "first\n"
     "if they should not). Started by root, any user of the machine may submit; by a user, it runs that user's pods.";
 
-constexpr const char* kExamples =
+constexpr const char* kDevExamples =
     "  berth dev                                  with the default data directory and socket\n"
     "  berth dev --data /tmp/try --socket /tmp/try.sock\n"
     "  berth run -- echo hello                    in another terminal";
 
-struct Options {
+struct DevOptions {
   std::string data, socket, cpus, mem, name, config;
   std::vector<std::string> features;
   bool verbose = false;
 };
 
-std::vector<std::string> agent_arguments(const Options& options, const server::ServerOptions& server) {
+std::vector<std::string> agent_arguments(const DevOptions& options, const server::ServerOptions& server) {
   std::vector<std::string> arguments = {
       "berth", "agent", "--join", server.unix_socket, "--data", server.data_directory + "/agent"};
   const auto add = [&](const char* option, const std::string& value) {
@@ -50,7 +50,7 @@ std::vector<std::string> agent_arguments(const Options& options, const server::S
   return arguments;
 }
 
-int run(const Options& options) {
+int run(const DevOptions& options) {
   auto logger = std::make_shared<spdlog::logger>("server", std::make_shared<spdlog::sinks::stderr_sink_mt>());
   logger->set_pattern("%Y-%m-%dT%H:%M:%S.%e %l: %v");
   logger->set_level(options.verbose ? spdlog::level::debug : spdlog::level::warn);
@@ -105,8 +105,8 @@ int run(const Options& options) {
 
 void add_dev_command(CLI::App& app, Context& context) {
   CLI::App* command =
-      add_command(app, "dev", "run a whole cluster on this machine, in the foreground", kDescription, kExamples);
-  auto options = std::make_shared<Options>();
+      add_command(app, "dev", "run a whole cluster on this machine, in the foreground", kDevDescription, kDevExamples);
+  auto options = std::make_shared<DevOptions>();
   command->add_option("--data", options->data, "where everything is kept (default: " + default_data_directory() + ")")
       ->type_name("DIR");
   command->add_option("--socket", options->socket, "the Unix socket for commands (default: " + default_socket() + ")")

@@ -16,7 +16,7 @@ using namespace state;
 
 namespace {
 
-constexpr const char* kDescription =
+constexpr const char* kPlaceDescription =
     "Shows where requests land on a machine: on which hardware threads, in the memory of which NUMA nodes, on which\n"
     "GPUs. Each request finds what those before it have left. Nothing runs, and no server is asked.\n"
     "\n"
@@ -30,12 +30,12 @@ constexpr const char* kDescription =
     "In the picture every core is a cell: '.' is free, a capital letter a pod that has all of the core's hardware\n"
     "threads, a small one a pod that uses some, '*' several pods.";
 
-constexpr const char* kExamples =
+constexpr const char* kPlaceExamples =
     "  berth place --request cpus=4,bind=l3:require\n"
     "  berth place --topology node7.xml --request cpus=8,gpus=2,mem=16G,bind=numa --request threads=3\n"
     "  ssh node7 lstopo --of xml > node7.xml      to get the topology of another machine";
 
-struct Options {
+struct PlaceOptions {
   std::string topology;
   std::vector<std::string> requests;
   bool json = false;
@@ -68,7 +68,7 @@ int print_json(const Topology& topology, const std::vector<PlacedRequest>& place
   return out.finish();
 }
 
-int run(const Options& options) {
+int run(const PlaceOptions& options) {
   std::vector<std::pair<std::string, placement::TopologyRequest>> requests;
   for (const std::string& text : options.requests) {
     auto request = parse_place_request(text);
@@ -97,9 +97,10 @@ int run(const Options& options) {
 }  // namespace
 
 void add_place_command(CLI::App& app, Context& context) {
-  CLI::App* command = add_command(app, "place", "Show where a request lands on a machine", kDescription, kExamples);
+  CLI::App* command =
+      add_command(app, "place", "Show where a request lands on a machine", kPlaceDescription, kPlaceExamples);
   command->group("About machines");
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<PlaceOptions>();
   command->add_option("--topology", options->topology, "XML of hwloc, as lstopo writes it; default: this machine")
       ->type_name("FILE");
   command->add_option("--request", options->requests, "what to place; may be given several times")

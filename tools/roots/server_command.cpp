@@ -25,7 +25,7 @@ namespace {
 
 constexpr const char* kDefaultListen = "0.0.0.0:7117";
 
-constexpr const char* kDescription =
+constexpr const char* kServerDescription =
     "Runs the server of a cluster: it takes jobs, decides where their pods run, and keeps all of it in a journal, so\n"
     "that nothing it has acknowledged is ever lost. It stops on SIGINT or SIGTERM; what runs on the nodes goes on.\n"
     "\n"
@@ -33,7 +33,7 @@ constexpr const char* kDescription =
     "that joins a node. Commands on this machine speak to it through its Unix socket, where the user is known by the\n"
     "socket's credentials; nodes and remote users through TLS 1.3 with certificates of the authority.";
 
-constexpr const char* kExamples =
+constexpr const char* kServerExamples =
     "  berth server                                     the defaults: port 7117, data in /var/lib/berth\n"
     "  berth server --listen 10.0.0.1:7117              one address only\n"
     "  berth server --listen none                       no nodes from elsewhere: the Unix socket alone\n"
@@ -42,13 +42,13 @@ constexpr const char* kExamples =
     "  berth server --store etcd://e1:2379,e2:2379,e3:2379   one of several, of which one leads\n"
     "  berth server status                              who leads, who stands by";
 
-struct Options {
+struct ServerOptions {
   std::string config, data, socket, listen, advertise, lost_after, heartbeat, placement, scheduling, switches,
       fair_share, accounting, store, lease_ms, pods_network, services_network;
   bool verbose = false;
 };
 
-state::Status gather(const Options& options, ServerConfig& config) {
+state::Status gather(const ServerOptions& options, ServerConfig& config) {
   server::ServerOptions& server = config.server;
   server.data_directory = default_data_directory();
   server.unix_socket = default_socket();
@@ -142,7 +142,7 @@ std::string shown_store(const ServerConfig& config) {
   return url.ok() ? url->to_string() : "";
 }
 
-int run(const Options& options) {
+int run(const ServerOptions& options) {
   auto logger = std::make_shared<spdlog::logger>("server", std::make_shared<spdlog::sinks::stderr_sink_mt>());
   logger->set_pattern("%Y-%m-%dT%H:%M:%S.%e %l: %v");
   logger->set_level(options.verbose ? spdlog::level::debug : spdlog::level::info);
@@ -200,8 +200,8 @@ int run(const Options& options) {
 }  // namespace
 
 void add_server_command(CLI::App& app, Context& context) {
-  CLI::App* command = add_command(app, "server", "run the server of a cluster", kDescription, kExamples);
-  auto options = std::make_shared<Options>();
+  CLI::App* command = add_command(app, "server", "run the server of a cluster", kServerDescription, kServerExamples);
+  auto options = std::make_shared<ServerOptions>();
   command->add_option("--config", options->config, "a YAML file with settings (docs/server.md); options win over it")
       ->type_name("FILE");
   command

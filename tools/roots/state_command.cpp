@@ -17,17 +17,17 @@ using store::Inspection;
 
 namespace {
 
-constexpr const char* kDescription =
+constexpr const char* kStateDescription =
     "Looks into a server's data directory: the journal and the snapshots. No server may run on it; nothing is "
     "changed,\n"
     "but by 'repair', which keeps all that was there.";
 
-constexpr const char* kExamples =
+constexpr const char* kStateExamples =
     "  berth state check /var/lib/berth             is everything there, and does it fit together?\n"
     "  berth state dump /var/lib/berth --from 1200  what happened from batch 1200 on\n"
     "  berth state stats /var/lib/berth             where the bytes are";
 
-struct Options {
+struct StateOptions {
   std::string directory, format;
   std::uint64_t from = 1, to = UINT64_MAX;
   bool dry_run = false;
@@ -63,7 +63,7 @@ std::string reached_text(const Inspection& found) {
 
 // ---- check ----------------------------------------------------------------------------------------------------------
 
-int check(const Options& options) {
+int check(const StateOptions& options) {
   auto found = store::inspect(options.directory);
   if (!found) return report(found.error());
   Output out;
@@ -93,7 +93,7 @@ int check(const Options& options) {
 
 // ---- dump -----------------------------------------------------------------------------------------------------------
 
-int dump(const Options& options) {
+int dump(const StateOptions& options) {
   if (options.to < options.from)
     return report(invalid("to", fmt::format("{} is before --from {}", options.to, options.from)), true);
   Output out;
@@ -124,7 +124,7 @@ int dump(const Options& options) {
 // ---- repair ---------------------------------------------------------------------------------------------------------
 
 // Whether the server would start by itself: what stays of a tail it cuts, and a newer snapshot it can do without.
-int repair(const Options& options) {
+int repair(const StateOptions& options) {
   auto found = store::inspect(options.directory);
   if (!found) return report(found.error());
   Output out;
@@ -160,7 +160,7 @@ int repair(const Options& options) {
 
 // ---- stats ----------------------------------------------------------------------------------------------------------
 
-int stats(const Options& options) {
+int stats(const StateOptions& options) {
   auto found = store::inspect(options.directory);
   if (!found) return report(found.error());
   if (!found->faults.empty()) {
@@ -209,14 +209,14 @@ int stats(const Options& options) {
 
 // ---- the table ------------------------------------------------------------------------------------------------------
 
-CLI::App* add(CLI::App& parent, const std::shared_ptr<Options>& options, const char* name, const char* summary,
+CLI::App* add(CLI::App& parent, const std::shared_ptr<StateOptions>& options, const char* name, const char* summary,
               const char* description, const char* examples) {
   CLI::App* command = add_command(parent, name, summary, description, examples);
   command->add_option("directory", options->directory, "the server's data directory")->type_name("DIR")->required();
   return command;
 }
 
-CLI::Option* add_format(CLI::App* command, Options& options, const char* otherwise) {
+CLI::Option* add_format(CLI::App* command, StateOptions& options, const char* otherwise) {
   return command->add_option("-o,--output", options.format, std::string(otherwise) + " (the default), or json")
       ->type_name(std::string(otherwise) + "|json")
       ->check(CLI::IsMember(std::vector<std::string>{otherwise, "json"}));
@@ -225,8 +225,8 @@ CLI::Option* add_format(CLI::App* command, Options& options, const char* otherwi
 }  // namespace
 
 void add_state_command(CLI::App& app, Context& context) {
-  auto options = std::make_shared<Options>();
-  CLI::App* state = add_command(app, "state", "Look into a server's data directory", kDescription, kExamples);
+  auto options = std::make_shared<StateOptions>();
+  CLI::App* state = add_command(app, "state", "Look into a server's data directory", kStateDescription, kStateExamples);
   state->group("Administration");
   state->require_subcommand(1);
   CLI::App* command =

@@ -20,7 +20,6 @@ using namespace state;
 
 namespace {
 
-Error bad(std::string message) { return Error{ErrorCode::kInvalid, "", std::move(message), 0}; }
 // An option's value is none.
 Error bad_option(std::string message) { return Error{ErrorCode::kInvalid, kBadOption, std::move(message), 0}; }
 // What Slurm's controller would say of the job.

@@ -15,8 +15,6 @@ using namespace state;
 
 namespace {
 
-Error bad(std::string message) { return Error{ErrorCode::kInvalid, "", std::move(message), 0}; }
-
 enum class Form : std::uint8_t { kNumber, kGroupTres, kJobTres };
 constexpr std::uint8_t kAll = 7, kOfAccounts = 1, kOfUsers = 2, kOfQos = 4;
 

@@ -70,9 +70,10 @@ struct Task {
 };
 
 // Started, they run in process groups of their own; what they leave behind there ends with the last of them.
-class Tasks {
+class LocalTasks {
  public:
-  Tasks(const Given& given, std::uint32_t count, const std::optional<StepWarning>& warning, std::int64_t kill_wait_ms)
+  LocalTasks(const Given& given, std::uint32_t count, const std::optional<StepWarning>& warning,
+             std::int64_t kill_wait_ms)
       : given_(given),
         environment_(passed_on(given)),
         warning_(warning),
@@ -199,7 +200,7 @@ class Tasks {
     if (number != 0 || given_.has("input")) posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
     const std::string output = file_of("output", number), errors = file_of("error", number);
     const auto to_file = [&](int fd, const std::string& path) {
-      // Tasks that share a file write one behind the other.
+      // LocalTasks that share a file write one behind the other.
       const bool first = opened_.insert(path).second && !given_.text("open-mode").starts_with("a");
       const int flags = O_WRONLY | O_CREAT | O_APPEND | (first ? O_TRUNC : 0);
       posix_spawn_file_actions_addopen(&actions, fd, path.c_str(), flags, 0666);
@@ -377,7 +378,7 @@ std::string node_here() {
 
 int run_local_step(const Given& given, std::uint32_t tasks, const std::optional<StepWarning>& warning,
                    std::int64_t kill_wait_ms) {
-  return Tasks(given, tasks, warning, kill_wait_ms).run(given.words);
+  return LocalTasks(given, tasks, warning, kill_wait_ms).run(given.words);
 }
 
 }  // namespace berth::tools::slurm

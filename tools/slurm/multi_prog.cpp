@@ -8,14 +8,13 @@
 
 #include "state/index_set.h"
 #include "tools/slurm/script.h"
+#include "tools/slurm/text.h"
 
 namespace berth::tools::slurm {
 
 using namespace state;
 
 namespace {
-
-Error bad(std::string message) { return Error{ErrorCode::kInvalid, "", std::move(message), 0}; }
 
 // What is wrong with a line: its number is the error's field.
 Error bad_line(std::size_t number, std::string message) {
@@ -29,7 +28,7 @@ struct Line {
 };
 
 // A word in quotes, but for %t and %o.
-std::string quoted(std::string_view word) {
+std::string quoted_word(std::string_view word) {
   std::string out = "'";
   for (std::size_t i = 0; i < word.size(); ++i) {
     const char next = i + 1 < word.size() ? word[i + 1] : '\0';
@@ -124,7 +123,7 @@ Result<std::string> multi_prog_script(std::string_view text, std::uint32_t tasks
       script += "o=0; for i in" + list + "; do [ $i = $SLURM_PROCID ] && break; o=$((o+1)); done; ";
     }
     script += "exec";
-    for (const std::string& word : line.words) script += " " + quoted(word);
+    for (const std::string& word : line.words) script += " " + quoted_word(word);
     script += " ;;\n";
   }
   return script + "esac\n";

@@ -1,6 +1,7 @@
 // The parts of sacctmgr: a command's words, what there is, and what each command does with them. One thread.
 #pragma once
 
+#include <algorithm>
 #include <map>
 #include <optional>
 #include <set>
@@ -107,6 +108,9 @@ struct QosChange {
   bool any() const { return priority || usage_milli || wait || preempt || limits.any(); }
   void apply(state::Qos& qos) const;
 };
+inline bool chosen(const std::vector<std::string>& names, const std::string& name) {  // none named: all
+  return names.empty() || std::find(names.begin(), names.end(), name) != names.end();
+}
 std::string usage_text(std::uint32_t usage_milli);
 std::string preempt_text(state::Preempt preempt);  // "cluster", "off", "requeue", "cancel"
 // Why there is no such setting: " Unknown option: X", or what Berth has instead.

@@ -14,8 +14,6 @@ using namespace state;
 
 namespace {
 
-Error bad(std::string message) { return Error{ErrorCode::kInvalid, "", std::move(message), 0}; }
-
 std::string account_line(const std::string& account) {
   return fmt::format("  A = {:<10.10} C = {:<10.10}\n", account, kClusterName);
 }
@@ -45,10 +43,6 @@ Result<bool> take_name(Whom& whom, const char* entity, const Setting& setting) {
     return true;
   }
   return false;
-}
-
-bool chosen(const std::vector<std::string>& names, const std::string& name) {
-  return names.empty() || std::find(names.begin(), names.end(), name) != names.end();
 }
 
 // Conditions of modify and delete.

@@ -146,7 +146,7 @@ struct Choice {
   bool associations = false, tree = false, defaults = false, coordinators = false, other_cluster = false;
 };
 
-enum class Of : std::uint8_t { kAccounts, kUsers, kAssociations, kQos, kClusters };
+enum class Listed : std::uint8_t { kAccounts, kUsers, kAssociations, kQos, kClusters };
 
 // A word that is neither a name nor name=value; false: it is none of these.
 bool take_flag(const std::string& word, Choice& choice) {
@@ -159,7 +159,7 @@ bool take_flag(const std::string& word, Choice& choice) {
          is_word(word, "withdeleted", 5);
 }
 
-Result<Choice> parse_choice(Of of, const std::vector<std::string>& words, const Given& given) {
+Result<Choice> parse_choice(Listed of, const std::vector<std::string>& words, const Given& given) {
   auto sentence = parse_sentence(words, false);
   if (!sentence) return sentence.error();
   Choice choice;
@@ -171,7 +171,7 @@ Result<Choice> parse_choice(Of of, const std::vector<std::string>& words, const 
     };
     const auto is = [&](const char* name, std::size_t least) { return is_word(setting.name, name, least); };
     if (setting.name.empty() && take_flag(setting.value, choice)) continue;
-    if (setting.name.empty() && of != Of::kAssociations) {
+    if (setting.name.empty() && of != Listed::kAssociations) {
       add(choice.names);
     } else if (is("Format", 1)) {
       choice.format += "," + setting.value;
@@ -179,26 +179,22 @@ Result<Choice> parse_choice(Of of, const std::vector<std::string>& words, const 
       const std::vector<std::string> clusters = name_list(setting.value);
       choice.other_cluster =
           !clusters.empty() && std::find(clusters.begin(), clusters.end(), kClusterName) == clusters.end();
-    } else if (is("Names", 1) && of != Of::kAssociations) {
+    } else if (is("Names", 1) && of != Listed::kAssociations) {
       add(choice.names);
-    } else if (is("Accounts", 2) && of != Of::kQos && of != Of::kClusters) {
+    } else if (is("Accounts", 2) && of != Listed::kQos && of != Listed::kClusters) {
       add(choice.accounts);
-    } else if (is("Users", 1) && of != Of::kQos && of != Of::kClusters) {
+    } else if (is("Users", 1) && of != Listed::kQos && of != Listed::kClusters) {
       add(choice.users);
-    } else if (is("Parents", 4) && (of == Of::kAccounts || of == Of::kAssociations)) {
+    } else if (is("Parents", 4) && (of == Listed::kAccounts || of == Listed::kAssociations)) {
       add(choice.parents);
-    } else if ((is("DefaultAccount", 8) && of == Of::kUsers) || (is("QOS", 1) && of == Of::kQos)) {
-      add(of == Of::kQos ? choice.names : choice.accounts);
-      choice.defaults = choice.defaults || of == Of::kUsers;
+    } else if ((is("DefaultAccount", 8) && of == Listed::kUsers) || (is("QOS", 1) && of == Listed::kQos)) {
+      add(of == Listed::kQos ? choice.names : choice.accounts);
+      choice.defaults = choice.defaults || of == Listed::kUsers;
     } else {
       return invalid("", "Unknown condition: " + (setting.name.empty() ? setting.value : setting.name));
     }
   }
   return choice;
-}
-
-bool chosen(const std::vector<std::string>& names, const std::string& name) {
-  return names.empty() || std::find(names.begin(), names.end(), name) != names.end();
 }
 
 // Root, each account, its users, and the accounts below it.
@@ -360,12 +356,12 @@ int list_configuration(const Manager& manager, const Books& books) {
 
 int list_things(const Manager& manager, const std::string& what, const std::vector<std::string>& words) {
   const auto is = [&](const char* name, std::size_t least) { return is_word(what, name, least); };
-  std::optional<Of> of;
-  if (is("associations", 2)) of = Of::kAssociations;
-  if (is("accounts", 3) || is("acct", 4)) of = Of::kAccounts;
-  if (is("users", 1)) of = Of::kUsers;
-  if (is("qos", 1)) of = Of::kQos;
-  if (is("clusters", 2)) of = Of::kClusters;
+  std::optional<Listed> of;
+  if (is("associations", 2)) of = Listed::kAssociations;
+  if (is("accounts", 3) || is("acct", 4)) of = Listed::kAccounts;
+  if (is("users", 1)) of = Listed::kUsers;
+  if (is("qos", 1)) of = Listed::kQos;
+  if (is("clusters", 2)) of = Listed::kClusters;
   const bool tres = is("tres", 2), configuration = is("configuration", 2);
   if (!of && !tres && !configuration) {
     return manager.refuse("list " + what +
@@ -373,22 +369,22 @@ int list_things(const Manager& manager, const std::string& what, const std::vect
                           "and configuration");
   }
   if (configuration && !words.empty()) return manager.refuse("Unknown condition: " + words.front());
-  auto choice = parse_choice(of.value_or(Of::kClusters), words, manager.given);
+  auto choice = parse_choice(of.value_or(Listed::kClusters), words, manager.given);
   if (!choice) return manager.refuse(choice.error().message);
   if (tres) return list_tres(manager, *choice);
   auto books = manager.books();
   if (!books) return manager.refuse(slurm_error(books.error()));
   if (configuration) return list_configuration(manager, *books);
   switch (*of) {
-    case Of::kAccounts:
+    case Listed::kAccounts:
       return list_accounts(manager, *choice, *books);
-    case Of::kUsers:
+    case Listed::kUsers:
       return list_users(manager, *choice, *books);
-    case Of::kAssociations:
+    case Listed::kAssociations:
       return list_associations(manager, *choice, *books);
-    case Of::kQos:
+    case Listed::kQos:
       return list_qos(manager, *choice, *books);
-    case Of::kClusters:
+    case Listed::kClusters:
       break;
   }
   return list_clusters(manager, *choice);

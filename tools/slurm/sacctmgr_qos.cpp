@@ -16,8 +16,6 @@ namespace {
 
 constexpr std::int64_t kPriorityMax = 1'000'000;
 
-Error bad(std::string message) { return Error{ErrorCode::kInvalid, "", std::move(message), 0}; }
-
 // "1.5" as thousandths.
 std::optional<std::uint32_t> parse_factor(const std::string& text) {
   const std::size_t point = text.find('.');
@@ -85,10 +83,6 @@ std::string settings_text(const QosChange& change) {
   if (change.wait) line("Flags", *change.wait ? "" : "DenyOnLimit");
   for (const NamedLimit& limit : named_limits(Whose::kQos, qos.limits, qos.user_limits)) line(limit.name, limit.value);
   return text;
-}
-
-bool chosen(const std::vector<std::string>& names, const std::string& name) {
-  return names.empty() || std::find(names.begin(), names.end(), name) != names.end();
 }
 
 }  // namespace

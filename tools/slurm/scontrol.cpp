@@ -36,7 +36,7 @@ int complain(const std::string& message) {
   return 1;
 }
 
-struct Style {
+struct Manner {
   bool one_line = false, details = false, quiet = false;
 };
 
@@ -45,7 +45,7 @@ std::string group_name(std::uint32_t gid) {
   return fmt::format("{}({})", entry != nullptr ? entry->gr_name : std::to_string(gid), gid);
 }
 
-std::string job_text(const Record& r, const Style& style) {
+std::string job_text(const Record& r, const Manner& style) {
   const JobDetail& detail = *r.detail;
   const JobSpec& spec = detail.spec;
   const JobRow& job = r.job;
@@ -120,7 +120,7 @@ std::string job_text(const Record& r, const Style& style) {
   return out.text();
 }
 
-int show_jobs(ServerLink& link, const Words& words, const Style& style, Output& out) {
+int show_jobs(ServerLink& link, const Words& words, const Manner& style, Output& out) {
   Want want;
   auto jobs = parse_job_words(words);
   if (!jobs) return complain("scontrol_print_job error: Invalid job id specified");
@@ -147,7 +147,7 @@ int show_jobs(ServerLink& link, const Words& words, const Style& style, Output& 
   return 0;
 }
 
-std::string node_text(const NodeRow& node, const std::vector<Queue>& queues, const Style& style) {
+std::string node_text(const NodeRow& node, const std::vector<Queue>& queues, const Manner& style) {
   const NodeInfo& info = node.info;
   const std::uint64_t cpus = info.capacity.cpu_milli / 1000, mem = info.capacity.mem_mib;
   const std::string features = info.features.empty() ? "(null)" : join(info.features, ",");
@@ -186,7 +186,7 @@ std::string node_text(const NodeRow& node, const std::vector<Queue>& queues, con
   return out.text();
 }
 
-int show_nodes(ServerLink& link, const Words& words, const Style& style, Output& out) {
+int show_nodes(ServerLink& link, const Words& words, const Manner& style, Output& out) {
   auto nodes = fetch_nodes(link);
   if (!nodes) return fail("slurm_load_node", slurm_error(nodes.error()));
   auto queues = fetch_queues(link);
@@ -213,7 +213,7 @@ int show_nodes(ServerLink& link, const Words& words, const Style& style, Output&
   return code;
 }
 
-int show_partitions(ServerLink& link, const Words& words, const Style& style, Output& out) {
+int show_partitions(ServerLink& link, const Words& words, const Manner& style, Output& out) {
   auto nodes = fetch_nodes(link);
   if (!nodes) return fail("slurm_load_node", slurm_error(nodes.error()));
   auto queues = fetch_queues(link);
@@ -262,7 +262,7 @@ int show_partitions(ServerLink& link, const Words& words, const Style& style, Ou
   return 1;
 }
 
-int show_licences(ServerLink& link, const Words& words, const Style& style, Output& out) {
+int show_licences(ServerLink& link, const Words& words, const Manner& style, Output& out) {
   auto page = link.call_for<LicencePage>(ListLicencesRequest{});
   if (!page) return fail("slurm_load_licenses", slurm_error(page.error()));
   bool any = false;
@@ -281,7 +281,7 @@ int show_licences(ServerLink& link, const Words& words, const Style& style, Outp
   return 0;
 }
 
-int show(ServerLink& link, Words words, const Style& style, Output& out) {
+int show(ServerLink& link, Words words, const Manner& style, Output& out) {
   if (words.empty()) return complain("too few arguments for keyword:show");
   // "show job=12", "show node=n1"
   const std::string first = words[0];
@@ -369,7 +369,7 @@ int write_script(ServerLink& link, Words words, Output& out) {
   return 0;
 }
 
-int run(ServerLink& link, Words words, const Style& style, bool verbose, Output& out) {
+int run(ServerLink& link, Words words, const Manner& style, bool verbose, Output& out) {
   const std::string verb = lower(words[0]);
   words.erase(words.begin());
   const auto is = [&](std::string_view name, std::size_t least) {
@@ -408,7 +408,7 @@ int run(ServerLink& link, Words words, const Style& style, bool verbose, Output&
 }
 
 // Commands by the line, as long as there are any.
-int converse(ServerLink& link, Style style, bool verbose, Output& out) {
+int converse(ServerLink& link, Manner style, bool verbose, Output& out) {
   std::string line, last;
   int code = 0;
   while (true) {
@@ -453,7 +453,7 @@ int scontrol(const Context& context, const Words& words) {
   Output out;
   if (given.has("verbose")) tell_ignored(table, given);
   ServerLink link(context);
-  const Style style{given.has("oneliner"), given.has("details"), given.has("quiet")};
+  const Manner style{given.has("oneliner"), given.has("details"), given.has("quiet")};
   const int code = given.words.empty() ? converse(link, style, given.has("verbose"), out)
                                        : run(link, given.words, style, given.has("verbose"), out);
   const int written = out.finish();

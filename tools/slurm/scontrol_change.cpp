@@ -48,9 +48,9 @@ int change(ServerLink& link, const Words& words, const JobUpdateRequest& request
   return code;
 }
 
-using Fields = std::map<std::string, std::string>;
+using Changes = std::map<std::string, std::string>;
 
-int update_nodes(ServerLink& link, const Fields& fields) {
+int update_nodes(ServerLink& link, const Changes& fields) {
   const auto text = [&](const char* name) { return fields.contains(name) ? fields.at(name) : std::string(); };
   for (const auto& [name, value] : fields) {
     if (name != "nodename" && name != "state" && name != "reason") {
@@ -124,7 +124,7 @@ int update_things(ServerLink& link, const Words& words) {
     fmt::print(stderr, "too few arguments for update keyword\n");
     return 1;
   }
-  Fields fields, written;
+  Changes fields, written;
   for (const std::string& word : words) {
     const std::size_t equals = word.find('=');
     if (equals == std::string::npos) return fail("scontrol", "Invalid update specification: " + word);

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include "tools/cli/text.h"
+#include "tools/slurm/text.h"
 
 namespace berth::tools::slurm {
 
@@ -11,8 +12,6 @@ using state::Error;
 using state::ErrorCode;
 
 namespace {
-
-Error bad(std::string message) { return Error{ErrorCode::kInvalid, "", std::move(message), 0}; }
 
 // "nodes=1:ppn=4,walltime=1:00:00,mem=2gb" of #PBS -l
 void add_pbs_resources(std::string_view text, std::vector<std::string>& out) {

@@ -22,12 +22,12 @@ using namespace state;
 namespace {
 
 // Nodes that look the same in what is shown of them, and the queue in which the first of them was found.
-struct Line {
+struct NodeLine {
   const Queue* queue = nullptr;
   std::vector<const NodeRow*> nodes;
 };
 
-std::string range(const Line& line, std::uint64_t (*of)(const NodeRow&)) {
+std::string range(const NodeLine& line, std::uint64_t (*of)(const NodeRow&)) {
   if (line.nodes.empty()) return "0";
   std::uint64_t least = of(*line.nodes[0]), most = least;
   for (const NodeRow* node : line.nodes) {
@@ -40,7 +40,7 @@ std::string range(const Line& line, std::uint64_t (*of)(const NodeRow&)) {
 struct Totals {
   std::uint64_t allocated = 0, idle = 0, other = 0, total = 0;
 };
-Totals cpus(const Line& line) {
+Totals cpus(const NodeLine& line) {
   Totals sum;
   for (const NodeRow* node : line.nodes) {
     const std::uint64_t all = node->info.capacity.cpu_milli / 1000, used = node_cpus_used(*node);
@@ -50,7 +50,7 @@ Totals cpus(const Line& line) {
   }
   return sum;
 }
-Totals nodes(const Line& line) {
+Totals nodes(const NodeLine& line) {
   Totals sum;
   for (const NodeRow* node : line.nodes) {
     ++sum.total;
@@ -63,53 +63,53 @@ Totals nodes(const Line& line) {
   return sum;
 }
 
-std::string names(const Line& line) {
+std::string names(const NodeLine& line) {
   std::vector<std::string> list;
   for (const NodeRow* node : line.nodes) list.push_back(node->info.name);
   return hostlist(std::move(list));
 }
 
-std::string state_of(const Line& line, bool compact) {
+std::string state_of(const NodeLine& line, bool compact) {
   return line.nodes.empty() ? "n/a" : node_state_text(*line.nodes[0], compact);
 }
 
-using F = Field<Line>;
-const std::vector<F>& fields() {
-  static const std::vector<F> all = [] {
-    const auto constant = [](const char* text) { return [text](const Line&) { return std::string(text); }; };
-    const auto first = [](const Line& l) -> const NodeRow* { return l.nodes.empty() ? nullptr : l.nodes[0]; };
-    const auto features = [first](const Line& l) {
+using LineField = Field<NodeLine>;
+const std::vector<LineField>& line_fields() {
+  static const std::vector<LineField> all = [] {
+    const auto constant = [](const char* text) { return [text](const NodeLine&) { return std::string(text); }; };
+    const auto first = [](const NodeLine& l) -> const NodeRow* { return l.nodes.empty() ? nullptr : l.nodes[0]; };
+    const auto features = [first](const NodeLine& l) {
       const NodeRow* node = first(l);
       return node == nullptr || node->info.features.empty() ? std::string("(null)") : join(node->info.features, ",");
     };
-    const auto gres = [first](const Line& l) {
+    const auto gres = [first](const NodeLine& l) {
       const NodeRow* node = first(l);
       const std::string text = node == nullptr ? "" : gres_text(node->info.capacity.gpus, node->info.counts);
       return text.empty() ? std::string("(null)") : text;
     };
-    const auto used_gres = [first](const Line& l) {
+    const auto used_gres = [first](const NodeLine& l) {
       const NodeRow* node = first(l);
       const std::string text = node == nullptr ? "" : gres_text(node->used.gpus, node->counts_used);
       return text.empty() ? std::string("(null)") : text;
     };
-    const auto host = [first](const Line& l) {
+    const auto host = [first](const NodeLine& l) {
       const NodeRow* node = first(l);
       return node == nullptr ? std::string() : node->info.name;
     };
-    const auto reason = [first](const Line& l) {
+    const auto reason = [first](const NodeLine& l) {
       const NodeRow* node = first(l);
       return node == nullptr || node->reason.empty() ? std::string("none") : node->reason;
     };
-    const auto cpu_range = [](const Line& l) {
+    const auto cpu_range = [](const NodeLine& l) {
       return range(l, [](const NodeRow& n) { return std::uint64_t{n.info.capacity.cpu_milli / 1000}; });
     };
-    const auto mem_range = [](const Line& l) {
+    const auto mem_range = [](const NodeLine& l) {
       return range(l, [](const NodeRow& n) { return n.info.capacity.mem_mib; });
     };
-    return std::vector<F>{
-        {"available", 'a', "AVAIL", [](const Line& l) { return queue_state_text(*l.queue); }},
+    return std::vector<LineField>{
+        {"available", 'a', "AVAIL", [](const NodeLine& l) { return queue_state_text(*l.queue); }},
         {"nodeai", 'A', "NODES(A/I)",
-         [](const Line& l) {
+         [](const NodeLine& l) {
            const Totals n = nodes(l);
            return fmt::format("{}/{}", n.allocated, n.idle);
          },
@@ -118,15 +118,15 @@ const std::vector<F>& fields() {
         {"maxcpuspernode", 'B', "MAX_CPUS_PER_NODE", constant("UNLIMITED")},
         {"cpus", 'c', "CPUS", cpu_range, Of::kRange},
         {"cpusstate", 'C', "CPUS(A/I/O/T)",
-         [](const Line& l) {
+         [](const NodeLine& l) {
            const Totals c = cpus(l);
            return fmt::format("{}/{}/{}/{}", c.allocated, c.idle, c.other, c.total);
          },
          Of::kAll},
         {"disk", 'd', "TMP_DISK", constant("0")},
-        {"nodes", 'D', "NODES", [](const Line& l) { return std::to_string(l.nodes.size()); }, Of::kAll},
+        {"nodes", 'D', "NODES", [](const NodeLine& l) { return std::to_string(l.nodes.size()); }, Of::kAll},
         {"freemem", 'e', "FREE_MEM",
-         [](const Line& l) {
+         [](const NodeLine& l) {
            return range(l, [](const NodeRow& n) {
              return n.info.capacity.mem_mib - std::min(n.info.capacity.mem_mib, n.used.mem_mib);
            });
@@ -135,7 +135,7 @@ const std::vector<F>& fields() {
         {"reason", 'E', "REASON", reason},
         {"features", 'f', "AVAIL_FEATURES", features},
         {"nodeaiot", 'F', "NODES(A/I/O/T)",
-         [](const Line& l) {
+         [](const NodeLine& l) {
            const Totals n = nodes(l);
            return fmt::format("{}/{}/{}/{}", n.allocated, n.idle, n.other, n.total);
          },
@@ -145,34 +145,39 @@ const std::vector<F>& fields() {
         {"gresused", 0, "GRES_USED", used_gres},
         {"oversubscribe", 'h', "OVERSUBSCRIBE", constant("NO")},
         {"timestamp", 'H', "TIMESTAMP", constant("Unknown")},
-        {"priorityjobfactor", 'I', "PRIO_JOB_FACTOR", [](const Line& l) { return std::to_string(l.queue->priority); }},
+        {"priorityjobfactor", 'I', "PRIO_JOB_FACTOR",
+         [](const NodeLine& l) { return std::to_string(l.queue->priority); }},
         {"time", 'l', "TIMELIMIT",
-         [](const Line& l) { return l.queue->time_limit_ms == 0 ? "infinite" : limit_text(l.queue->time_limit_ms); }},
+         [](const NodeLine& l) {
+           return l.queue->time_limit_ms == 0 ? "infinite" : limit_text(l.queue->time_limit_ms);
+         }},
         {"defaulttime", 'L', "DEFAULTTIME",
-         [](const Line& l) {
+         [](const NodeLine& l) {
            const std::int64_t ms = l.queue->time_default_ms != 0 ? l.queue->time_default_ms : l.queue->time_limit_ms;
            return ms == 0 ? "n/a" : limit_text(ms);
          }},
         {"memory", 'm', "MEMORY", mem_range, Of::kRange},
-        {"preemptmode", 'M', "PREEMPT_MODE", [](const Line& l) { return upper(name_of(l.queue->preempt)); }},
+        {"preemptmode", 'M', "PREEMPT_MODE", [](const NodeLine& l) { return upper(name_of(l.queue->preempt)); }},
         {"nodehost", 'n', "HOSTNAMES", host},
         {"nodelist", 'N', "NODELIST", names, Of::kAll},
         {"nodeaddr", 'o', "NODE_ADDR", host},
         {"cpusload", 'O', "CPU_LOAD", constant("N/A")},
-        {"prioritytier", 'p', "PRIO_TIER", [](const Line& l) { return std::to_string(l.queue->tier); }},
+        {"prioritytier", 'p', "PRIO_TIER", [](const NodeLine& l) { return std::to_string(l.queue->tier); }},
         {"partition", 'P', "PARTITION",
-         [](const Line& l) { return l.queue->name + (l.queue->name == "default" ? "*" : ""); }},
-        {"partitionname", 'R', "PARTITION", [](const Line& l) { return l.queue->name; }},
+         [](const NodeLine& l) { return l.queue->name + (l.queue->name == "default" ? "*" : ""); }},
+        {"partitionname", 'R', "PARTITION", [](const NodeLine& l) { return l.queue->name; }},
         {"root", 'r', "ROOT", constant("no")},
         {"size", 's', "JOB_SIZE", constant("1-infinite")},
         {"allocnodes", 'S', "ALLOCNODES", constant("all")},
-        {"statecompact", 't', "STATE", [](const Line& l) { return state_of(l, true); }},
-        {"statelong", 'T', "STATE", [](const Line& l) { return state_of(l, false); }},
-        {"statecomplete", 0, "STATECOMPLETE", [](const Line& l) { return state_of(l, false); }},
+        {"statecompact", 't', "STATE", [](const NodeLine& l) { return state_of(l, true); }},
+        {"statelong", 'T', "STATE", [](const NodeLine& l) { return state_of(l, false); }},
+        {"statecomplete", 0, "STATECOMPLETE", [](const NodeLine& l) { return state_of(l, false); }},
         {"user", 'u', "USER", constant("Unknown")},  // who drained it is not kept
         {"userlong", 'U', "USER", constant("Unknown")},
         {"version", 'v', "VERSION",
-         [first](const Line& l) { return first(l) == nullptr ? std::string() : "berth-" + first(l)->info.version; }},
+         [first](const NodeLine& l) {
+           return first(l) == nullptr ? std::string() : "berth-" + first(l)->info.version;
+         }},
         {"cluster", 'V', "CLUSTER", constant("N/A")},
         {"comment", 0, "COMMENT", constant("(null)")},
         {"extra", 0, "EXTRA", constant("(null)")},
@@ -181,20 +186,20 @@ const std::vector<F>& fields() {
         {"sockets", 'X', "SOCKETS", constant("1")},
         {"cores", 'Y', "CORES", cpu_range, Of::kRange},
         {"threads", 'Z', "THREADS", constant("1")},
-        {"socketcorethread", 'z', "S:C:T", [cpu_range](const Line& l) { return "1:" + cpu_range(l) + ":1"; },
+        {"socketcorethread", 'z', "S:C:T", [cpu_range](const NodeLine& l) { return "1:" + cpu_range(l) + ":1"; },
          Of::kRange},
         {"allocmem", 0, "ALLOCMEM",
-         [](const Line& l) { return range(l, [](const NodeRow& n) { return n.used.mem_mib; }); }, Of::kRange},
+         [](const NodeLine& l) { return range(l, [](const NodeRow& n) { return n.used.mem_mib; }); }, Of::kRange},
     };
   }();
   return all;
 }
 
-std::vector<Column<Line>> all_letters() {
-  std::vector<Column<Line>> columns;
+std::vector<Column<NodeLine>> all_letters() {
+  std::vector<Column<NodeLine>> columns;
   for (const char first : {'a', 'A'}) {
     for (char letter = first; letter <= first + ('z' - 'a'); ++letter) {
-      for (const F& field : fields()) {
+      for (const LineField& field : line_fields()) {
         if (field.letter == letter) columns.push_back({&field, 0, false, first == 'a' ? "|" : " |"});
       }
     }
@@ -259,10 +264,10 @@ int rank_of(const NodeRow& node) {
 }
 
 // Puts nodes on lines: two share one if all columns that show each of them, and not what they are together, are equal.
-class Lines {
+class NodeLines {
  public:
-  Lines(const std::vector<Column<Line>>& columns, bool exact, bool every_node) : every_node_(every_node) {
-    for (const Column<Line>& column : columns) {
+  NodeLines(const std::vector<Column<NodeLine>>& columns, bool exact, bool every_node) : every_node_(every_node) {
+    for (const Column<NodeLine>& column : columns) {
       if (column.field == nullptr) continue;
       if (column.field->of == Of::kEach || (exact && column.field->of == Of::kRange)) keys_.push_back(column.field);
       names_queue_ |= std::string_view(column.field->name).starts_with("partition");
@@ -270,7 +275,7 @@ class Lines {
   }
 
   void add(const Queue& queue, const NodeRow& node) {
-    const Line one{&queue, {&node}};
+    const NodeLine one{&queue, {&node}};
     const auto [at, added] = numbers_.try_emplace(key_of(one), lines_.size());
     if (added || every_node_) {
       seen_.insert({lines_.size(), &node});
@@ -283,37 +288,37 @@ class Lines {
   // A queue without nodes is told where queues are, and where there is nothing else to tell.
   void add(const Queue& queue) {
     if (every_node_ || (!names_queue_ && !keys_.empty())) return;
-    const Line none{&queue, {}};
+    const NodeLine none{&queue, {}};
     if (numbers_.try_emplace(key_of(none), lines_.size()).second) lines_.push_back(none);
   }
 
-  std::vector<Line>& all() { return lines_; }
+  std::vector<NodeLine>& all() { return lines_; }
 
  private:
-  std::string key_of(const Line& line) const {
+  std::string key_of(const NodeLine& line) const {
     std::string key;
-    for (const Field<Line>* field : keys_) key += field->value(line) + '\0';
+    for (const Field<NodeLine>* field : keys_) key += field->value(line) + '\0';
     return key;
   }
 
-  std::vector<const Field<Line>*> keys_;
+  std::vector<const Field<NodeLine>*> keys_;
   bool every_node_, names_queue_ = false;
-  std::vector<Line> lines_;
+  std::vector<NodeLine> lines_;
   std::map<std::string, std::size_t> numbers_;
   std::set<std::pair<std::size_t, const NodeRow*>> seen_;
 };
 
 constexpr std::size_t kFitted = 10'001;  // a width: as wide as the widest name
 
-void fit_names(std::vector<Column<Line>>& columns, const std::vector<Line>& lines) {
-  for (Column<Line>& column : columns) {
+void fit_names(std::vector<Column<NodeLine>>& columns, const std::vector<NodeLine>& lines) {
+  for (Column<NodeLine>& column : columns) {
     if (column.width != kFitted) continue;
     column.width = std::string_view(column.field->title).size() + 1;
-    for (const Line& line : lines) column.width = std::max(column.width, column.field->value(line).size());
+    for (const NodeLine& line : lines) column.width = std::max(column.width, column.field->value(line).size());
   }
 }
 
-int print(ServerLink& link, const Given& given, const std::vector<Column<Line>>& given_columns,
+int print(ServerLink& link, const Given& given, const std::vector<Column<NodeLine>>& given_columns,
           const std::vector<std::string>& names, Output& out) {
   auto nodes = fetch_nodes(link);
   if (!nodes) return fail("slurm_load_node", slurm_error(nodes.error()));
@@ -325,7 +330,7 @@ int print(ServerLink& link, const Given& given, const std::vector<Column<Line>>&
   std::sort(nodes->begin(), nodes->end(), [](const NodeRow& a, const NodeRow& b) {
     return std::pair(rank_of(a), a.info.name) < std::pair(rank_of(b), b.info.name);
   });
-  Lines lines(given_columns, given.has("exact"), every_node);
+  NodeLines lines(given_columns, given.has("exact"), every_node);
   for (const Queue& queue : *queues) {
     if (given.has("partition") && std::find(only.begin(), only.end(), queue.name) == only.end()) continue;
     bool empty = true;
@@ -336,18 +341,19 @@ int print(ServerLink& link, const Given& given, const std::vector<Column<Line>>&
     }
     if (empty && !given.has("list-reasons")) lines.add(queue);
   }
-  std::vector<Column<Line>> columns = given_columns;
+  std::vector<Column<NodeLine>> columns = given_columns;
   if (every_node) fit_names(columns, lines.all());
   if (every_node) {
-    std::stable_sort(lines.all().begin(), lines.all().end(),
-                     [](const Line& a, const Line& b) { return a.nodes[0]->info.name < b.nodes[0]->info.name; });
+    std::stable_sort(lines.all().begin(), lines.all().end(), [](const NodeLine& a, const NodeLine& b) {
+      return a.nodes[0]->info.name < b.nodes[0]->info.name;
+    });
   }
   if (given.has("long") && !given.has("noheader")) {
     const std::time_t now = wall_clock_us() / 1'000'000;
     out.write(std::ctime(&now));
   }
-  if (!given.has("noheader")) out.write(line_of<Line>(columns, nullptr));
-  for (const Line& line : lines.all()) out.write(line_of(columns, &line));
+  if (!given.has("noheader")) out.write(line_of<NodeLine>(columns, nullptr));
+  for (const NodeLine& line : lines.all()) out.write(line_of(columns, &line));
   out.flush();
   return 0;
 }
@@ -381,17 +387,17 @@ int sinfo(const Context& context, const Words& words) {
     if (!list) return fail("sinfo", "Invalid node name " + given.text("nodes"));
     names = std::move(*list);
   }
-  std::vector<Column<Line>> columns;
+  std::vector<Column<NodeLine>> columns;
   std::vector<std::string> unknown;
   if (given.text("format") == "%all" || lower(given.text("Format")) == "all") {
     columns = all_letters();
   } else if (given.has("format")) {
-    columns = parse_letters<Line>(given.text("format"), fields(), unknown);
+    columns = parse_letters<NodeLine>(given.text("format"), line_fields(), unknown);
     for (const std::string& letter : unknown) {
       fmt::print(stderr, "Invalid node format specification: {}\n", letter);
     }
   } else {
-    columns = parse_names<Line>(given.text("Format", default_format(given)), fields(), 20, unknown);
+    columns = parse_names<NodeLine>(given.text("Format", default_format(given)), line_fields(), 20, unknown);
     if (given.has("Node") && !given.has("Format")) columns.front().width = kFitted;
     for (const std::string& name : unknown) {
       fmt::print(stderr, "sinfo: error: Invalid job format specification: {}\n", name);

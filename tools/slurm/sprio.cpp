@@ -18,7 +18,7 @@ using namespace state;
 
 namespace {
 
-struct Row {
+struct PriorityPrinted {
   const PriorityRow* job;  // nullptr: the weights
   Place place;
   std::int64_t head_start_s;  // what a whole share is worth
@@ -31,53 +31,64 @@ std::string part(std::int64_t number, std::int64_t weight) {
   return fmt::format("{:.7f}", weight == 0 ? 0 : static_cast<double>(number) / static_cast<double>(weight));
 }
 
-using F = Field<Row>;
-const std::vector<F>& fields() {
-  static const std::vector<F> all = [] {
+using PriorityField = Field<PriorityPrinted>;
+const std::vector<PriorityField>& priority_fields() {
+  static const std::vector<PriorityField> all = [] {
     // What is of a job alone has no weight.
     const auto of_job = [](std::string (*text)(const PriorityRow&)) {
-      return [text](const Row& row) { return row.job == nullptr ? std::string() : text(*row.job); };
+      return [text](const PriorityPrinted& row) { return row.job == nullptr ? std::string() : text(*row.job); };
     };
     constexpr std::int64_t kPoint = Place::kPoint;
-    return std::vector<F>{
+    return std::vector<PriorityField>{
         {"", 'i', "JOBID",
-         [](const Row& row) { return row.job == nullptr ? "Weights" : std::to_string(row.job->job.value); }},
+         [](const PriorityPrinted& row) {
+           return row.job == nullptr ? "Weights" : std::to_string(row.job->job.value);
+         }},
         {"", 'r', "PARTITION", of_job([](const PriorityRow& job) { return job.queue; })},
         {"", 'u', "USER", of_job([](const PriorityRow& job) { return job.user; })},
         {"", 'c', "CLUSTER", of_job([](const PriorityRow&) { return std::string("berth"); })},
-        {"", 'Y', "PRIORITY", [](const Row& row) { return row.job == nullptr ? "" : whole(row.place.sum()); }},
-        {"", 'y', "PRIORITY", [](const Row& row) { return row.job == nullptr ? "" : part(row.place.sum(), kPoint); }},
-        {"", 'S', "SITE", [](const Row& row) { return whole(row.job == nullptr ? 1 : Place::kSite); }},
-        {"", 'A', "AGE", [](const Row& row) { return row.job == nullptr ? "1" : whole(row.place.age); }},
-        {"", 'a', "AGE", [](const Row& row) { return row.job == nullptr ? "1" : part(row.place.age, 1); }},
-        {"", 'B', "ASSOC", [](const Row&) { return std::string("0"); }},
-        {"", 'b', "ASSOC", [](const Row& row) { return std::string(row.job == nullptr ? "0" : "0.0000000"); }},
+        {"", 'Y', "PRIORITY",
+         [](const PriorityPrinted& row) { return row.job == nullptr ? "" : whole(row.place.sum()); }},
+        {"", 'y', "PRIORITY",
+         [](const PriorityPrinted& row) { return row.job == nullptr ? "" : part(row.place.sum(), kPoint); }},
+        {"", 'S', "SITE", [](const PriorityPrinted& row) { return whole(row.job == nullptr ? 1 : Place::kSite); }},
+        {"", 'A', "AGE", [](const PriorityPrinted& row) { return row.job == nullptr ? "1" : whole(row.place.age); }},
+        {"", 'a', "AGE", [](const PriorityPrinted& row) { return row.job == nullptr ? "1" : part(row.place.age, 1); }},
+        {"", 'B', "ASSOC", [](const PriorityPrinted&) { return std::string("0"); }},
+        {"", 'b', "ASSOC",
+         [](const PriorityPrinted& row) { return std::string(row.job == nullptr ? "0" : "0.0000000"); }},
         {"", 'F', "FAIRSHARE",
-         [](const Row& row) { return whole(row.job == nullptr ? row.head_start_s : row.place.fair_share); }},
+         [](const PriorityPrinted& row) {
+           return whole(row.job == nullptr ? row.head_start_s : row.place.fair_share);
+         }},
         {"", 'f', "FAIRSHARE",
-         [](const Row& row) {
+         [](const PriorityPrinted& row) {
            return row.job == nullptr ? whole(row.head_start_s) : part(row.place.fair_share, row.head_start_s);
          }},
-        {"", 'J', "JOBSIZE", [](const Row& row) { return row.job == nullptr ? "1" : whole(row.place.size); }},
-        {"", 'j', "JOBSIZE", [](const Row& row) { return row.job == nullptr ? "1" : part(row.place.size, 1); }},
-        {"", 'P', "PARTITION", [](const Row& row) { return whole(row.job == nullptr ? kPoint : row.place.queue); }},
+        {"", 'J', "JOBSIZE",
+         [](const PriorityPrinted& row) { return row.job == nullptr ? "1" : whole(row.place.size); }},
+        {"", 'j', "JOBSIZE",
+         [](const PriorityPrinted& row) { return row.job == nullptr ? "1" : part(row.place.size, 1); }},
+        {"", 'P', "PARTITION",
+         [](const PriorityPrinted& row) { return whole(row.job == nullptr ? kPoint : row.place.queue); }},
         {"", 'p', "PARTITION",
-         [](const Row& row) { return row.job == nullptr ? whole(kPoint) : part(row.place.queue, kPoint); }},
-        {"", 'Q', "QOS", [](const Row& row) { return whole(row.job == nullptr ? kPoint : row.place.qos); }},
+         [](const PriorityPrinted& row) { return row.job == nullptr ? whole(kPoint) : part(row.place.queue, kPoint); }},
+        {"", 'Q', "QOS", [](const PriorityPrinted& row) { return whole(row.job == nullptr ? kPoint : row.place.qos); }},
         {"", 'q', "QOS",
-         [](const Row& row) { return row.job == nullptr ? whole(kPoint) : part(row.place.qos, kPoint); }},
-        {"", 'N', "NICE", [](const Row& row) { return whole(row.job == nullptr ? kPoint : -row.place.own); }},
-        {"", 'T', "TRES", [](const Row&) { return std::string(); }},
-        {"", 't', "TRES", [](const Row&) { return std::string(); }},
+         [](const PriorityPrinted& row) { return row.job == nullptr ? whole(kPoint) : part(row.place.qos, kPoint); }},
+        {"", 'N', "NICE",
+         [](const PriorityPrinted& row) { return whole(row.job == nullptr ? kPoint : -row.place.own); }},
+        {"", 'T', "TRES", [](const PriorityPrinted&) { return std::string(); }},
+        {"", 't', "TRES", [](const PriorityPrinted&) { return std::string(); }},
     };
   }();
   return all;
 }
 
 // As columns.h has it, but that no number is cut.
-std::string line(const std::vector<Column<Row>>& columns, const Row* row) {
+std::string line(const std::vector<Column<PriorityPrinted>>& columns, const PriorityPrinted* row) {
   std::string text;
-  for (const Column<Row>& column : columns) {
+  for (const Column<PriorityPrinted>& column : columns) {
     if (column.field != nullptr) {
       const std::string value = row == nullptr ? column.field->title : column.field->value(*row);
       const char letter = column.field->letter;
@@ -90,7 +101,7 @@ std::string line(const std::vector<Column<Row>>& columns, const Row* row) {
 }
 
 // Below 0 if `a` comes first by the column of that letter.
-int compare(const Row& a, const Row& b, char letter) {
+int compare(const PriorityPrinted& a, const PriorityPrinted& b, char letter) {
   const auto three = [](const auto& x, const auto& y) { return x < y ? -1 : y < x ? 1 : 0; };
   switch (letter) {
     case 'i':
@@ -125,17 +136,18 @@ int compare(const Row& a, const Row& b, char letter) {
 }
 
 // "-y,i"; false: there is no such letter.
-bool sort_rows(std::vector<Row>& rows, const std::string& keys) {
+bool sort_rows(std::vector<PriorityPrinted>& rows, const std::string& keys) {
   const std::vector<std::string> list = split(keys, ',');
   for (auto key = list.rbegin(); key != list.rend(); ++key) {
     const bool down = key->starts_with('-');
     const std::size_t at = down || key->starts_with('+') ? 1 : 0;
     if (key->size() != at + 1) return false;
     const char letter = (*key)[at];
-    if (std::none_of(fields().begin(), fields().end(), [&](const F& field) { return field.letter == letter; })) {
+    if (std::none_of(priority_fields().begin(), priority_fields().end(),
+                     [&](const PriorityField& field) { return field.letter == letter; })) {
       return false;
     }
-    std::stable_sort(rows.begin(), rows.end(), [&](const Row& a, const Row& b) {
+    std::stable_sort(rows.begin(), rows.end(), [&](const PriorityPrinted& a, const PriorityPrinted& b) {
       return down ? compare(b, a, letter) < 0 : compare(a, b, letter) < 0;
     });
   }
@@ -187,12 +199,13 @@ int sprio(const Context& context, const Words& words) {
   if (!accounts) return fail("slurm_load_ctl_conf", slurm_error(accounts.error()));
   const std::int64_t head_start_s = accounts->head_start_ms / 1000;
   std::vector<std::string> unknown;
-  const std::vector<Column<Row>> columns = parse_letters<Row>(format_of(given, head_start_s != 0), fields(), unknown);
+  const std::vector<Column<PriorityPrinted>> columns =
+      parse_letters<PriorityPrinted>(format_of(given, head_start_s != 0), priority_fields(), unknown);
   for (const std::string& letter : unknown) fail("sprio", "Invalid job format specification: " + letter);
   Output out;
   if (given.has("weights")) {
     if (!given.has("noheader")) out.write(line(columns, nullptr));
-    const Row weights{nullptr, Place(PriorityRow{}), head_start_s};
+    const PriorityPrinted weights{nullptr, Place(PriorityRow{}), head_start_s};
     out.write(line(columns, &weights));
     return out.finish();
   }
@@ -202,7 +215,7 @@ int sprio(const Context& context, const Words& words) {
   auto all = fetch_priorities(link, jobs);
   if (!all) return fail("slurm_load_jobs", slurm_error(all.error()));
   const std::string users = user_names(given.text("user")), queues = given.text("partition");
-  std::vector<Row> rows;
+  std::vector<PriorityPrinted> rows;
   for (const PriorityRow& job : *all) {
     // As in Slurm, what is held, or waits for others, stands nowhere.
     if (job.waits && listed(users, job.user) && listed(queues, job.queue)) {
@@ -217,7 +230,7 @@ int sprio(const Context& context, const Words& words) {
     return out.finish();
   }
   if (!given.has("noheader")) out.write(line(columns, nullptr));
-  for (const Row& row : rows) out.write(line(columns, &row));
+  for (const PriorityPrinted& row : rows) out.write(line(columns, &row));
   return out.finish();
 }
 

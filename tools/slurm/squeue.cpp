@@ -22,7 +22,7 @@ using namespace state;
 
 namespace {
 
-using F = Field<Record>;
+using QueueField = Field<Record>;
 
 constexpr const char* kDefault = "%.18i %.9P %.8j %.8u %.2t %.10M %.6D %R";
 constexpr const char* kLong = "%.18i %.9P %.8j %.8u %.8T %.10M %.9l %.6D %R";
@@ -284,11 +284,11 @@ int squeue(const Context& context, const Words& words) {
     }
   }
   // What sprio tells of is asked for where it is shown or sorted by; the usual order does with jobs' own priorities.
-  const auto some = [&](bool (*is)(const F&)) {
+  const auto some = [&](bool (*is)(const QueueField&)) {
     return std::any_of(columns.begin(), columns.end(),
                        [&](const Column<Record>& column) { return column.field != nullptr && is(*column.field); }) ||
            (given.has("sort") && std::any_of(sort.begin(), sort.end(), [&](char letter) {
-              const F* field = squeue_letter(letter);
+              const QueueField* field = squeue_letter(letter);
               return field != nullptr && is(*field);
             }));
   };

@@ -63,15 +63,15 @@ std::string seconds_waited(const Record& r) {
   return std::to_string(std::max<std::int64_t>(0, (until - r.job.submitted_at) / 1'000'000));
 }
 
-using F = Field<Record>;
+using QueueField = Field<Record>;
 
 auto constant(const char* text) {
   return [text](const Record&) { return std::string(text); };
 }
 
 // What jobs of Berth's have nothing of, and Slurm says so.
-const std::vector<F>& fields_without_values() {
-  static const std::vector<F> all{
+const std::vector<QueueField>& fields_without_values() {
+  static const std::vector<QueueField> all{
       {"admin_comment", 0, "ADMIN_COMMENT", constant("(null)")},
       {"associd", 0, "ASSOC_ID", constant("0")},
       {"boardspernode", 0, "BOARDS_PER_NODE", constant("0")},
@@ -115,7 +115,7 @@ const std::vector<F>& fields_without_values() {
   return all;
 }
 
-std::vector<F> fields_of_details() {
+std::vector<QueueField> fields_of_details() {
   const auto text_of = [](auto&& get) { return [get](const Record& r) { return or_null(get(r)); }; };
   const auto launch = [](auto&& get) { return [get](const Record& r) { return std::string(get(r, launch_of(r))); }; };
   const auto batch = [](const Record&, const Launch& l) { return l.script.empty() ? "0" : "1"; };
@@ -153,7 +153,7 @@ std::vector<F> fields_of_details() {
   };
 }
 
-std::vector<F> fields_of_rows() {
+std::vector<QueueField> fields_of_rows() {
   const auto number = [](const Record& r) { return std::to_string(r.job.id.value); };
   const auto cpus = [](const Record& r) { return std::to_string(r.cpus()); };
   const auto nodes = [](const Record& r) { return std::to_string(r.node_count()); };
@@ -227,11 +227,11 @@ std::vector<F> fields_of_rows() {
 }
 
 struct AllFields {
-  std::vector<F> fields = fields_of_details();
+  std::vector<QueueField> fields = fields_of_details();
   std::size_t of_details = fields.size();  // the first so many
 
   AllFields() {
-    for (std::vector<F> more : {fields_of_rows(), fields_without_values()}) {
+    for (std::vector<QueueField> more : {fields_of_rows(), fields_without_values()}) {
       fields.insert(fields.end(), more.begin(), more.end());
     }
   }
@@ -244,17 +244,17 @@ const AllFields& all_fields() {
 
 }  // namespace
 
-const std::vector<F>& squeue_fields() { return all_fields().fields; }
+const std::vector<QueueField>& squeue_fields() { return all_fields().fields; }
 
-bool of_details(const F& field) {
+bool of_details(const QueueField& field) {
   const AllFields& all = all_fields();
   return &field < all.fields.data() + all.of_details;
 }
 
-bool of_places(const F& field) { return std::string_view(field.title) == "PRIORITY"; }
+bool of_places(const QueueField& field) { return std::string_view(field.title) == "PRIORITY"; }
 
-const F* squeue_letter(char letter) {
-  for (const F& field : squeue_fields()) {
+const QueueField* squeue_letter(char letter) {
+  for (const QueueField& field : squeue_fields()) {
     if (field.letter == letter) return &field;
   }
   return nullptr;

@@ -23,28 +23,28 @@ using namespace state;
 namespace {
 
 // How amounts are written: -t.
-struct Unit {
+struct TimeUnit {
   const char* title = "CPU Minutes";
   std::uint64_t ms = 60'000;
   bool percent = false;
 };
 
-std::optional<Unit> parse_unit(const std::string& text) {
+std::optional<TimeUnit> parse_unit(const std::string& text) {
   const std::string word = lower(text);
-  if (word.empty() || word == "minutes" || word == "min") return Unit{};
-  if (word == "hours" || word == "hour") return Unit{"CPU Hours", 3'600'000, false};
-  if (word == "seconds" || word == "sec") return Unit{"CPU Seconds", 1'000, false};
-  if (word == "percent") return Unit{"Percentage of Total", 1, true};
+  if (word.empty() || word == "minutes" || word == "min") return TimeUnit{};
+  if (word == "hours" || word == "hour") return TimeUnit{"CPU Hours", 3'600'000, false};
+  if (word == "seconds" || word == "sec") return TimeUnit{"CPU Seconds", 1'000, false};
+  if (word == "percent") return TimeUnit{"Percentage of Total", 1, true};
   return std::nullopt;
 }
 
 // What is asked for: yesterday, unless told otherwise.
-struct Asked {
+struct Period {
   TimeUs start = 0, end = 0;
   std::vector<std::string> users, accounts;
   std::size_t top = 10;
   std::string format;
-  Unit unit;
+  TimeUnit unit;
   std::int64_t seconds() const { return (end - start) / 1'000'000; }
 };
 
@@ -58,10 +58,10 @@ TimeUs midnight(TimeUs now, int days_ago) {
   return std::mktime(&local) * 1'000'000;
 }
 
-Result<Asked> parse_asked(const Words& words, const Given& given) {
+Result<Period> parse_asked(const Words& words, const Given& given) {
   const auto bad = [](std::string message) { return Error{ErrorCode::kInvalid, "", std::move(message), 0}; };
   const TimeUs now = wall_clock_us();
-  Asked out;
+  Period out;
   out.start = midnight(now, 1);
   out.end = midnight(now, 0);
   const auto unit = parse_unit(given.text("t"));
@@ -96,11 +96,11 @@ Result<Asked> parse_asked(const Words& words, const Given& given) {
   return out;
 }
 
-struct Row {
+struct ReportRow {
   std::string account, user;
   std::uint64_t cpu_ms = 0;
   std::uint64_t idle_ms = 0, whole_ms = 0;  // of the cluster
-  const Unit* unit = nullptr;
+  const TimeUnit* unit = nullptr;
   std::string amount(std::uint64_t ms) const {
     if (!unit->percent) return fmt::format("{}", ms / unit->ms);
     return fmt::format("{:.2f}%",
@@ -108,7 +108,7 @@ struct Row {
   }
 };
 
-using F = TableField<Row>;
+using ReportField = TableField<ReportRow>;
 
 std::string full_name(const std::string& user) {
   const passwd* entry = getpwnam(user.c_str());
@@ -116,28 +116,28 @@ std::string full_name(const std::string& user) {
   return text.substr(0, text.find(','));
 }
 
-const std::vector<F>& fields() {
-  static const std::vector<F> all{
-      {"Account", 1, 15, "Account", [](const Row& r) { return r.account; }},
-      {"Allocated", 2, 12, "Allocated", [](const Row& r) { return r.amount(r.cpu_ms); }},
-      {"Cluster", 1, 9, "Cluster", [](const Row&) { return std::string("berth"); }},
-      {"Idle", 1, 12, "Idle", [](const Row& r) { return r.amount(r.idle_ms); }},
-      {"Login", 1, 9, "Login", [](const Row& r) { return r.user; }},
-      {"Proper", 1, 15, "Proper Name", [](const Row& r) { return full_name(r.user); }},
-      {"Reported", 1, 12, "Reported", [](const Row& r) { return r.amount(r.whole_ms); }},
-      {"Used", 1, 10, "Used", [](const Row& r) { return r.amount(r.cpu_ms); }},
+const std::vector<ReportField>& report_fields() {
+  static const std::vector<ReportField> all{
+      {"Account", 1, 15, "Account", [](const ReportRow& r) { return r.account; }},
+      {"Allocated", 2, 12, "Allocated", [](const ReportRow& r) { return r.amount(r.cpu_ms); }},
+      {"Cluster", 1, 9, "Cluster", [](const ReportRow&) { return std::string("berth"); }},
+      {"Idle", 1, 12, "Idle", [](const ReportRow& r) { return r.amount(r.idle_ms); }},
+      {"Login", 1, 9, "Login", [](const ReportRow& r) { return r.user; }},
+      {"Proper", 1, 15, "Proper Name", [](const ReportRow& r) { return full_name(r.user); }},
+      {"Reported", 1, 12, "Reported", [](const ReportRow& r) { return r.amount(r.whole_ms); }},
+      {"Used", 1, 10, "Used", [](const ReportRow& r) { return r.amount(r.cpu_ms); }},
   };
   return all;
 }
 
-Result<std::vector<UsageRow>> fetch_usage(ServerLink& link, const Asked& asked, UsageRequest::By by) {
+Result<std::vector<UsageRow>> fetch_usage(ServerLink& link, const Period& asked, UsageRequest::By by) {
   auto page = link.call_for<UsagePage>(UsageRequest{by, asked.start, asked.end});
   if (!page) return page.error();
   return page->rows;
 }
 
 // All cpu time that the nodes which are there now had to give.
-Result<std::uint64_t> capacity_ms(ServerLink& link, const Asked& asked) {
+Result<std::uint64_t> capacity_ms(ServerLink& link, const Period& asked) {
   const auto nodes = fetch_nodes(link);
   if (!nodes) return nodes.error();
   std::uint64_t cpus = 0;
@@ -149,10 +149,10 @@ bool listed(const std::vector<std::string>& list, const std::string& name) {
   return list.empty() || std::find(list.begin(), list.end(), name) != list.end();
 }
 
-int print(const std::string& title, const char* usual, const Asked& asked, const Given& given, std::vector<Row> rows,
-          bool seconds) {
-  const auto columns =
-      table_columns<Row>(asked.format.empty() ? usual : asked.format, fields(), "Invalid field requested: ");
+int print(const std::string& title, const char* usual, const Period& asked, const Given& given,
+          std::vector<ReportRow> rows, bool seconds) {
+  const auto columns = table_columns<ReportRow>(asked.format.empty() ? usual : asked.format, report_fields(),
+                                                "Invalid field requested: ");
   if (!columns) return fail("sreport", columns.error().message);
   Output out;
   const TableStyle style = TableStyle::of(given);
@@ -162,47 +162,47 @@ int print(const std::string& title, const char* usual, const Asked& asked, const
     out.write(fmt::format("{}\n{} {} - {}{}\nUsage reported in {}\n{}\n", line, title, time_text(asked.start), last,
                           seconds ? fmt::format(" ({} secs)", asked.seconds()) : "", asked.unit.title, line));
   }
-  for (Row& row : rows) row.unit = &asked.unit;
+  for (ReportRow& row : rows) row.unit = &asked.unit;
   write_table(out, *columns, style, rows);
   return out.finish();
 }
 
-int cluster_utilization(ServerLink& link, const Asked& asked, const Given& given) {
+int cluster_utilization(ServerLink& link, const Period& asked, const Given& given) {
   const auto rows = fetch_usage(link, asked, UsageRequest::By::kAccount);
   if (!rows) return fail("sreport", slurm_error(rows.error()));
   const auto whole = capacity_ms(link, asked);
   if (!whole) return fail("sreport", slurm_error(whole.error()));
-  Row row;
+  ReportRow row;
   for (const UsageRow& one : *rows) row.cpu_ms += one.cpu_ms;
   row.whole_ms = std::max(*whole, row.cpu_ms);
   row.idle_ms = row.whole_ms - row.cpu_ms;
   return print("Cluster Utilization", "Cluster,Allocated,Idle,Reported", asked, given, {row}, false);
 }
 
-int user_top(ServerLink& link, const Asked& asked, const Given& given) {
+int user_top(ServerLink& link, const Period& asked, const Given& given) {
   const auto rows = fetch_usage(link, asked, UsageRequest::By::kBoth);
   if (!rows) return fail("sreport", slurm_error(rows.error()));
   const auto whole = capacity_ms(link, asked);
   if (!whole) return fail("sreport", slurm_error(whole.error()));
-  std::vector<Row> out;
+  std::vector<ReportRow> out;
   for (const UsageRow& one : *rows) {
     if (listed(asked.users, one.user) && listed(asked.accounts, one.account)) {
       out.push_back({one.account, one.user, one.cpu_ms, 0, *whole, nullptr});
     }
   }
-  std::stable_sort(out.begin(), out.end(), [](const Row& a, const Row& b) { return a.cpu_ms > b.cpu_ms; });
+  std::stable_sort(out.begin(), out.end(), [](const ReportRow& a, const ReportRow& b) { return a.cpu_ms > b.cpu_ms; });
   if (out.size() > asked.top) out.resize(asked.top);
   return print(fmt::format("Top {} Users", asked.top), "Cluster,Login,Proper,Account,Used", asked, given,
                std::move(out), true);
 }
 
 // An account's sum, and below it those of its users.
-int account_utilization(ServerLink& link, const Asked& asked, const Given& given) {
+int account_utilization(ServerLink& link, const Period& asked, const Given& given) {
   const auto rows = fetch_usage(link, asked, UsageRequest::By::kBoth);
   if (!rows) return fail("sreport", slurm_error(rows.error()));
   const auto whole = capacity_ms(link, asked);
   if (!whole) return fail("sreport", slurm_error(whole.error()));
-  std::map<std::string, std::vector<Row>> accounts;
+  std::map<std::string, std::vector<ReportRow>> accounts;
   for (const UsageRow& one : *rows) {
     if (!listed(asked.users, one.user) || !listed(asked.accounts, one.account)) continue;
     auto& of = accounts[one.account];
@@ -210,7 +210,7 @@ int account_utilization(ServerLink& link, const Asked& asked, const Given& given
     of[0].cpu_ms += one.cpu_ms;
     of.push_back({one.account, one.user, one.cpu_ms, 0, *whole, nullptr});
   }
-  std::vector<Row> out;
+  std::vector<ReportRow> out;
   for (auto& [name, of] : accounts) out.insert(out.end(), of.begin(), of.end());
   return print("Cluster/Account/User Utilization", "Cluster,Account,Login,Proper,Used", asked, given, std::move(out),
                true);
@@ -219,7 +219,7 @@ int account_utilization(ServerLink& link, const Asked& asked, const Given& given
 struct Report {
   const char* type;
   const char* name;
-  int (*run)(ServerLink& link, const Asked& asked, const Given& given);
+  int (*run)(ServerLink& link, const Period& asked, const Given& given);
 };
 constexpr Report kReports[] = {{"cluster", "utilization", cluster_utilization},
                                {"cluster", "accountutilizationbyuser", account_utilization},

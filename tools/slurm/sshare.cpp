@@ -20,7 +20,7 @@ using namespace state;
 
 namespace {
 
-struct Row {
+struct SharePrinted {
   std::string account;  // with a blank for each account above it
   std::string user;
   std::optional<std::uint32_t> shares;
@@ -30,25 +30,26 @@ struct Row {
 
 std::string number(double value) { return fmt::format("{:.6f}", value); }
 
-using F = TableField<Row>;
-const std::vector<F>& fields() {
-  static const std::vector<F> all = [] {
-    const auto nothing = [](const Row&) { return std::string(); };
-    return std::vector<F>{
-        {"Account", 1, -20, "Account", [](const Row& r) { return r.account; }},
-        {"Cluster", 1, 10, "Cluster", [](const Row&) { return std::string("berth"); }},
-        {"EffectvUsage", 1, 13, "EffectvUsage", [](const Row& r) { return number(r.used); }},
-        {"FairShare", 1, 10, "FairShare", [](const Row& r) { return r.factor ? number(*r.factor) : ""; }},
+using ShareField = TableField<SharePrinted>;
+const std::vector<ShareField>& share_fields() {
+  static const std::vector<ShareField> all = [] {
+    const auto nothing = [](const SharePrinted&) { return std::string(); };
+    return std::vector<ShareField>{
+        {"Account", 1, -20, "Account", [](const SharePrinted& r) { return r.account; }},
+        {"Cluster", 1, 10, "Cluster", [](const SharePrinted&) { return std::string("berth"); }},
+        {"EffectvUsage", 1, 13, "EffectvUsage", [](const SharePrinted& r) { return number(r.used); }},
+        {"FairShare", 1, 10, "FairShare", [](const SharePrinted& r) { return r.factor ? number(*r.factor) : ""; }},
         {"LevelFS", 1, 10, "LevelFS",
-         [](const Row& r) { return !r.level       ? ""
-                                   : *r.level < 0 ? "inf"
-                                                  : number(*r.level); }},
-        {"NormShares", 5, 11, "NormShares", [](const Row& r) { return number(r.share); }},
-        {"NormUsage", 5, 11, "NormUsage", [](const Row& r) { return number(r.of_all); }},
+         [](const SharePrinted& r) { return !r.level       ? ""
+                                            : *r.level < 0 ? "inf"
+                                                           : number(*r.level); }},
+        {"NormShares", 5, 11, "NormShares", [](const SharePrinted& r) { return number(r.share); }},
+        {"NormUsage", 5, 11, "NormUsage", [](const SharePrinted& r) { return number(r.of_all); }},
         {"Partition", 1, 12, "Partition", nothing},  // shares are not of a queue
-        {"RawShares", 4, 10, "RawShares", [](const Row& r) { return r.shares ? std::to_string(*r.shares) : ""; }},
-        {"RawUsage", 4, 11, "RawUsage", [](const Row& r) { return fmt::format("{:.0f}", r.cpu_seconds); }},
-        {"User", 1, 10, "User", [](const Row& r) { return r.user; }},
+        {"RawShares", 4, 10, "RawShares",
+         [](const SharePrinted& r) { return r.shares ? std::to_string(*r.shares) : ""; }},
+        {"RawUsage", 4, 11, "RawUsage", [](const SharePrinted& r) { return fmt::format("{:.0f}", r.cpu_seconds); }},
+        {"User", 1, 10, "User", [](const SharePrinted& r) { return r.user; }},
         {"GrpTRESMins", 1, 30, "GrpTRESMins", nothing},  // there is no such limit
     };
   }();
@@ -66,9 +67,9 @@ std::set<std::string> names(const std::vector<std::string>& texts) {
 }
 
 // Who and what was asked for.
-class Choice {
+class Shares {
  public:
-  Choice(const Given& given, const AccountPage& page) : all_users_(given.has("all")) {
+  Shares(const Given& given, const AccountPage& page) : all_users_(given.has("all")) {
     accounts_ = names(given.all("accounts"));
     users_ = names(given.all("users"));
     if (users_.empty() && !all_users_) {
@@ -111,13 +112,13 @@ class Choice {
   std::map<std::string, std::string> parents_;
 };
 
-std::vector<Row> rows_of(const AccountPage& page, const Choice& choice, bool users_only) {
+std::vector<SharePrinted> rows_of(const AccountPage& page, const Shares& choice, bool users_only) {
   double all = 0;  // of what is at the top
   for (const ShareRow& row : page.rows) {
     const bool top = row.user.empty() ? row.account.parent.empty() : row.account.name.empty();
     if (top) all += row.cpu_seconds;
   }
-  std::vector<Row> rows;
+  std::vector<SharePrinted> rows;
   if (!users_only && choice.root()) {
     const double used = all > 0 ? 1 : 0;
     rows.push_back({"root", "", std::nullopt, 1, all, used, used, std::nullopt, std::nullopt});
@@ -125,7 +126,7 @@ std::vector<Row> rows_of(const AccountPage& page, const Choice& choice, bool use
   for (const ShareRow& from : page.rows) {
     const bool user = !from.user.empty();
     if (!choice.kept(from) || (users_only && !user)) continue;
-    Row row;
+    SharePrinted row;
     const std::string name = from.account.name.empty() ? "root" : from.account.name;
     row.account = std::string(choice.depth(from.account.name) + (user ? 1 : 0), ' ') + name;
     row.user = from.user;
@@ -154,7 +155,7 @@ int sshare(const Context& context, const Words& words) {
   if (given.has("helpformat")) {
     Output out;
     std::string names;
-    for (const F& field : fields()) names += fmt::format("{:<19} ", field.name);
+    for (const ShareField& field : share_fields()) names += fmt::format("{:<19} ", field.name);
     out.write(names + "\n");
     return out.finish();
   }
@@ -162,13 +163,13 @@ int sshare(const Context& context, const Words& words) {
   format += given.has("long") ? "RawShares,NormShares,RawUsage,NormUsage,EffectvUsage,FairShare,LevelFS,GrpTRESMins"
                               : "RawShares,NormShares,RawUsage,EffectvUsage,FairShare";
   if (given.has("format")) format = join(given.all("format"), ",");
-  auto columns = table_columns<Row>(format, fields(), "Invalid field requested: ");
+  auto columns = table_columns<SharePrinted>(format, share_fields(), "Invalid field requested: ");
   if (!columns) return fail("sshare", columns.error().message);
   ServerLink link(context);
   auto page = link.call_for<AccountPage>(ListAccountsRequest{});
   if (!page) return fail("sshare", slurm_error(page.error()));
   Output out;
-  write_table(out, *columns, TableStyle::of(given), rows_of(*page, Choice(given, *page), given.has("Users")));
+  write_table(out, *columns, TableStyle::of(given), rows_of(*page, Shares(given, *page), given.has("Users")));
   return out.finish();
 }
 

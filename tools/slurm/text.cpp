@@ -34,8 +34,6 @@ constexpr std::array<const char*, 30> kOtherStates{
     "RQ", "REQUEUED",  "RS", "RESIZING",   "RV", "REVOKED",      "SE", "SPECIAL_EXIT", "SO", "STAGE_OUT",
     "ST", "STOPPED",   "SI", "SIGNALING",  "RH", "REQUEUE_HOLD", "RF", "REQUEUE_FED",  "RD", "RESV_DEL_HOLD"};
 
-Error bad(const std::string& message) { return Error{ErrorCode::kInvalid, "", message, 0}; }
-
 std::optional<std::int64_t> digits(std::string_view text) {
   if (text.empty() || text.size() > 9) return std::nullopt;
   std::int64_t value = 0;

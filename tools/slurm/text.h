@@ -12,6 +12,7 @@
 
 namespace berth::tools::slurm {
 
+inline state::Error bad(std::string message) { return {state::ErrorCode::kInvalid, "", std::move(message), 0}; }
 std::string upper(std::string_view text);
 std::string lower(std::string_view text);
 
