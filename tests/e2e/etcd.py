@@ -1,14 +1,17 @@
 """Etcd: one or three real members on the loopback, in a directory of their own, and servers that share a journal there."""
 
+import base64
 import json
 import os
 import shutil
 import signal
+import ssl
 import subprocess
 import tempfile
 import threading
 import time
 import unittest
+import urllib.request
 
 import harness
 from harness import wait_until
@@ -21,8 +24,11 @@ needs_etcd = unittest.skipUnless(ETCD, "needs etcd (package etcd-server)")
 
 
 class Etcd:
+    scheme = "http"
+
     def __init__(self, members=1, options=()):
         self.directory = tempfile.mkdtemp(prefix="berth-etcd-")
+        options = [*options, *self.prepare()]
         ports = [(harness.free_port(), harness.free_port()) for _ in range(members)]
         self.hosts = [f"127.0.0.1:{client}" for client, _ in ports]
         names = [f"e{number}" for number in range(1, members + 1)]
@@ -30,7 +36,8 @@ class Etcd:
         self.members = []
         for name, (client, peer) in zip(names, ports):
             command = [ETCD, "--name", name, "--data-dir", os.path.join(self.directory, name),
-                       "--listen-client-urls", f"http://127.0.0.1:{client}", "--advertise-client-urls", f"http://127.0.0.1:{client}",
+                       "--listen-client-urls", f"{self.scheme}://127.0.0.1:{client}",
+                       "--advertise-client-urls", f"{self.scheme}://127.0.0.1:{client}",
                        "--listen-peer-urls", f"http://127.0.0.1:{peer}", "--initial-advertise-peer-urls", f"http://127.0.0.1:{peer}",
                        "--initial-cluster", peers, "--initial-cluster-token", os.path.basename(self.directory), *options]
             self.members.append(harness.Daemon(name, command, os.path.join(self.directory, name + ".log"),
@@ -38,9 +45,16 @@ class Etcd:
         for member in self.members:
             member.start()
 
+    def prepare(self):
+        """What there must be before the first member starts; the options that it makes."""
+        return []
+
     @property
     def url(self):
         return "etcd://" + ",".join(self.hosts) + "/e2e"
+
+    def path(self, name):
+        return os.path.join(self.directory, name)
 
     def close(self):
         for member in self.members:
@@ -49,6 +63,73 @@ class Etcd:
                 member.process.kill()
                 member.process.wait()
         shutil.rmtree(self.directory, ignore_errors=True)
+
+
+class SecureEtcd(Etcd):
+    """One member that speaks TLS and knows users; `client_certificates`: it wants one from everybody."""
+
+    scheme = "https"
+    USER, PASSWORD = "berth", "a password with : and @"
+
+    def __init__(self, client_certificates=False):
+        self.client_certificates = client_certificates
+        super().__init__(1)
+        wait_until("etcd answers", lambda: self.ask("maintenance/status", {}, check=False))
+        if not client_certificates:
+            self.make_users()
+
+    def prepare(self):
+        def openssl(*words):
+            subprocess.run(["openssl", *words], check=True, capture_output=True)
+        openssl("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/O=etcd test", "-keyout",
+                self.path("ca.key"), "-out", self.path("ca.crt"))
+        for name in ("server", "client"):
+            openssl("req", "-newkey", "rsa:2048", "-nodes", "-subj", f"/O={name}", "-keyout", self.path(name + ".key"), "-out",
+                    self.path(name + ".csr"))
+            with open(self.path("extensions"), "w", encoding="utf-8") as file:
+                file.write("subjectAltName=IP:127.0.0.1\nextendedKeyUsage=serverAuth,clientAuth\n")
+            openssl("x509", "-req", "-in", self.path(name + ".csr"), "-CA", self.path("ca.crt"), "-CAkey", self.path("ca.key"),
+                    "-CAcreateserial", "-days", "2", "-extfile", self.path("extensions"), "-out", self.path(name + ".crt"))
+        with open(self.path("password"), "w", encoding="utf-8") as file:
+            file.write(self.PASSWORD + "\n")
+        options = ["--cert-file", self.path("server.crt"), "--key-file", self.path("server.key")]
+        if self.client_certificates:
+            options += ["--client-cert-auth", "--trusted-ca-file", self.path("ca.crt")]
+        return options
+
+    def ask(self, what, body, check=True):
+        """By etcd's JSON gateway: this is not what is tested."""
+        context = ssl.create_default_context(cafile=self.path("ca.crt"))
+        context.load_cert_chain(self.path("client.crt"), self.path("client.key"))
+        request = urllib.request.Request(f"https://{self.hosts[0]}/v3/{what}", json.dumps(body).encode())
+        try:
+            with urllib.request.urlopen(request, context=context, timeout=10) as answer:
+                return json.load(answer)
+        except OSError:
+            if check:
+                raise
+            return None
+
+    def make_users(self):
+        """root, and one who may only touch what is below the cluster's prefix."""
+        def encoded(text):
+            return base64.b64encode(text.encode()).decode()
+        self.ask("auth/user/add", {"name": "root", "password": "root"})
+        self.ask("auth/role/add", {"name": "root"})
+        self.ask("auth/user/grant", {"user": "root", "role": "root"})
+        self.ask("auth/user/add", {"name": self.USER, "password": self.PASSWORD})
+        self.ask("auth/role/add", {"name": "cluster"})
+        self.ask("auth/role/grant", {"name": "cluster", "perm": {"permType": "READWRITE", "key": encoded("e2e/"),
+                                                                 "range_end": encoded("e2e0")}})
+        self.ask("auth/user/grant", {"user": self.USER, "role": "cluster"})
+        self.ask("auth/enable", {})
+
+    @property
+    def url(self):
+        settings = f"ca={self.path('ca.crt')}"
+        if self.client_certificates:
+            return f"etcd://{self.hosts[0]}/e2e?{settings}&cert={self.path('client.crt')}&key={self.path('client.key')}"
+        return f"etcd://{self.USER}@{self.hosts[0]}/e2e?{settings}&password-file={self.path('password')}"
 
 
 class HaCluster(harness.Cluster):

@@ -226,6 +226,57 @@ class HighAvailability(unittest.TestCase):
         self.assertIn("copy that directory from a server of the cluster", done.stderr)
         self.assertFalse(os.path.exists(cluster.path("other", "authority")), "none was made")
 
+    def test_etcd_with_tls_and_users(self):
+        self.etcd = etcd.SecureEtcd()
+        self.addCleanup(self.etcd.close)
+        cluster = HaCluster(self.etcd, servers=2)
+        self.addCleanup(cluster.close)
+        _, finish = self.long_pod(cluster)
+        old = cluster.wait_leader()
+        cluster.servers[old].kill()
+        wait_until("the other one leads", lambda: (cluster.status(3 - old) or {}).get("standby") is False)
+        cluster.wait_nodes(1)
+        finish()
+        # A member that starts again has forgotten who had signed in.
+        self.etcd.members[0].kill()
+        self.etcd.members[0].start()
+
+        def taken():
+            done = cluster.run("submit", "--", "true", check=False)
+            return done.returncode == 0 and harness.find_id(done.stdout)
+        cluster.wait(wait_until(lambda: "jobs are taken again\n" + cluster.logs_of_daemons(), taken))
+        with open(cluster.path(f"server{old}.log"), encoding="utf-8") as log:
+            self.assertNotIn(self.etcd.PASSWORD, log.read())
+
+        # A wrong password, no password, another authority, no TLS: one line each, and none of them says the password.
+        def refused(url, *pieces):
+            done = cluster.run("server", "--data", cluster.path("x"), "--socket", cluster.path("x.sock"), "--listen", "none",
+                               "--accounting", "none", "--store", url, check=False)
+            self.assertEqual(done.returncode, 1, done.stderr)
+            self.assertEqual(len(done.stderr.strip().splitlines()), 1, done.stderr)
+            for piece in pieces:
+                self.assertIn(piece, done.stderr)
+            self.assertNotIn(self.etcd.PASSWORD, done.stderr)
+        with open(self.etcd.path("wrong"), "w", encoding="utf-8") as file:
+            file.write("wrong")
+        refused(self.etcd.url.replace("/password", "/wrong"), "etcd")
+        refused(f"etcd://{self.etcd.hosts[0]}/e2e?ca={self.etcd.path('ca.crt')}", "etcd")
+        refused(self.etcd.url.replace("/e2e?", "/other?"), "etcd")  # no right to these keys
+
+    def test_etcd_that_wants_certificates(self):
+        self.etcd = etcd.SecureEtcd(client_certificates=True)
+        self.addCleanup(self.etcd.close)
+        cluster = HaCluster(self.etcd, servers=1)
+        self.addCleanup(cluster.close)
+        cluster.wait(cluster.submit("--", "true"))
+        # Who shows none waits for an etcd that talks to him, and says so.
+        without = harness.Daemon("without", [harness.BERTH, "server", "--data", cluster.path("x"), "--socket",
+                                             cluster.path("x.sock"), "--listen", "none", "--store",
+                                             self.etcd.url.split("&cert", maxsplit=1)[0]], cluster.path("x.log"), cluster.environment)
+        without.start()
+        self.addCleanup(without.kill)
+        wait_until(lambda: "it says that etcd cannot be reached:\n" + without.tail(), lambda: "etcd at" in without.tail())
+
     def test_bad_urls_are_refused_in_one_line(self):
         cluster = harness.Cluster(0, start=False)
         self.addCleanup(cluster.close)
