@@ -191,15 +191,15 @@ class Cluster:
     def answers(self):
         return run_program([self.options.berth, "nodes", "--server", self.socket]).returncode == 0
 
-    def run(self, *arguments, check=True):
-        done = run_program([self.options.berth, "--server", self.socket, *arguments])
+    def run(self, *arguments, check=True, stdin=None):
+        done = run_program([self.options.berth, "--server", self.socket, *arguments], stdin=stdin)
         if check and done.returncode != 0:
             raise BenchError(f"berth {' '.join(arguments)} ended with {done.returncode}: {(done.stderr + done.stdout).strip()[-500:]}")
         return done.stdout
 
-    def hollow_agents(self, count, *more):
-        self.totals = os.path.join(self.scratch, "agents.json")
-        agents = self.start("agents", ["bench", "agents", "--count", str(count), "--json", self.totals, "--server", self.socket, *more])
+    def hollow_agents(self, count, *more, name="agents"):
+        self.totals = os.path.join(self.scratch, name + ".json")
+        agents = self.start(name, ["bench", "agents", "--count", str(count), "--json", self.totals, "--server", self.socket, *more])
         agents.wait_for(lambda: f"{count} agents are connected" in agents.text(), f"{count} hollow agents")
         return agents
 
@@ -244,9 +244,9 @@ def floors(options, scratch, seconds):
     return run_json([options.program("floor_bench"), scratch, str(seconds)])
 
 
-def run_program(argv, limit_s=RUN_LIMIT_S):
+def run_program(argv, limit_s=RUN_LIMIT_S, stdin=None):
     try:
-        return subprocess.run(argv, capture_output=True, text=True, check=False, timeout=limit_s)
+        return subprocess.run(argv, input=stdin, capture_output=True, text=True, check=False, timeout=limit_s)
     except subprocess.TimeoutExpired as late:
         raise BenchError(f"{' '.join(argv[:4])} did not end within {limit_s} s") from late
 

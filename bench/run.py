@@ -9,10 +9,11 @@ import sys
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 import harness  # noqa: E402
-from cases import accounting, containers, footprint, latency, micro, packing, path, sim, slurm  # noqa: E402
+from cases import accounting, containers, footprint, latency, micro, packing, path, shapes, sim, slurm  # noqa: E402
 
 CASES = {
     "path": (path.run, "5,000 hollow nodes: arrays and single jobs from submission to their end"),
+    "shapes": (shapes.run, "shapes that other schedulers are measured with: affinity, spread, gangs, preemption, short tasks"),
     "latency": (latency.run, "one job at a time on a real agent: submission to running process"),
     "containers": (containers.run, "a container's start through Berth against the bare runtime"),
     "footprint": (footprint.run, "memory of agent, shim and server; start time of the command line"),
