@@ -527,9 +527,9 @@ TEST_F(ServicesTest, ConvergesFromAnything) {
     t.h.resend_allowed = true;
     const int nodes = 3 + static_cast<int>(random() % 4);
     t.nodes_join(nodes);
-    ServicePutRequest want = web(1 + random() % 6);
+    ServicePutRequest want = web(static_cast<std::uint32_t>(1 + random() % 6));
     want.service.update.start_first = chance(50);
-    want.service.update.parallelism = 1 + random() % 3;
+    want.service.update.parallelism = static_cast<std::uint32_t>(1 + random() % 3);
     want.service.update.ready_within_ms = 2000;
     want.service.update.on_failure = static_cast<UpdatePolicy::OnFailure>(random() % 3);
     want.service.restart.delay_ms = 100;
@@ -554,7 +554,7 @@ TEST_F(ServicesTest, ConvergesFromAnything) {
         t.put(want);
       }
       if (chance(4)) {
-        want.service.status.replicas = random() % 7;
+        want.service.status.replicas = static_cast<std::uint32_t>(random() % 7);
         t.put(want);
       }
       if (chance(3)) {

@@ -87,7 +87,7 @@ TEST(Places, OfALostNodeTakeTheJobWithThemAndARequeueTakesAllOfIt) {
   PodEnd end;
   end.ref = {{id, 0}, 1};
   end.outcome.state = PodState::kCancelled;
-  h.turn({AgentReported{a, {{}, {end}}}});
+  h.turn({AgentReported{a, {{}, {end}, {}, 0}}});
   EXPECT_EQ(h.job(id).counts.of(PodState::kPending), 8U);
   h.join("n2");
   EXPECT_EQ(h.job(id).counts.live(), 8U);
