@@ -170,6 +170,19 @@ class Metrics(unittest.TestCase):
             pass
         self.cluster.wait(job)
 
+    def test_services_and_their_replicas_are_counted(self):
+        self.cluster.run("service", "create", "two", "--replicas", "2", "--cpus", "0.1", "--", "sleep", "600")
+        self.addCleanup(lambda: self.cluster.run("service", "rm", "two", check=False))
+        wait_until("both are ready", lambda: self.http.value("berth_service_replicas", state="ready") == 2)
+        row, = self.cluster.json("service", "ls", "-o", "json")
+        self.assertEqual(row["ready"], 2)
+        self.assertEqual(self.http.value("berth_service_replicas", state="wanted"), 2)
+        self.assertEqual(self.http.value("berth_service_replicas", state="running"), 2)
+        self.assertEqual(self.http.value("berth_services"), 1)
+        self.cluster.run("service", "rm", "two")
+        wait_until("it is gone", lambda: self.http.value("berth_services") == 0)
+        self.assertEqual(self.http.value("berth_service_replicas", state="wanted"), 0)
+
     def test_only_what_is_there_is_answered(self):
         self.assertEqual(self.http.ask("/healthz")[:2], (200, "ok\n"))
         self.assertEqual(self.http.ask("/metrics?x=1")[0], 200)
@@ -306,6 +319,22 @@ class BadAddresses(ClusterTest):
         with open(config, "w", encoding="utf-8") as file:
             file.write("metrics: nonsense\n")
         self.assert_one_line(self.server("--config", config), 2, "bad.yaml:1", "metrics", "nonsense", "HOST:PORT")
+
+    def test_the_file_may_say_it_and_the_command_line_wins(self):
+        http_ = Endpoint(harness.free_port())
+        cluster = Cluster(agents=0, start=False)
+        self.addCleanup(cluster.close)
+        config = cluster.path("server.yaml")
+        with open(config, "w", encoding="utf-8") as file:
+            file.write(f"metrics: 127.0.0.1:{http_.port}\n")
+        cluster.server.command += ["--config", config]
+        cluster.start_server()
+        self.assertEqual(http_.ask("/healthz")[:2], (200, "ok\n"))
+        cluster.server.end()
+        cluster.server.command += ["--metrics", "none"]
+        cluster.start_server()
+        with self.assertRaises(ConnectionRefusedError):
+            http_.ask("/healthz")
 
     def test_one_that_is_taken_stops_the_start(self):
         with socket.socket() as taken:
