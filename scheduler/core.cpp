@@ -22,6 +22,7 @@ Core::~Core() = default;
 Turn Core::step(std::span<Command> commands, TimeUs now) { return impl_->step(commands, now); }
 std::optional<TimeUs> Core::next_deadline() const { return impl_->next_deadline(); }
 const Cluster& Core::cluster() const { return impl_->cluster(); }
+Figures Core::figures() const { return impl_->figures(); }
 std::string Core::check_invariants() const { return impl_->check_invariants(); }
 
 Core::Impl::Impl(CoreOptions options, Cluster cluster, TimeUs now)
@@ -60,7 +61,8 @@ void Core::Impl::restore() {
   count_tenants();
   learn_from_ended();
   for (const auto& [id, job] : cluster_.jobs()) {
-    waiting_pods_ += job->counts.of(PodState::kPending);
+    waits(*job, job->counts.of(PodState::kPending));
+    running_pods_ += job->counts.of(PodState::kRunning);
     if (job->spec.is_step()) note_step(*job);
   }
   for (const auto& [id, job] : cluster_.jobs()) {
@@ -137,7 +139,9 @@ void Core::Impl::refuse(const ReplyTo& to, ErrorCode code, std::string field, st
 }
 
 void Core::Impl::handle(ClientCommand& command) {
+  const std::size_t before = effects_.size();
   std::visit([&](auto& request) { on_request(command, request); }, command.request);
+  count_reply(command, before);
 }
 
 void Core::Impl::handle(ClientGone& command) {
@@ -249,16 +253,25 @@ std::string Core::Impl::check_invariants() {
       return "node " + node.info.name + ": " + text(claimed) + " is claimed, its live pods have " + text(used[id]);
     }
   }
-  std::uint64_t pending = 0;
+  std::uint64_t pending = 0, running = 0;
+  std::map<std::string, std::uint64_t, std::less<>> by_queue;
   for (const auto& [id, job] : cluster_.jobs()) {
     pending += job->counts.of(PodState::kPending);
+    running += job->counts.of(PodState::kRunning);
+    if (!job->pending.empty()) by_queue[job->spec.queue] += job->counts.of(PodState::kPending);
     const bool gang = job->spec.kind == JobKind::kGang;
     const bool should =
         gang ? job->pending.size() == job->spec.elements.size() : !job->pending.empty() && throttle_room(*job) != 0;
     if ((should && eligible(*job) && !job->spec.is_step()) != dispatcher_.waits(id))
       return "job " + std::to_string(id.value) + " should wait and does not, or the other way";
   }
-  return pending == waiting_pods_ ? "" : "the count of waiting pods is wrong";
+  if (pending != waiting_pods_) return "the count of waiting pods is wrong";
+  for (const auto& [name, pods] : waiting_by_queue_) {
+    if (by_queue[name] != pods) return "the count of the pods that wait in queue " + name + " is wrong";
+    by_queue.erase(name);
+  }
+  if (!by_queue.empty()) return "the pods that wait in queue " + by_queue.begin()->first + " are not counted";
+  return running == running_pods_ ? "" : "the count of running pods is wrong";
 }
 
 }  // namespace berth::scheduler

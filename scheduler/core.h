@@ -16,6 +16,7 @@
 
 #include "placement/policy.h"
 #include "placement/switch_tree.h"
+#include "scheduler/figures.h"
 #include "scheduler/queue_policy.h"
 #include "scheduler/tenants.h"
 #include "state/cluster.h"
@@ -128,6 +129,8 @@ class Core {
   // When step() wants to be called next even if no command arrives; nullopt: never.
   std::optional<state::TimeUs> next_deadline() const;
   const state::Cluster& cluster() const;
+  // At a cost in proportion to the nodes and to the replicas of services.
+  Figures figures() const;
   // Derived structures against the cluster, the slow way; "" if all is well. For tests.
   std::string check_invariants() const;
 

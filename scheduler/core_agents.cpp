@@ -129,6 +129,7 @@ void Core::Impl::reconcile(NodeId node, std::uint64_t session, const AgentHello&
     }
   }
   start_places(started);
+  running_pods_ += started.starts.size();
   if (!started.starts.empty()) emit(std::move(started));
 
   std::vector<PodEnd> ends;
@@ -205,7 +206,8 @@ void Core::Impl::adopt(NodeId node, const AgentPod& pod) {
   engine_.claim(node, job.spec.request, pod.gpu_mask, pinning);
   dispatcher_.runs(node, job.spec.request, end_of(job, *cluster_.pod(pod.ref.pod)), pinning);
   dispatcher_.licences().take(job.spec.request.licences, 1);
-  --waiting_pods_;
+  waits_no_more(job, 1);
+  ++running_pods_;
   after_ends(job);
 }
 
@@ -234,6 +236,7 @@ void Core::Impl::handle(AgentReported& command) {
   for (const PodStart& start : started.starts) {
     const Job& job = *cluster_.job(start.ref.pod.job);
     start_latency_.add(start.started_at - job.submitted_at);
+    bound_latency_.add(start.started_at - cluster_.pod(start.ref.pod)->bound_at);
     if (!watchers_.empty() && watchers_.contains(job.id)) changed_.insert(job.id);
   }
   start_places(started);
@@ -241,6 +244,7 @@ void Core::Impl::handle(AgentReported& command) {
   if (!dependents_.empty()) {
     for (const PodStart& start : started.starts) begun.push_back(start.ref.pod.job);
   }
+  running_pods_ += started.starts.size();
   if (!started.starts.empty()) emit(std::move(started));
   for (const JobId id : begun) decide_dependents(*cluster_.job(id));
   if (command.status.network != 0) runtime_[node].network_at = command.status.network;
@@ -315,8 +319,10 @@ void Core::Impl::end_pods(std::vector<PodEnd> ends) {
     }
     if (pod.state == PodState::kBound && end.outcome.started_at != 0) {
       start_latency_.add(end.outcome.started_at - job.submitted_at);
+      bound_latency_.add(end.outcome.started_at - pod.bound_at);
     }
-    if (end.requeue) ++waiting_pods_;
+    if (pod.state == PodState::kRunning) --running_pods_;
+    if (end.requeue) waits(job, 1);
     const bool keeps_going = job.spec.keep_going && end.outcome.state != PodState::kNodeLost;
     const bool takes_others = gang && !pod.stopping && end.outcome.state != PodState::kSucceeded && !keeps_going;
     if (jobs.empty() || jobs.back() != job.id) {

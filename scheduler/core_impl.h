@@ -26,6 +26,7 @@ class Core::Impl : private Starter, private Services::Hands {
   Turn step(std::span<Command> commands, state::TimeUs now);
   std::optional<state::TimeUs> next_deadline() const;
   const state::Cluster& cluster() const { return cluster_; }
+  Figures figures() const;
   std::string check_invariants();
 
  private:
@@ -35,6 +36,9 @@ class Core::Impl : private Starter, private Services::Hands {
   void refuse(const ReplyTo& to, state::ErrorCode code, std::string field, std::string message,
               std::uint32_t retry_after_ms = 0);
   void handle(ClientCommand& command);
+  void count_reply(const ClientCommand& command, std::size_t from);
+  void waits(const state::Job& job, std::uint64_t pods);
+  void waits_no_more(const state::Job& job, std::uint64_t pods);
   void notify_watchers();
   void forget_old_jobs();
   void restore();
@@ -312,7 +316,11 @@ class Core::Impl : private Starter, private Services::Hands {
   std::uint64_t waiting_pods_ = 0;
   state::TimeUs shares_at_ = 0, usage_at_ = 0;  // when they were last judged, and noted
   std::uint64_t log_tokens_ = 0;
-  Latency start_latency_;
+  // For figures().
+  std::map<std::string, std::uint64_t, std::less<>> waiting_by_queue_;
+  std::uint64_t running_pods_ = 0;
+  RequestCounts requests_{};
+  Latency start_latency_, bind_latency_, bound_latency_;  // submission to start, submission to bind, bind to start
 };
 
 }  // namespace berth::scheduler

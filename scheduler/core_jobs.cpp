@@ -214,7 +214,7 @@ void Core::Impl::on_request(ClientCommand& command, SubmitRequest& request) {
       emit(JobSubmitted{id, owner, std::move(spec), key});
       if (key != 0) ++key;
       const Job& job = *cluster_.job(id);
-      waiting_pods_ += job.spec.elements.size();
+      waits(job, job.spec.elements.size());
       if (job.spec.is_step()) {
         note_step(job);
         done.jobs.push_back(id);
@@ -342,7 +342,7 @@ bool Core::Impl::cancel_elements(const Job& job, const std::vector<ElementRange>
     }
   }
   if (waiting != 0) {
-    waiting_pods_ -= waiting;
+    waits_no_more(job, waiting);
     emit(std::move(cancelled));
   }
   stop_pods(std::move(stops));

@@ -79,7 +79,8 @@ void Core::Impl::bind(const Job& job, const std::vector<std::uint32_t>& elements
     }
   }
   if (job.spec.kind == JobKind::kGang && !job.spec.request.licences.empty()) licensed_gangs_.insert(job.id);
-  waiting_pods_ -= bound.binds.size();
+  waits_no_more(job, bound.binds.size());
+  bind_latency_.add(now_ - job.submitted_at, bound.binds.size());
   emit(std::move(bound));
   if (!watchers_.empty() && watchers_.contains(job.id)) changed_.insert(job.id);
 

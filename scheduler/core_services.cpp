@@ -425,7 +425,7 @@ void Core::Impl::start_replica(const Service& service, const ServiceRevision& re
   const Owner owner = service.owner;
   emit(JobSubmitted{id, owner, std::move(spec), 0});
   const Job& job = *cluster_.job(id);
-  ++waiting_pods_;
+  waits(job, 1);
   if (!singletons_.empty()) note_active(job);
   enqueue(job);
 }

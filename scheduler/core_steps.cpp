@@ -220,7 +220,8 @@ void Core::Impl::bind_step(const Job& step, const std::vector<StepNode>& nodes, 
     bound.binds.push_back({{{step.id, e}, Cluster::next_attempt(step, e)}, places[e], at->gpu_mask});
     if (!at->unpinned) bound.pins.push_back({e, {format_cpus(at->cpus), {}, false, 0}});
   }
-  waiting_pods_ -= places.size();
+  waits_no_more(step, places.size());
+  bind_latency_.add(now_ - step.submitted_at, places.size());
   emit(std::move(bound));
   if (!watchers_.empty() && watchers_.contains(step.id)) changed_.insert(step.id);
   std::map<NodeId, StartPods> orders;
@@ -333,7 +334,8 @@ void Core::Impl::settle_places(const Job& job) {
     end.outcome.ended_at = now_;
     end.requeue = requeue;
     dispatcher_.ended(pod->node, job.spec.request, pod->gpu_mask, end_of(job, *pod), cluster_.pinning(pod->ref.pod));
-    if (requeue) ++waiting_pods_;
+    if (pod->state == PodState::kRunning) --running_pods_;
+    if (requeue) waits(job, 1);
     ended.ends.push_back(std::move(end));
   }
   emit(std::move(ended));

@@ -17,13 +17,16 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <span>
 #include <string>
 #include <thread>
 #include <vector>
 
 #include "api/server/clock.h"
 #include "api/server/command_queue.h"
+#include "api/server/metrics.h"
 #include "api/server/sleeper.h"
+#include "api/server/trace.h"
 #include "scheduler/core.h"
 #include "state/accounting/record.h"
 #include "state/store/store.h"
@@ -34,6 +37,13 @@ namespace berth::server {
 struct Delivery {
   std::vector<std::vector<scheduler::Effect>> turns;
   std::vector<state::Event> token_events;  // TokenAdded and TokenRemoved, for whoever checks tokens
+  std::uint64_t last_batch = 0;            // of them; 0: none
+};
+
+// Who counts and who watches; both may be none.
+struct Watch {
+  Metrics* metrics = nullptr;
+  Trace* trace = nullptr;
 };
 
 struct PipelineLimits {
@@ -60,22 +70,34 @@ class Pipeline {
     std::function<void(accounting::Ended)> ended = {};
   };
 
-  Pipeline(std::unique_ptr<scheduler::Core> core, store::Store& store, PipelineLimits limits, Handlers handlers);
+  Pipeline(std::unique_ptr<scheduler::Core> core, store::Store& store, PipelineLimits limits, Handlers handlers,
+           Watch watch = {});
   ~Pipeline();  // stops without waiting for what is queued if stop() was not called
 
   void start();
   // Any thread; `bytes` is the size of the command's frame. False: full, the command is untouched, try again later.
-  bool push(scheduler::Command&& command, std::size_t bytes = 0);
+  // `number`: what a trace calls it.
+  bool push(scheduler::Command&& command, std::size_t bytes = 0, std::uint64_t number = 0);
   // Any thread; finish what is queued, then `stopped`. While suspended there is no finishing: `failed`.
   void stop();
   // The store takes nothing: nothing that changes the state can be acknowledged now.
   bool suspended() const { return suspended_.load(std::memory_order_relaxed); }
   state::Error suspended_error() const;  // any thread
+  // Any thread: the core's figures, at most a second old if the core comes to it within so long, else what it told
+  // last; none if it never did.
+  struct Told {
+    std::shared_ptr<const scheduler::Figures> figures;
+    std::int64_t at_us = 0;  // by the steady clock
+  };
+  Told figures(std::int64_t wait_ms);
+  std::size_t turns_waiting();  // for the journal; any thread
 
  private:
   struct Item {
     scheduler::Command command;
     std::size_t bytes = 0;
+    std::uint64_t number = 0;
+    std::int64_t pushed_ns = 0;  // where there is a trace
   };
   struct Pending {
     state::Batch batch;  // index 0: a turn without events
@@ -87,6 +109,9 @@ class Pipeline {
 
   void run_core();
   std::size_t take_turn();
+  void note_taken(const Item& item);
+  scheduler::Turn step(state::TimeUs time);
+  void tell_figures();
   void serve_reads();
   void answer_reads(std::vector<scheduler::Effect>& effects);
   void hand_over(scheduler::Turn turn, std::size_t bytes);
@@ -94,6 +119,8 @@ class Pipeline {
   state::TimeUs now() { return clock_.advance(wall_clock_us(), steady_clock_us()); }
 
   void run_journal();
+  state::Status append(std::uint64_t first, std::span<const std::string> records, std::size_t events);
+  void count(const std::vector<Pending>& turns);
   bool make_durable(std::vector<Pending>& turns);
   void release(std::vector<Pending>& turns);
   void suspend(std::vector<Pending>& turns);
@@ -109,16 +136,26 @@ class Pipeline {
   std::atomic<bool> stopping_{false}, abandon_{false}, suspended_{false};
   std::atomic<std::uint64_t> last_durable_job_;
 
+  std::unique_ptr<Metrics> own_metrics_;  // where nobody else wants them
+  Metrics& metrics_;
+  Trace* const trace_;
+
   // Core thread.
   Clock clock_;
   std::vector<scheduler::Command> turn_;
-  std::deque<Item> held_;  // came off the queue while suspended; first in line afterwards
+  std::uint64_t turn_first_ = 0, turn_last_ = 0;  // numbers of commands in turn_
+  std::deque<Item> held_;                         // came off the queue while suspended; first in line afterwards
 
   std::mutex mutex_;  // guards what follows, and stopping_ and abandon_ for those who wait
   std::condition_variable turns_ready_, room_ready_;
   std::vector<Pending> turns_;
   std::size_t bytes_ahead_ = 0;
   bool core_done_ = false;
+
+  std::atomic<bool> figures_wanted_{false};
+  std::mutex figures_mutex_;  // guards what follows
+  std::condition_variable figures_told_;
+  Told told_;
 
   std::thread core_thread_, journal_thread_;
 };

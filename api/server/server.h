@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "api/server/archive.h"
+#include "api/server/trace.h"
 #include "scheduler/core.h"
 #include "state/result.h"
 #include "state/store/shared_store.h"
@@ -20,6 +21,7 @@ struct ServerOptions {
   std::string data_directory;
   std::string unix_socket;  // "" for none
   std::string listen;       // "HOST:PORT" for TLS, "" for none
+  std::string metrics;      // "HOST:PORT" for plain HTTP (metrics_http.h), "" for none
   std::string version;
   // Set at start if they differ from what the state has.
   std::vector<state::Queue> queues;
@@ -46,6 +48,7 @@ struct ServerOptions {
   std::function<void(const std::vector<std::string>& addresses)> on_standby;
   // Where others reach what listens at these addresses.
   std::function<std::string(const std::vector<std::string>& addresses)> reachable;
+  std::shared_ptr<Trace> trace;  // none: nothing is traced
 };
 
 // Runs until SIGINT or SIGTERM, or until request_stop(). What was taken until then is made durable and answered. A

@@ -7,8 +7,13 @@ namespace berth::server {
 using state::Error;
 using state::ErrorCode;
 
-Shell::Shell(wire::Loop& loop, const ServerOptions& options, Joining& joining)
-    : loop_(loop), options_(options), joining_(joining), users_(options.admin_uids) {
+Shell::Shell(wire::Loop& loop, const ServerOptions& options, Joining& joining, Metrics& metrics)
+    : loop_(loop),
+      options_(options),
+      joining_(joining),
+      metrics_(metrics),
+      trace_(options.trace.get()),
+      users_(options.admin_uids) {
   keep_house();
 }
 
@@ -28,6 +33,7 @@ void Shell::accept(std::shared_ptr<wire::Connection> connection) {
   session->last_heard_us = steady_clock_us();
   session->counted_unproven = unproven;
   if (unproven) ++unproven_;
+  metrics_.loop.sessions[peer_of(*session)].add();
   const auto started = session->connection;
   sessions_.emplace(id, std::move(session));
   started->set_max_frame(wire::kMaxFrameBytesUnproven);
@@ -37,7 +43,7 @@ void Shell::accept(std::shared_ptr<wire::Connection> connection) {
 }
 
 void Shell::refuse_and_close(Session& session, Error error) {
-  session.connection->send(encode_reply(0, std::move(error)));
+  put(session, encode_reply(0, std::move(error)));
   session.connection->close_after_send();
   drop(session.id);
 }
@@ -48,12 +54,42 @@ void Shell::drop(std::uint64_t id) {
   if (found == sessions_.end()) return;
   const std::unique_ptr<Session> session = std::move(found->second);
   sessions_.erase(found);
+  Counter& sessions = metrics_.loop.sessions[peer_of(*session)];
+  sessions.set(sessions.get() - 1);
   if (session->counted_unproven) --unproven_;
   if (session->stage == Stage::kAgent) return forget_agent(id);
   if (session->watches) push_surely(scheduler::ClientGone{id});
   if (!new_tokens_.empty()) {
     std::erase_if(new_tokens_, [id](const auto& entry) { return entry.first.first == id; });
   }
+}
+
+Shell::Peer Shell::peer_of(const Session& session) {
+  switch (session.stage) {
+    case Stage::kHello:
+    case Stage::kJoin:
+      return Peer::kUnproven;
+    case Stage::kClient:
+      return Peer::kClients;
+    case Stage::kAgentHello:
+    case Stage::kAgent:
+      return Peer::kAgents;
+  }
+  return Peer::kUnproven;
+}
+
+void Shell::enter(Session& session, Stage stage) {
+  Counter& before = metrics_.loop.sessions[peer_of(session)];
+  before.set(before.get() - 1);
+  session.stage = stage;
+  metrics_.loop.sessions[peer_of(session)].add();
+}
+
+void Shell::put(Session& session, std::string frame) {
+  Metrics::Traffic& traffic = metrics_.loop.traffic[peer_of(session)];
+  traffic.frames_out.add();
+  traffic.bytes_out.add(frame.size());
+  session.connection->send(std::move(frame));
 }
 
 void Shell::forget_agent(std::uint64_t id) {

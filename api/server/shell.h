@@ -27,7 +27,7 @@ namespace berth::server {
 
 class Shell {
  public:
-  Shell(wire::Loop& loop, const ServerOptions& options, Joining& joining);
+  Shell(wire::Loop& loop, const ServerOptions& options, Joining& joining, Metrics& metrics);
   ~Shell();
 
   // `tell_store`: how the store stands; on the pipeline's thread.
@@ -48,6 +48,7 @@ class Shell {
   void close_all(std::function<void()> done);
 
  private:
+  using Peer = Metrics::Peer;
   enum class Stage : std::uint8_t { kHello, kClient, kAgentHello, kAgent, kJoin };
   struct Session {
     std::uint64_t id = 0;
@@ -65,9 +66,11 @@ class Shell {
   struct Waiting {
     scheduler::Command command;
     std::size_t bytes = 0;
+    std::uint64_t number = 0;
   };
   struct PendingAsk {
     scheduler::ReplyTo to;
+    std::size_t kind = 0;  // of the request
     std::uint64_t agent = 0;
     std::string node;
     std::int64_t deadline_us = 0;
@@ -82,9 +85,12 @@ class Shell {
   void refuse_and_close(Session& session, state::Error error);
   void drop(std::uint64_t id);
   void forget_agent(std::uint64_t id);
+  void enter(Session& session, Stage stage);
+  static Peer peer_of(const Session& session);
+  void put(Session& session, std::string frame);
 
   // ---- shell_house.cpp ----
-  void push_surely(scheduler::Command command, std::size_t bytes = 0);
+  void push_surely(scheduler::Command command, std::size_t bytes = 0, std::uint64_t number = 0);
   void flush_backlog();
   void arm_backlog_timer();
   void keep_house();
@@ -93,11 +99,15 @@ class Shell {
 
   // ---- shell_requests.cpp ----
   void on_frame(std::uint64_t id, std::span<const std::byte> bytes);
+  void on_message(Session& session, wire::Message&& message, std::size_t bytes);
+  void trace_frame(std::uint64_t id, Stage stage, std::size_t bytes, std::int64_t began_ns);
+  std::uint64_t next_command();
+  void answered(std::size_t kind, const state::ServerReply& body);
   void on_hello(Session& session, const wire::Hello& hello);
   std::string admit(Session& session, wire::PeerRole role);
   void on_client(Session& session, std::uint64_t request, state::ClientRequest&& body, std::size_t bytes);
   void on_archive(Session& session, std::uint64_t request, state::ArchiveRequest&& body);
-  bool prepare(Session& session, std::uint64_t request, state::ClientRequest& body);
+  state::Status prepare(Session& session, std::uint64_t request, state::ClientRequest& body);
   void on_join(Session& session, const wire::JoinRequest& request);
   bool on_agent(Session& session, wire::Body&& body, std::size_t bytes);
   void on_agent_hello(Session& session, state::AgentHello&& hello, std::size_t bytes);
@@ -122,6 +132,8 @@ class Shell {
   wire::Loop& loop_;
   const ServerOptions& options_;
   Joining& joining_;
+  Metrics& metrics_;
+  Trace* const trace_;
   Pipeline* pipeline_ = nullptr;
   Archive* archive_ = nullptr;
   std::function<void(state::StoreInfo&)> tell_store_;
@@ -137,6 +149,9 @@ class Shell {
   std::map<std::uint64_t, PendingLog> logs_;
   std::map<std::uint64_t, PendingAsk> asks_;
   std::uint64_t last_ask_ = 0;
+  // Of the frame that is looked at, for the trace: its request, and the command that it became.
+  std::string_view frame_kind_;
+  std::uint64_t last_command_ = 0, frame_command_ = 0;
   // (session, request) -> the token that was made for it, with its secret
   std::map<std::pair<std::uint64_t, std::uint64_t>, wire::JoinToken> new_tokens_;
   bool stopping_ = false;

@@ -1,4 +1,5 @@
 // What goes out, once it is durable.
+#include <fmt/format.h>
 #include <spdlog/spdlog.h>
 
 #include "api/server/shell.h"
@@ -16,9 +17,13 @@ void Shell::deliver(Delivery delivery) {
   });
   for (std::vector<Effect>& effects : delivery.turns) outbox.add(std::move(effects));
   auto outgoing = std::make_shared<std::vector<Outgoing>>(outbox.pack());
-  loop_.post([this, outgoing, tokens = std::move(delivery.token_events)] {
+  loop_.post([this, outgoing, tokens = std::move(delivery.token_events), batch = delivery.last_batch] {
+    const std::int64_t began_ns = trace_ == nullptr ? 0 : steady_clock_ns();
     for (const state::Event& event : tokens) joining_.apply(event);
     for (Outgoing& item : *outgoing) finish(item);
+    if (trace_ == nullptr) return;
+    trace_->span(Trace::kLoop, "send", began_ns, steady_clock_ns(),
+                 fmt::format(R"("messages":{},"last_batch":{})", outgoing->size(), batch));
   });
 }
 
@@ -38,7 +43,7 @@ void Shell::finish(Outgoing& item) {
     Session& session = *found->second;
     spdlog::warn("the agent of node {} at {} was refused: {}", session.node, session.connection->peer().address,
                  refused->error.message);
-    session.stage = Stage::kAgentHello;  // the core has let go of it, and need not hear of it again
+    enter(session, Stage::kAgentHello);  // the core has let go of it, and need not hear of it again
     refuse_and_close(session, std::move(refused->error));
   } else if (auto* forward = std::get_if<scheduler::ForwardLog>(item.special.get())) {
     forward_log(*forward);
@@ -71,9 +76,10 @@ void Shell::send(std::uint64_t session, std::string frame) {
   const auto found = sessions_.find(session);
   if (found == sessions_.end()) return;
   wire::Connection& connection = *found->second->connection;
-  connection.send(std::move(frame));
+  put(*found->second, std::move(frame));
   // Whoever does not read is not waited for.
   if (connection.queued_bytes() <= options_.unsent_bytes_max) return;
+  metrics_.loop.slow_readers.add();
   const Session& slow = *found->second;
   spdlog::warn("{} at {} does not read: {} bytes wait for it, its connection is closed",
                slow.node.empty() ? "user " + slow.caller.user : "node " + slow.node, connection.peer().address,

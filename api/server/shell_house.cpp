@@ -22,10 +22,11 @@ constexpr std::int64_t kFlushUsMax = 3'000'000;
 
 }  // namespace
 
-void Shell::push_surely(Command command, std::size_t bytes) {
+void Shell::push_surely(Command command, std::size_t bytes, std::uint64_t number) {
   const bool may = backlog_.empty() && !pipeline_->suspended();
-  if (may && pipeline_->push(std::move(command), bytes)) return;
-  backlog_.push_back({std::move(command), bytes});
+  if (may && pipeline_->push(std::move(command), bytes, number)) return;
+  backlog_.push_back({std::move(command), bytes, number});
+  metrics_.loop.backlog.set(backlog_.size());
   arm_backlog_timer();
 }
 
@@ -39,8 +40,11 @@ void Shell::flush_backlog() {
   backlog_timer_.reset();
   while (!backlog_.empty()) {
     Waiting& next = backlog_.front();
-    if (pipeline_->suspended() || !pipeline_->push(std::move(next.command), next.bytes)) return arm_backlog_timer();
+    if (pipeline_->suspended() || !pipeline_->push(std::move(next.command), next.bytes, next.number)) {
+      return arm_backlog_timer();
+    }
     backlog_.pop_front();
+    metrics_.loop.backlog.set(backlog_.size());
   }
   for (const std::uint64_t id : std::exchange(paused_, {})) {
     const auto found = sessions_.find(id);
@@ -86,6 +90,7 @@ void Shell::close_silent(std::int64_t now) {
     }
   }
   for (const std::uint64_t id : silent) {
+    metrics_.loop.silent_peers.add();
     const Session& session = *sessions_.at(id);
     if (session.stage == Stage::kAgent) {
       spdlog::warn("node {} was silent for {} ms: its connection is closed", session.node,

@@ -1,8 +1,10 @@
 // What comes in: handshakes, requests, reports.
 #include <algorithm>
+#include <fmt/format.h>
 #include <spdlog/spdlog.h>
 #include <unistd.h>
 
+#include "api/server/metrics_page.h"
 #include "api/server/read_only.h"
 #include "api/server/shell.h"
 
@@ -10,6 +12,8 @@ namespace berth::server {
 
 using state::Error;
 using state::ErrorCode;
+using state::Status;
+using state::Unit;
 using wire::PeerIdentity;
 
 namespace {
@@ -24,33 +28,60 @@ void Shell::on_frame(std::uint64_t id, std::span<const std::byte> bytes) {
   const auto found = sessions_.find(id);
   if (found == sessions_.end()) return;
   Session& session = *found->second;
-  session.last_heard_us = steady_clock_us();
+  const std::int64_t began_ns = steady_clock_ns();
+  session.last_heard_us = began_ns / 1000;
+  const Stage stage = session.stage;
+  Metrics::Traffic& traffic = metrics_.loop.traffic[peer_of(session)];
+  traffic.frames_in.add();
+  traffic.bytes_in.add(bytes.size() + sizeof(std::uint32_t));
   auto message = wire::decode_message(bytes);
   if (!message) return refuse_and_close(session, std::move(message.error()));
+  on_message(session, std::move(*message), bytes.size());
+  if (trace_ != nullptr) trace_frame(id, stage, bytes.size(), began_ns);
+}
+
+// The session may be gone by now.
+void Shell::trace_frame(std::uint64_t id, Stage stage, std::size_t bytes, std::int64_t began_ns) {
+  const bool agent = stage == Stage::kAgent || stage == Stage::kAgentHello;
+  trace_->span(Trace::kLoop, agent ? "agent frame" : "frame", began_ns, steady_clock_ns(),
+               fmt::format(R"("session":{},"kind":"{}","bytes":{},"command":{})", id, frame_kind_, bytes,
+                           std::exchange(frame_command_, 0)));
+  frame_kind_ = {};
+}
+
+std::uint64_t Shell::next_command() { return frame_command_ = ++last_command_; }
+
+// Of what the core had no part in.
+void Shell::answered(std::size_t kind, const state::ServerReply& body) {
+  const auto* error = std::get_if<Error>(&body);
+  metrics_.loop.requests[kind][error == nullptr ? 0 : static_cast<std::size_t>(error->code)].add();
+}
+
+void Shell::on_message(Session& session, wire::Message&& message, std::size_t bytes) {
   const auto unexpected = [&] {
     refuse_and_close(session, {ErrorCode::kProtocol, "", "a message that has no place here", 0});
   };
   switch (session.stage) {
     case Stage::kHello:
-      if (const auto* hello = std::get_if<wire::Hello>(&message->body)) return on_hello(session, *hello);
+      if (const auto* hello = std::get_if<wire::Hello>(&message.body)) return on_hello(session, *hello);
       return unexpected();
     case Stage::kJoin:
-      if (const auto* join = std::get_if<wire::JoinRequest>(&message->body)) return on_join(session, *join);
+      if (const auto* join = std::get_if<wire::JoinRequest>(&message.body)) return on_join(session, *join);
       return unexpected();
     case Stage::kClient:
-      if (auto* request = std::get_if<state::ClientRequest>(&message->body)) {
-        return on_client(session, message->request, std::move(*request), bytes.size());
+      if (auto* request = std::get_if<state::ClientRequest>(&message.body)) {
+        return on_client(session, message.request, std::move(*request), bytes);
       }
-      if (auto* question = std::get_if<state::ArchiveRequest>(&message->body)) {
-        return on_archive(session, message->request, std::move(*question));
+      if (auto* question = std::get_if<state::ArchiveRequest>(&message.body)) {
+        return on_archive(session, message.request, std::move(*question));
       }
-      if (auto* question = std::get_if<state::NodeRequest>(&message->body)) {
-        return on_node_request(session, message->request, std::move(*question));
+      if (auto* question = std::get_if<state::NodeRequest>(&message.body)) {
+        return on_node_request(session, message.request, std::move(*question));
       }
       return unexpected();
     case Stage::kAgentHello:
     case Stage::kAgent:
-      if (!on_agent(session, std::move(message->body), bytes.size())) unexpected();
+      if (!on_agent(session, std::move(message.body), bytes)) unexpected();
   }
 }
 
@@ -68,9 +99,8 @@ void Shell::on_hello(Session& session, const wire::Hello& hello) {
   }
   session.connection->set_max_frame(hello.role == wire::PeerRole::kJoin ? wire::kMaxFrameBytesUnproven
                                                                         : wire::kMaxFrameBytes);
-  session.connection->send(
-      wire::encode_frame({0, wire::Welcome{std::min(hello.version_max, wire::kProtocolVersion),
-                                           "berth " + options_.version, options_.core.cluster_name}}));
+  put(session, wire::encode_frame({0, wire::Welcome{std::min(hello.version_max, wire::kProtocolVersion),
+                                                    "berth " + options_.version, options_.core.cluster_name}}));
 }
 
 // Whether the peer may have this role; "" if so, and then the session is of that stage. Else why not.
@@ -81,7 +111,7 @@ std::string Shell::admit(Session& session, wire::PeerRole role) {
   switch (role) {
     case wire::PeerRole::kJoin:
       if (local) return "joining is for remote machines; a local agent needs no token";
-      session.stage = Stage::kJoin;
+      enter(session, Stage::kJoin);
       return "";
     case wire::PeerRole::kAgent:
       if (certified && peer.common_name.starts_with("node:")) {
@@ -91,7 +121,7 @@ std::string Shell::admit(Session& session, wire::PeerRole role) {
       } else if (peer.uid != 0 && peer.uid != ::geteuid()) {
         return "only root and the server's own user may run an agent on this socket";
       }
-      session.stage = Stage::kAgentHello;
+      enter(session, Stage::kAgentHello);
       return "";
     case wire::PeerRole::kClient:
     case wire::PeerRole::kStatus:
@@ -105,7 +135,7 @@ std::string Shell::admit(Session& session, wire::PeerRole role) {
       } else {
         return "a client needs a user's certificate: 'berth login' gets one";
       }
-      session.stage = Stage::kClient;
+      enter(session, Stage::kClient);
       return "";
   }
   return "there is no such role";
@@ -117,7 +147,7 @@ void Shell::on_join(Session& session, const wire::JoinRequest& request) {
   spdlog::info("{} joined from {} with token {}", request.name.empty() ? "a user" : "node " + request.name,
                session.connection->peer().address, request.token_id);
   // One certificate a connection: that was all it was for.
-  session.connection->send(wire::encode_frame({0, std::move(*reply)}));
+  put(session, wire::encode_frame({0, std::move(*reply)}));
   session.connection->close_after_send();
   drop(session.id);
 }
@@ -128,6 +158,7 @@ bool Shell::within_rate(Session& session, std::uint64_t request) {
   if (session.second != second) session.requests = 0;
   session.second = second;
   if (++session.requests <= options_.requests_per_second_max) return true;
+  metrics_.loop.rate_limited.add();
   send_reply({session.id, request},
              Error{ErrorCode::kUnavailable, "",
                    "more than " + std::to_string(options_.requests_per_second_max) + " requests in a second", 1000});
@@ -137,14 +168,24 @@ bool Shell::within_rate(Session& session, std::uint64_t request) {
 void Shell::on_client(Session& session, std::uint64_t request, state::ClientRequest&& body, std::size_t bytes) {
   if (!within_rate(session, request)) return;
   const scheduler::ReplyTo to{session.id, request};
-  if (stopping_) return send_reply(to, Error{ErrorCode::kUnavailable, "", "the server is stopping", 1000});
-  if (pipeline_->suspended() && !only_reads(body)) return send_reply(to, pipeline_->suspended_error());
-  if (!prepare(session, request, body)) return;
+  const std::size_t kind = body.index();
+  frame_kind_ = request_kind(kind);
+  const auto refuse = [&](Error error) {
+    state::ServerReply reply(std::move(error));
+    answered(kind, reply);
+    send_reply(to, std::move(reply));
+  };
+  if (stopping_) return refuse({ErrorCode::kUnavailable, "", "the server is stopping", 1000});
+  if (pipeline_->suspended() && !only_reads(body)) return refuse(pipeline_->suspended_error());
+  if (Status prepared = prepare(session, request, body); !prepared) return refuse(std::move(prepared.error()));
   // What agents said and could not be taken yet goes first.
   const bool room = backlog_.empty() || pipeline_->suspended();
-  if (!room || !pipeline_->push(scheduler::ClientCommand{to, session.caller, std::move(body)}, bytes)) {
+  const std::uint64_t number = next_command();
+  if (!room || !pipeline_->push(scheduler::ClientCommand{to, session.caller, std::move(body)}, bytes, number)) {
+    frame_command_ = 0;
     new_tokens_.erase({session.id, request});
-    send_reply(to, Error{ErrorCode::kUnavailable, "", "the server has more requests waiting than it takes", 50});
+    metrics_.loop.queue_full.add();
+    refuse({ErrorCode::kUnavailable, "", "the server has more requests waiting than it takes", 50});
   }
 }
 
@@ -154,42 +195,46 @@ void Shell::on_archive(Session& session, std::uint64_t request, state::ArchiveRe
   const scheduler::ReplyTo to{session.id, request};
   if (stopping_) return send_reply(to, Error{ErrorCode::kUnavailable, "", "the server is stopping", 1000});
   // The frame is made where the answer is.
-  archive_->ask(session.caller, std::move(body), [this, to](state::ServerReply reply) {
+  const std::size_t kind = scheduler::kRequestKinds + body.index();
+  frame_kind_ = request_kind(kind);
+  archive_->ask(session.caller, std::move(body), [this, to, kind](state::ServerReply reply) {
+    const auto* error = std::get_if<Error>(&reply);
+    const std::size_t outcome = error == nullptr ? 0 : static_cast<std::size_t>(error->code);
     auto frame = std::make_shared<std::string>(encode_reply(to.request, std::move(reply)));
-    loop_.post([this, to, frame] { send(to.session, std::move(*frame)); });
+    loop_.post([this, to, frame, kind, outcome] {
+      metrics_.loop.requests[kind][outcome].add();
+      send(to.session, std::move(*frame));
+    });
   });
 }
 
-// What the core cannot do for a request. False: the request has been answered.
-bool Shell::prepare(Session& session, std::uint64_t request, state::ClientRequest& body) {
+// What the core cannot do for a request.
+Status Shell::prepare(Session& session, std::uint64_t request, state::ClientRequest& body) {
   if (std::holds_alternative<state::WatchJobsRequest>(body)) {
     session.watches = true;
   } else if (auto* read = std::get_if<state::ReadLogRequest>(&body)) {
     read->wait_ms = std::min(read->wait_ms, kLogWaitMsMax);
     if (logs_.size() >= kLogsMax) {
-      send_reply({session.id, request},
-                 Error{ErrorCode::kUnavailable, "", "the server waits for as much output as it can", 1000});
-      return false;
+      return Error{ErrorCode::kUnavailable, "", "the server waits for as much output as it can", 1000};
     }
   } else if (auto* create = std::get_if<state::TokenCreateRequest>(&body)) {
     const wire::JoinToken token = joining_.make_token();
     create->id = token.id;
     create->secret_hash = wire::hash_secret(token.secret);
     if (!new_tokens_.try_emplace({session.id, request}, token).second) {
-      send_reply({session.id, request},
-                 Error{ErrorCode::kProtocol, "", "a request with the number of another that is not answered yet", 0});
-      return false;
+      return Error{ErrorCode::kProtocol, "", "a request with the number of another that is not answered yet", 0};
     }
   }
-  return true;
+  return Unit{};
 }
 
 bool Shell::on_agent(Session& session, wire::Body&& body, std::size_t bytes) {
   if (stopping_) return true;  // it repeats to the next server what this one does not hear
   if (std::holds_alternative<state::AgentHeartbeat>(body)) {
     if (session.stage != Stage::kAgent) return false;
+    frame_kind_ = "heartbeat";
     // Where another server may lead meanwhile, an agent wants to hear that this one is still there.
-    if (options_.open_shared) session.connection->send(wire::encode_frame({0, state::AgentHeartbeat{}}));
+    if (options_.open_shared) put(session, wire::encode_frame({0, state::AgentHeartbeat{}}));
     return true;
   }
   const std::uint64_t id = session.id;
@@ -199,10 +244,13 @@ bool Shell::on_agent(Session& session, wire::Body&& body, std::size_t bytes) {
   } else if (session.stage != Stage::kAgent) {
     return false;
   } else if (auto* status = std::get_if<state::AgentStatus>(&body)) {
-    push_surely(scheduler::AgentReported{id, std::move(*status)}, bytes);
+    frame_kind_ = "report";
+    push_surely(scheduler::AgentReported{id, std::move(*status)}, bytes, next_command());
   } else if (auto* log = std::get_if<state::LogReply>(&body)) {
+    frame_kind_ = "log";
     on_log_reply(session, std::move(*log));
   } else if (auto* answer = std::get_if<state::NodeAnswer>(&body)) {
+    frame_kind_ = "answer";
     on_node_answer(session, std::move(*answer));
   } else {
     return false;
@@ -211,6 +259,7 @@ bool Shell::on_agent(Session& session, wire::Body&& body, std::size_t bytes) {
   if (backlog_.size() > kBacklogMax && still != sessions_.end()) {
     still->second->connection->pause_reading(true);
     paused_.push_back(id);
+    metrics_.loop.agents_paused.add();
   }
   return true;
 }
@@ -223,9 +272,10 @@ void Shell::on_agent_hello(Session& session, state::AgentHello&& hello, std::siz
                                       0});
   }
   hello.info.address = session.connection->peer().address;
-  session.stage = Stage::kAgent;
+  enter(session, Stage::kAgent);
   session.node = hello.info.name.substr(0, state::kMaxNameBytes);
-  push_surely(scheduler::AgentConnected{session.id, std::move(hello)}, bytes);
+  frame_kind_ = "hello";
+  push_surely(scheduler::AgentConnected{session.id, std::move(hello)}, bytes, next_command());
 }
 
 void Shell::on_log_reply(Session& session, state::LogReply&& reply) {

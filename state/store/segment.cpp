@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <bit>
+#include <chrono>
 #include <cstdio>
 #include <cstring>
 #include <fcntl.h>
@@ -232,6 +233,7 @@ Status SegmentWriter::append(std::uint64_t first_index, std::span<const std::str
     reserved_ = offset_;
     return done;
   }
+  sync_began_ns_ = std::chrono::nanoseconds(std::chrono::steady_clock::now().time_since_epoch()).count();
   if (done) done = file_.sync_data();
   if (!done) return Error{ErrorCode::kInternal, "", done.error().message, 0};
   offset_ += buffer_.size();

@@ -107,6 +107,7 @@ class SegmentWriter {
   const std::string& path() const { return file_.path(); }
   // One write and one fdatasync. An error of code kUnavailable left nothing behind, any other leaves the file unknown.
   state::Status append(std::uint64_t first_index, std::span<const std::string> records);
+  std::int64_t sync_began_ns() const { return sync_began_ns_; }  // of the last append
   // Gives the reserved rest back. What was appended stays.
   void close();
 
@@ -116,6 +117,7 @@ class SegmentWriter {
   std::uint64_t offset_ = 0;
   std::uint64_t reserved_ = 0;
   std::vector<std::byte> buffer_;
+  std::int64_t sync_began_ns_ = 0;
 };
 
 std::string segment_name(std::uint64_t first_index);  // "00000000000000000001.log"

@@ -51,6 +51,7 @@ class FileStore final : public Store {
     return done;
   }
 
+  std::int64_t sync_began_ns() const override { return writer_.sync_began_ns(); }
   std::uint64_t last_index() const override { return last_index_; }
   std::uint64_t snapshot_index() const override { return snapshotter_.snapshot_index(); }
   std::string snapshot_error() const override { return snapshotter_.last_error(); }

@@ -45,6 +45,10 @@ class Store {
   // may be tried again later; any other error is fatal: the caller must stop acknowledging and exit.
   virtual state::Status append(std::uint64_t first_index, std::span<const std::string> records) = 0;
 
+  // When the last append() had written and began to sync, by the steady clock in nanoseconds; 0 where these are not
+  // two. For who appends.
+  virtual std::int64_t sync_began_ns() const { return 0; }
+
   virtual std::uint64_t last_index() const = 0;
   virtual std::uint64_t snapshot_index() const = 0;
   // Why the last try to make a snapshot failed, one line; "" if it did not. The journal goes on growing meanwhile.

@@ -55,6 +55,7 @@ class TestStore : public store::Store {
     if (disk_.broken) return state::Error{state::ErrorCode::kInternal, "", "fdatasync: input/output error", 0};
     return real_->append(first_index, records);
   }
+  std::int64_t sync_began_ns() const override { return real_->sync_began_ns(); }
   std::uint64_t last_index() const override { return real_->last_index(); }
   std::uint64_t snapshot_index() const override { return real_->snapshot_index(); }
 

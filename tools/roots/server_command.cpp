@@ -40,11 +40,12 @@ constexpr const char* kServerExamples =
     "  berth server --config /etc/berth.yaml            queues, administrators, times from a file\n"
     "  berth server --advertise head.example.org:7117   what the join line should name\n"
     "  berth server --store etcd://e1:2379,e2:2379,e3:2379   one of several, of which one leads\n"
+    "  berth server --metrics 127.0.0.1:9117            figures for Prometheus at http://127.0.0.1:9117/metrics\n"
     "  berth server status                              who leads, who stands by";
 
 struct ServerOptions {
   std::string config, data, socket, listen, advertise, lost_after, heartbeat, placement, scheduling, switches,
-      fair_share, accounting, store, lease_ms, pods_network, services_network;
+      fair_share, accounting, store, lease_ms, pods_network, services_network, metrics, trace;
   bool verbose = false;
 };
 
@@ -110,6 +111,9 @@ state::Status gather(const ServerOptions& options, ServerConfig& config) {
     if (!tree) return tree.error();
     server.core.switches = std::move(*tree);
   }
+  if (!options.metrics.empty()) {
+    if (auto good = set_metrics(options.metrics, "--metrics", server.metrics); !good) return good;
+  }
   server.data_directory = absolute_path(server.data_directory);
   server.unix_socket = absolute_path(server.unix_socket);
   if (server.listen == "none") server.listen.clear();
@@ -155,6 +159,11 @@ int run(const ServerOptions& options) {
   if (auto made = make_directory(config.server.data_directory, 0711); !made) return report(made.error());
   if (auto made = make_parent(config.server.unix_socket, 0755); !made) return report(made.error());
   config.server.version = berth_version();
+  if (!options.trace.empty()) {
+    auto trace = server::Trace::open(options.trace);
+    if (!trace) return report(trace.error());
+    config.server.trace = std::move(*trace);
+  }
   const bool known = ::access((config.server.data_directory + "/authority").c_str(), F_OK) == 0;
   std::string listening;
   const auto note_addresses = [&](const std::vector<std::string>& addresses) {
@@ -250,6 +259,15 @@ void add_server_command(CLI::App& app, Context& context) {
       ->add_option("--services-network", options->services_network,
                    "where services have theirs; none for none (default: 10.144.0.0/16)")
       ->type_name("CIDR");
+  command
+      ->add_option("--metrics", options->metrics,
+                   "where Prometheus reads this server's figures (docs/server.md), or none (default: none)")
+      ->type_name("HOST:PORT");
+  command
+      ->add_option("--trace", options->trace,
+                   "write what the server's threads do and when to this file, at most 256 MiB, in Chrome's trace event "
+                   "format")
+      ->type_name("FILE");
   command->add_flag("-v,--verbose", options->verbose, "log more");
   command
       ->add_option("--store", options->store,

@@ -12,6 +12,7 @@
 #include <sys/mman.h>
 #include <yaml-cpp/yaml.h>
 
+#include "api/wire/connection.h"
 #include "placement/huge_memory.h"
 #include "scheduler/network.h"
 #include "state/condition.h"
@@ -334,6 +335,14 @@ const Setters& setters() {
          }
          return duration_of(node, "accounting_keep", config.server.accounting.keep_ms);
        }},
+      {"metrics",
+       [](const YAML::Node& node, ServerConfig& config) -> Outcome {
+         std::string text;
+         if (Outcome wrong = text_of(node, "metrics", text)) return wrong;
+         if (Status good = set_metrics(text, "metrics", config.server.metrics); !good)
+           return fault(node, "metrics", good.error().message);
+         return {};
+       }},
       {"admins", set_admins},
       {"queues", set_queues},
       {"licences", set_licences},
@@ -388,6 +397,17 @@ Status set_network(const std::string& text, const std::string& field, std::strin
     return state::invalid(field, "'" + text + "' is no IPv4 network; accepted: as 10.144.0.0/16, or none");
   }
   cidr = text;
+  return Unit{};
+}
+
+Status set_metrics(const std::string& text, const std::string& field, std::string& address) {
+  address.clear();
+  if (text == "none") return Unit{};
+  const auto endpoint = wire::parse_endpoint(text, field);
+  if (!endpoint || endpoint->is_unix) {
+    return state::invalid(field, "'" + printable(text) + "' is not an address of a port; accepted: HOST:PORT, or none");
+  }
+  address = text;
   return Unit{};
 }
 

@@ -31,6 +31,8 @@ state::Status set_fair_share(const std::string& text, const std::string& field, 
 state::Status set_half_life(const std::string& text, const std::string& field, scheduler::FairShare& shares);
 // A part of the cluster's network, "10.144.0.0/16", or "none".
 state::Status set_network(const std::string& text, const std::string& field, std::string& cidr);
+// Where figures are read over HTTP, "HOST:PORT" or "none".
+state::Status set_metrics(const std::string& text, const std::string& field, std::string& address);
 // For how long a leader need not be heard. Too short or too long is refused.
 state::Status set_lease(const std::string& text, const std::string& field, etcd::MemberOptions& options);
 // An agent says so often that it is there. Too seldom or too often is refused.
