@@ -47,6 +47,9 @@ void Shell::on_frame(std::uint64_t id, std::span<const std::byte> bytes) {
       if (auto* question = std::get_if<state::NodeRequest>(&message->body)) {
         return on_node_request(session, message->request, std::move(*question));
       }
+      if (auto* part = std::get_if<state::ExecPart>(&message->body)) {
+        return on_exec_from_client(session, message->request, std::move(*part));
+      }
       return unexpected();
     case Stage::kAgentHello:
     case Stage::kAgent:
@@ -204,6 +207,8 @@ bool Shell::on_agent(Session& session, wire::Body&& body, std::size_t bytes) {
     on_log_reply(session, std::move(*log));
   } else if (auto* answer = std::get_if<state::NodeAnswer>(&body)) {
     on_node_answer(session, std::move(*answer));
+  } else if (auto* part = std::get_if<state::ExecPart>(&body)) {
+    on_exec_from_agent(session, std::move(*part));
   } else {
     return false;
   }
