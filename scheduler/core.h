@@ -85,12 +85,19 @@ struct ForwardLog {
   std::uint64_t session = 0;
   state::ReadLog read;
 };
+// A command is to be run in a pod: as above, but the session's shell gives the token, and what follows is not the
+// core's.
+struct ForwardExec {
+  ReplyTo to;
+  std::uint64_t session = 0;
+  state::ExecStart start;
+};
 // The same to all of these agents: encoded once.
 struct ToAgents {
   std::vector<std::uint64_t> sessions;
   state::NetworkUpdate body;
 };
-using Effect = std::variant<Reply, ToAgent, RefuseAgent, ForwardLog, ToAgents>;
+using Effect = std::variant<Reply, ToAgent, RefuseAgent, ForwardLog, ForwardExec, ToAgents>;
 
 struct Turn {
   state::Batch batch;  // index is 0 if there are no events

@@ -238,6 +238,10 @@ class Core::Impl : private Starter, private Services::Hands {
   void on_request(ClientCommand& command, state::ExplainRequest& request);
   void on_request(ClientCommand& command, state::ServerInfoRequest& request);
   void on_request(ClientCommand& command, state::ReadLogRequest& request);
+  void on_request(ClientCommand& command, state::ExecRequest& request);
+  // The pod of a job that a request names; nullopt: the request has been refused.
+  std::optional<std::uint32_t> element_of(const ClientCommand& command, const state::Job& job,
+                                          const std::optional<std::uint32_t>& index);
   using ClassReasons = std::map<const WaitQueue::Class*, std::pair<state::WaitReason, std::string>>;
   state::JobRow row_of(const state::Job& job, ClassReasons& class_reasons);
   void add_nodes(const state::Job& job, state::JobRow& row) const;

@@ -260,21 +260,28 @@ void Core::Impl::on_request(ClientCommand& command, ServerInfoRequest&) {
   reply(command.reply_to, std::move(info));
 }
 
+std::optional<std::uint32_t> Core::Impl::element_of(const ClientCommand& command, const Job& job,
+                                                    const std::optional<std::uint32_t>& index) {
+  const std::string name = "job " + std::to_string(job.id.value);
+  std::uint32_t element = 0;
+  if (index) {
+    if (job.spec.elements.find(*index, element)) return element;
+    refuse(command.reply_to, ErrorCode::kNotFound, "job", name + " has no element " + std::to_string(*index));
+    return std::nullopt;
+  }
+  if (job.spec.elements.size() == 1) return element;
+  refuse(command.reply_to, ErrorCode::kInvalid, "job",
+         name + " has " + std::to_string(job.spec.elements.size()) + " pods; name one, as " +
+             std::to_string(job.id.value) + "." + std::to_string(job.spec.elements.at(0)));
+  return std::nullopt;
+}
+
 void Core::Impl::on_request(ClientCommand& command, ReadLogRequest& request) {
   const Job* job = find_job(command, request.job);
   if (job == nullptr) return;
-  const std::string name = "job " + std::to_string(job->id.value);
-  std::uint32_t element = 0;
-  if (request.index) {
-    if (!job->spec.elements.find(*request.index, element)) {
-      return refuse(command.reply_to, ErrorCode::kNotFound, "job",
-                    name + " has no element " + std::to_string(*request.index));
-    }
-  } else if (job->spec.elements.size() != 1) {
-    return refuse(command.reply_to, ErrorCode::kInvalid, "job",
-                  name + " has " + std::to_string(job->spec.elements.size()) + " pods; name one, as " +
-                      std::to_string(job->id.value) + "." + std::to_string(job->spec.elements.at(0)));
-  }
+  const auto named = element_of(command, *job, request.index);
+  if (!named) return;
+  const std::uint32_t element = *named;
   const Pod* pod = cluster_.pod({job->id, element});
   const PodOutcome* outcome = job->outcomes.find(element);
   if (pod == nullptr && outcome == nullptr) {
@@ -303,6 +310,30 @@ void Core::Impl::on_request(ClientCommand& command, ReadLogRequest& request) {
   read.step_of = job->spec.step_of;
   read.step = job->spec.step.number;
   effects_.push_back(ForwardLog{command.reply_to, session, std::move(read)});
+}
+
+void Core::Impl::on_request(ClientCommand& command, ExecRequest& request) {
+  const Job* job = find_job(command, request.job);
+  if (job == nullptr) return;
+  const auto element = element_of(command, *job, request.index);
+  if (!element) return;
+  const PodState pod_state = cluster_.pod_state(*job, *element);
+  const Pod* pod = cluster_.pod({job->id, *element});
+  std::string name = "job " + std::to_string(job->id.value);
+  if (request.index) name = "pod " + std::to_string(job->id.value) + "." + std::to_string(*request.index);
+  if (pod == nullptr || pod_state != PodState::kRunning) {
+    return refuse(command.reply_to, ErrorCode::kConflict, "job",
+                  name + " does not run: it is " + std::string(name_of(pod_state)));
+  }
+  const std::uint64_t session = session_of(pod->node);
+  if (session == 0) {
+    const Node* record = cluster_.node(pod->node);
+    return refuse(
+        command.reply_to, ErrorCode::kUnavailable, "job",
+        name + " is on node " + (record == nullptr ? "(removed)" : record->info.name) + ", which is not connected",
+        1000);
+  }
+  effects_.push_back(ForwardExec{command.reply_to, session, {0, pod->ref, std::move(request)}});
 }
 
 }  // namespace berth::scheduler

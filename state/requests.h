@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "state/events.h"
+#include "state/exec.h"
 #include "state/node_requests.h"
 #include "state/records.h"
 #include "state/result.h"
@@ -171,7 +172,7 @@ using ClientRequest =
                  TokenCreateRequest, TokenListRequest, TokenRevokeRequest, ServerInfoRequest, ReadLogRequest,
                  JobUpdateRequest, LicenceActionRequest, ListLicencesRequest, AccountActionRequest, MemberActionRequest,
                  QosActionRequest, ListAccountsRequest, PriorityRequest, JobRequeueRequest, ServicePutRequest,
-                 ServiceActionRequest, ListServicesRequest, ShowServiceRequest>;
+                 ServiceActionRequest, ListServicesRequest, ShowServiceRequest, ExecRequest>;
 
 // Of what has ended, long after the state has forgotten it. The core never sees these: the accounting's database
 // answers them (state/accounting).

@@ -12,6 +12,7 @@
 #include "agent/io/clock.h"
 #include "agent/io/code_pages.h"
 #include "agent/io/discovery.h"
+#include "agent/io/exec_desk.h"
 #include "agent/io/identity.h"
 #include "agent/io/log_reader.h"
 #include "agent/io/node_desk.h"
@@ -114,6 +115,7 @@ struct Agent::Impl {
   std::unique_ptr<PodRunner> runner;
   std::unique_ptr<LogReader> logs;
   std::unique_ptr<NodeDesk> desk;
+  std::unique_ptr<ExecDesk> execs;
   std::unique_ptr<Session> session;
   std::shared_ptr<wire::Loop::Signals> signals;
   std::shared_ptr<wire::Loop::Timer> deadline_timer;
@@ -187,6 +189,9 @@ Status Agent::Impl::begin() {
   make_network();
   desk = std::make_unique<NodeDesk>(NodeDesk::Parts{loop, *images, core, *runner, cgroups},
                                     [this](NodeAnswer answer) { session->send(std::move(answer)); });
+  execs = std::make_unique<ExecDesk>(ExecDesk::Parts{loop, layout, core, *runner, *launcher},
+                                     ExecDesk::Handlers{[this](ExecPart part) { session->send(std::move(part)); },
+                                                        [this] { return session->queued_bytes(); }});
   runner->adopt_all(core, same_boot(layout));
   network->recover(runner->living());
   for (const AgentPod& pod : core.known_pods()) {
@@ -235,7 +240,11 @@ void Agent::Impl::serve() {
     flush_status();
   };
   handlers.on_message = [this](wire::Message message) { on_message(std::move(message)); };
-  handlers.on_lost = [this] { logs->clear(); };
+  handlers.on_lost = [this] {
+    logs->clear();
+    execs->clear();
+  };
+  handlers.on_drained = [this] { execs->on_drained(); };
   session =
       std::make_unique<Session>(loop, identity.servers, identity.tls, "berth " + options.version, std::move(handlers));
   if (options.handle_signals) {
@@ -272,6 +281,10 @@ void Agent::Impl::on_message(wire::Message message) {
     logs->on_read(std::move(*read));
   } else if (const auto* ask = std::get_if<NodeAsk>(&message.body)) {
     desk->on_ask(*ask);
+  } else if (const auto* exec = std::get_if<ExecStart>(&message.body)) {
+    execs->on_start(*exec);
+  } else if (auto* part = std::get_if<ExecPart>(&message.body)) {
+    execs->on_part(std::move(*part));
   } else if (const auto* update = std::get_if<NetworkUpdate>(&message.body)) {
     network->on_update(*update);
   } else {
@@ -287,7 +300,9 @@ void Agent::Impl::report(PodRunner::Report each) {
     const StartOrder* order = core.order_of(started->ref);
     if (order != nullptr) health->started(started->ref, *order, started->started_at, false);
   } else {
-    health->stopped(std::visit([](const auto& shim_report) { return shim_report.ref; }, each));
+    const PodRef ref = std::visit([](const auto& shim_report) { return shim_report.ref; }, each);
+    health->stopped(ref);
+    execs->on_pod_over(ref);
   }
   act(actions);
 }

@@ -331,6 +331,26 @@ std::string container_config(const ContainerSpec& spec) {
   return json::serialize(config);
 }
 
+Result<std::string> command_process(const std::string& bundle, const std::vector<std::string>& args,
+                                    const std::vector<std::string>& env, bool terminal) {
+  auto config = read_json(bundle + "/config.json");
+  if (!config) return config.error();
+  json::value* found = config->as_object().if_contains("process");
+  if (found == nullptr || !found->is_object()) return bad_image("'" + bundle + "/config.json' names no process");
+  json::object& process = found->get_object();
+  // The last word on a variable stands.
+  std::vector<std::string> lines = texts_of(*found, "env");
+  for (const std::string& line : env) {
+    const std::string name = line.substr(0, line.find('=') + 1);
+    std::erase_if(lines, [&](const std::string& old) { return old.starts_with(name); });
+    lines.push_back(line);
+  }
+  process["args"] = text_list(args);
+  process["env"] = text_list(lines);
+  process["terminal"] = terminal;
+  return json::serialize(process);
+}
+
 std::string plain_runtime_error(std::string_view line) {
   // runc: time="…" level=error msg="…"    crun: 2026-05-01T12:00:00.000000Z: …
   if (const std::size_t at = line.find("msg=\""); at != std::string_view::npos) {

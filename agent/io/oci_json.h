@@ -48,6 +48,10 @@ struct ContainerSpec {
 // The config.json of a bundle whose root is its directory "rootfs".
 std::string container_config(const ContainerSpec& spec);
 
+// The process of a command in the container whose bundle this is: as the container's own, but for what is given here.
+state::Result<std::string> command_process(const std::string& bundle, const std::vector<std::string>& args,
+                                           const std::vector<std::string>& env, bool terminal);
+
 // The words of a runtime's log line, without its time and level.
 std::string plain_runtime_error(std::string_view line);
 

@@ -111,6 +111,16 @@ std::optional<StartOrder> read_pod_order(const std::string& path) {
   return std::move(start->orders[0]);
 }
 
+std::optional<std::string> read_pod_input(const std::string& path) {
+  const Fd fd(open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  const auto record = fd ? read_record(fd.get()) : std::nullopt;
+  if (!record || record->input_size == 0 || record->input_size > wire::kMaxFrameBytes) return std::nullopt;
+  std::string bytes(record->input_size, '\0');
+  const ssize_t got = pread(fd.get(), bytes.data(), bytes.size(), static_cast<off_t>(shim::kInputAt));
+  if (got != static_cast<ssize_t>(bytes.size()) || bytes.back() != '\0') return std::nullopt;
+  return bytes;
+}
+
 void write_stop(const std::string& path, const StopMark& mark) {
   const Fd fd(open(path.c_str(), O_RDWR | O_CLOEXEC));
   const auto record = fd ? read_record(fd.get()) : std::nullopt;

@@ -26,6 +26,7 @@ struct PodFacts {
 };
 std::optional<PodFacts> read_pod_facts(const std::string& path);           // nullopt: no such file, or not whole
 std::optional<state::StartOrder> read_pod_order(const std::string& path);  // with its one pod
+std::optional<std::string> read_pod_input(const std::string& path);        // what its shim was told
 void write_stop(const std::string& path, const StopMark& mark);            // the first reason stands
 
 }  // namespace berth::agent

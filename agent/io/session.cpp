@@ -53,7 +53,10 @@ void Session::connected(std::shared_ptr<wire::Connection> connection) {
   phase_ = Phase::kGreeting;
   connection_->set_max_frame(wire::kMaxFrameBytes);
   connection_->start({[this](std::span<const std::byte> bytes) { on_frame(bytes); },
-                      [this](const Error& error) { drop(error); }, nullptr});
+                      [this](const Error& error) { drop(error); },
+                      [this] {
+                        if (serving()) handlers_.on_drained();
+                      }});
   const std::int64_t patience_ms = servers_.size() > 1 ? kGreetingOfSeveralTimeoutMs : kGreetingTimeoutMs;
   timer_ = loop_.after_ms(patience_ms, [this, patience_ms] {
     drop(Error{ErrorCode::kUnavailable, "",

@@ -24,13 +24,15 @@ class Session {
     std::function<void(const state::AgentWelcome&)> on_welcome;  // served from here on
     std::function<void(wire::Message)> on_message;               // anything after that
     std::function<void()> on_lost;
+    std::function<void()> on_drained;  // all that was sent is out
   };
   Session(wire::Loop& loop, std::vector<wire::Endpoint> servers, std::shared_ptr<wire::TlsContext> tls,
           std::string software, Handlers handlers);
 
   void start();
   bool serving() const { return phase_ == Phase::kServing; }
-  void send(wire::Body body);  // only while serving
+  void send(wire::Body body);                                                                 // only while serving
+  std::size_t queued_bytes() const { return connection_ ? connection_->queued_bytes() : 0; }  // not out yet
 
  private:
   enum class Phase { kIdle, kConnecting, kGreeting, kJoining, kServing };

@@ -131,6 +131,27 @@ Result<std::unique_ptr<WatchedProcess>> ShimLauncher::spawn(Fd pod_file, ExitHan
   return process;
 }
 
+Result<std::unique_ptr<WatchedProcess>> ShimLauncher::spawn_mode(const char* mode, std::span<const int> descriptors,
+                                                                 ExitHandler on_exit) {
+  SpawnSetup setup;
+  std::vector<Fd> above;
+  for (const int fd : descriptors) above.emplace_back(fcntl(fd, F_DUPFD_CLOEXEC, 10));
+  for (std::size_t i = 0; i < above.size(); ++i) {
+    if (!above[i]) return system_error("start", program_, EMFILE);
+    posix_spawn_file_actions_adddup2(&setup.actions, above[i].get(), static_cast<int>(i));
+  }
+  posix_spawn_file_actions_addclosefrom_np(&setup.actions, static_cast<int>(above.size()));
+  char* argv[] = {program_.data(), const_cast<char*>(mode), nullptr};
+  char* env[] = {nullptr};
+  auto process = std::make_unique<WatchedProcess>();
+  const int error = posix_spawn(&process->pid, program_.c_str(), &setup.actions, &setup.attributes, argv, env);
+  if (error != 0) return system_error("start", program_, error);
+  process->is_child = true;
+  process->pidfd = open_pidfd(process->pid);
+  if (auto watched = watch(*process, std::move(on_exit)); !watched) return watched.error();
+  return process;
+}
+
 namespace {
 
 bool is_locked(int fd) {

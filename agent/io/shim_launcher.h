@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 #include <sys/types.h>
@@ -43,6 +44,9 @@ class ShimLauncher {
   std::unique_ptr<WatchedProcess> adopt(const std::string& path, ExitHandler on_exit);
   static void send_signal(const WatchedProcess& process, int signal);
   static void send_warning(const WatchedProcess& process, int signal);  // that signal, to the pod's processes
+  // The shim's program in another of its modes, with these descriptors as its 0, 1, 2 and so on, and no others.
+  state::Result<std::unique_ptr<WatchedProcess>> spawn_mode(const char* mode, std::span<const int> descriptors,
+                                                            ExitHandler on_exit);
   struct Tool {
     std::vector<std::string> argv;
     std::string output, error;  // files; no `error`: errors go to the output

@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <linux/sched.h>
 #include <sched.h>
+#include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -210,12 +211,7 @@ void enter_network(const Input& input, const ChildPlan& plan) {
   });
 }
 
-[[noreturn]] void child_main(const Input& input, const ChildPlan& plan) {
-  setsid();
-  close(kPodFd);  // the lock is the shim's life, not the pod's
-  close(kNotifyFd);
-  join_groups(input, plan);
-  enter_network(input, plan);
+void set_limits(const Input& input, const ChildPlan& plan) {
   bind_to_cpus(input, plan);
   umask(static_cast<mode_t>(input.number(kUmask, 022)));
   rlimit files{};
@@ -224,14 +220,15 @@ void enter_network(const Input& input, const ChildPlan& plan) {
     setrlimit(RLIMIT_NOFILE, &files);
   }
   input.each(kUlimit, [&](const char* text) { set_limit(plan, text); });
-  open_streams(input, plan);
+}
+
+[[noreturn]] void run_program(const Input& input, const ChildPlan& plan, bool dies_with_us) {
   if (const char* directory = input.first(kDirectory)) {
     if (chdir(directory) != 0) give_up(plan, "cannot enter directory", directory, errno);
   }
   reset_signals();
-  // Without groups nobody could find the pod again if the shim were killed. (After the change of user, which clears
-  // it.)
-  if (!input.has(kKillGroup)) prctl(PR_SET_PDEATHSIG, SIGKILL);
+  // After the change of user, which clears it.
+  if (dies_with_us) prctl(PR_SET_PDEATHSIG, SIGKILL);
   sigset_t none;
   sigemptyset(&none);
   sigprocmask(SIG_SETMASK, &none, nullptr);
@@ -239,7 +236,50 @@ void enter_network(const Input& input, const ChildPlan& plan) {
   give_up(plan, "cannot execute", plan.argv[0], errno);
 }
 
+[[noreturn]] void child_main(const Input& input, const ChildPlan& plan) {
+  setsid();
+  close(kPodFd);  // the lock is the shim's life, not the pod's
+  close(kNotifyFd);
+  join_groups(input, plan);
+  enter_network(input, plan);
+  set_limits(input, plan);
+  open_streams(input, plan);
+  // Without groups nobody could find the pod again if the shim were killed.
+  run_program(input, plan, !input.has(kKillGroup));
+}
+
+[[noreturn]] void command_main(const Input& input, const ChildPlan& plan) {
+  setsid();
+  if (input.has(kTerminal)) {
+    if (ioctl(0, TIOCSCTTY, 0) != 0) give_up(plan, "cannot have the terminal", nullptr, errno);
+    // So that its user can open it by its name.
+    if (input.has(kUser) && fchown(0, static_cast<uid_t>(input.number(kUser, 0)), static_cast<gid_t>(-1)) != 0) {
+      give_up(plan, "cannot give the user the terminal", nullptr, errno);
+    }
+  }
+  join_groups(input, plan);
+  if (const char* group = input.first(kJoinAtBirth)) {
+    Text path;
+    path.add(group).add("/cgroup.procs");
+    const int error = write_file(path.c_str(), 0, "0", 1);
+    if (error != 0) give_up(plan, "cannot join the cgroup", group, error);
+  }
+  if (input.has(kMounts) && setns(kMountsFd, CLONE_NEWNS) != 0) {
+    give_up(plan, "cannot enter the pod's mount namespace", nullptr, errno);
+  }
+  enter_network(input, plan);
+  set_limits(input, plan);
+  take_user(input, plan, true);
+  run_program(input, plan, true);
+}
+
 }  // namespace
+
+int start_command(const Input& input, const ChildPlan& plan) {
+  const int pid = fork();
+  if (pid == 0) command_main(input, plan);
+  return pid < 0 ? -errno : pid;
+}
 
 int start_child(const Input& input, const ChildPlan& plan) {
   long pid = -1;

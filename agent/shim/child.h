@@ -14,5 +14,7 @@ struct ChildPlan {
 
 // Starts it. Returns the process id, or a negative errno.
 int start_child(const Input& input, const ChildPlan& plan);
+// The same for a command beside a pod's processes: in the groups that are there, and with the streams that we have.
+int start_command(const Input& input, const ChildPlan& plan);
 
 }  // namespace berth::shim

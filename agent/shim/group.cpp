@@ -132,13 +132,15 @@ bool make_groups(const Input& input, Text& failure) {
   return true;
 }
 
+int signal_descendants(int signal) {
+  Tree tree{signal, 0, 0};
+  signal_children(getpid(), &tree);
+  return tree.found;
+}
+
 int signal_all(const Input& input, int signal) {
   const char* group = input.first(kKillGroup);
-  if (group == nullptr) {
-    Tree tree{signal, 0, 0};
-    signal_children(getpid(), &tree);
-    return tree.found;
-  }
+  if (group == nullptr) return signal_descendants(signal);
   if (signal == SIGKILL) {
     Text path;  // cgroup v2 since 5.14: all at once, and nothing can fork out of it
     path.add(group).add("/cgroup.kill");

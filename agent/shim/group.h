@@ -13,6 +13,7 @@ namespace berth::shim {
 bool make_groups(const Input& input, Text& failure);
 // Sends the signal to every process of the pod; returns how many there were.
 int signal_all(const Input& input, int signal);
+int signal_descendants(int signal);                  // to every process below this one, whatever its group; how many
 std::int64_t memory_peak_bytes(const Input& input);  // 0 if the kernel does not say
 // Microseconds of all that was ever in the group; false if the kernel does not say.
 bool cpu_used(const Input& input, std::int64_t& user_us, std::int64_t& system_us);

@@ -55,6 +55,15 @@ inline constexpr int kStopSignal = 15;  // SIGTERM: SIGTERM to all
 inline constexpr int kWarnSignal = 12;  // SIGUSR2, queued: the signal that its value names, to all
 inline constexpr int kKillSignal = 10;  // SIGUSR1: SIGKILL to all, until none is left
 
+// `shim --exec` runs a command beside a pod's processes and watches over it: with the command's standard streams, its
+// orders in place of a pod's file, and …
+inline constexpr int kExecFd = 4;  // … a socket to the agent; what the agent closes it for is that all of it be killed
+inline constexpr int kMountsFd = 5;  // … the mount namespace that it runs in, if its orders have kMounts
+// Packets on that socket.
+inline constexpr char kExecStarted = 'S';
+inline constexpr char kExecFailed = 'F';  // and why; the last
+inline constexpr char kExecEnded = 'E';   // and the status as wait() gives it, an int; the last
+
 enum Tag : char {
   kLaunchId = 'i',   // decimal, for StartNotice
   kArg = 'A',        // in order; for a container the runtime's own command line
@@ -92,6 +101,8 @@ enum Tag : char {
   kHideMount = 'H',   // unmounted in the container's private view of mounts
   kPidFile = 'r',     // the runtime's command detaches and leaves the container's process id here
   kRuntimeLog = 'L',  // where the runtime writes its errors
+  kTerminal = 'T',    // of a command: its standard input is the terminal it is to have
+  kMounts = 'M',      // of a command: it runs in the mount namespace at kMountsFd
   kCleanup = 'z',     // arguments of the command that clears up after the container
 };
 

@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "agent/shim/child.h"
+#include "agent/shim/exec.h"
 #include "agent/shim/group.h"
 #include "agent/shim/input.h"
 #include "agent/shim/mounts.h"
@@ -274,6 +275,7 @@ int Shim::run() {
 
 int main(int argc, char** argv) {
   if (argc == 2 && std::strcmp(argv[1], "--probe") == 0) return berth::shim::kProbeExitCode;
+  if (argc == 2 && std::strcmp(argv[1], "--exec") == 0) return berth::shim::run_exec();
   // Started by the agent with a pod's file; started by anybody else, there is nothing to do.
   if (argc != 1 || fcntl(berth::shim::kPodFd, F_GETFD) < 0 || chdir("/") != 0) return 2;
   berth::shim::Shim shim;

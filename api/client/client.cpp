@@ -153,6 +153,10 @@ Result<std::uint64_t> Client::send(state::ClientRequest request) {
 Result<std::uint64_t> Client::send(state::ArchiveRequest request) { return send_body(std::move(request)); }
 Result<std::uint64_t> Client::send(state::NodeRequest request) { return send_body(std::move(request)); }
 
+Status Client::send(std::uint64_t number, state::ExecPart part) {
+  return impl_->stream->send(wire::encode_frame({number, std::move(part)}), Deadline::after_ms(-1));
+}
+
 Result<std::uint64_t> Client::send_body(wire::Body body) {
   const std::uint64_t number = ++impl_->last_request;
   const std::string frame = wire::encode_frame({number, std::move(body)});

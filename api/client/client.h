@@ -43,6 +43,8 @@ class Client {
   state::Result<std::uint64_t> send(state::ClientRequest request);
   state::Result<std::uint64_t> send(state::ArchiveRequest request);
   state::Result<std::uint64_t> send(state::NodeRequest request);
+  // A part of the stream of the ExecRequest with this number.
+  state::Status send(std::uint64_t number, state::ExecPart part);
   // Waits up to timeout_ms (-1: for ever). kUnavailable with message "timeout" if nothing came.
   state::Result<wire::Message> receive(std::int64_t timeout_ms);
   int fd() const;  // for poll(); readable may mean bytes that complete no message yet

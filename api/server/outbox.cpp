@@ -117,6 +117,7 @@ void Outbox::add(std::vector<Effect>&& effects) {
     if (order != nullptr && merge(*order)) continue;
     if (order != nullptr) last_[order->session] = effects_.size();
     if (const auto* forward = std::get_if<scheduler::ForwardLog>(&effect)) last_.erase(forward->session);
+    if (const auto* exec = std::get_if<scheduler::ForwardExec>(&effect)) last_.erase(exec->session);
     effects_.push_back(std::move(effect));
   }
 }

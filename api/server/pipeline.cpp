@@ -24,15 +24,23 @@ std::int64_t us_of() {
   return std::chrono::duration_cast<std::chrono::microseconds>(ClockType::now().time_since_epoch()).count();
 }
 
+// Whose request an agent is to answer; nullptr: the effect is no such.
+const scheduler::ReplyTo* forwarded_for(const Effect& effect) {
+  if (const auto* log = std::get_if<scheduler::ForwardLog>(&effect)) return &log->to;
+  if (const auto* exec = std::get_if<scheduler::ForwardExec>(&effect)) return &exec->to;
+  return nullptr;
+}
+
 // Reads that stand in line behind changes when the store turns out to take nothing are told so instead of being left to
 // wait: moves them from `effects` to `refused`. When they come again they are answered.
 void refuse_reads(std::vector<Effect>& effects, std::vector<Effect>& refused, const Error& why) {
   std::erase_if(effects, [&](const Effect& effect) {
     const auto* reply = std::get_if<scheduler::Reply>(&effect);
-    const auto* forward = std::get_if<scheduler::ForwardLog>(&effect);
-    const bool read = forward != nullptr || (reply != nullptr && answers_a_read(reply->body));
-    if (read) refused.push_back(scheduler::Reply{reply != nullptr ? reply->to : forward->to, why});
-    return read;
+    const scheduler::ReplyTo* to = forwarded_for(effect);
+    if (reply != nullptr && answers_a_read(reply->body)) to = &reply->to;
+    if (to == nullptr) return false;
+    refused.push_back(scheduler::Reply{*to, why});
+    return true;
   });
 }
 
@@ -251,7 +259,7 @@ void Pipeline::answer_reads(std::vector<Effect>& effects) {
   for (Effect& effect : effects) {
     auto* reply = std::get_if<scheduler::Reply>(&effect);
     const bool pushed = reply != nullptr && std::holds_alternative<state::JobProgress>(reply->body);
-    const bool answer = (reply != nullptr && !pushed) || std::holds_alternative<scheduler::ForwardLog>(effect);
+    const bool answer = (reply != nullptr && !pushed) || forwarded_for(effect) != nullptr;
     if (reply != nullptr && answer) hide_undurable(reply->body, state::JobId{last_durable_job_});
     (answer ? answers : others).push_back(std::move(effect));
   }

@@ -21,7 +21,7 @@ bool only_reads(const ClientRequest& request) {
         // Not WatchJobs: what it pushes must wait for the disk as the changes do that it tells of.
         return is_one_of<T, ListJobsRequest, ListPodsRequest, ListNodesRequest, ShowJobRequest, ExplainRequest,
                          ListQueuesRequest, ListLicencesRequest, ListAccountsRequest, PriorityRequest, TokenListRequest,
-                         ServerInfoRequest, ReadLogRequest, ListServicesRequest, ShowServiceRequest>;
+                         ServerInfoRequest, ReadLogRequest, ListServicesRequest, ShowServiceRequest, ExecRequest>;
       },
       request);
 }
@@ -31,7 +31,7 @@ Error suspended_error(const std::string& why) { return Error{ErrorCode::kUnavail
 std::optional<Error> refuse_unless_durable(const ClientRequest& request, JobId last_durable, const std::string& why) {
   const JobId job = std::visit(
       []<class T>(const T& body) {
-        if constexpr (is_one_of<T, ListPodsRequest, ShowJobRequest, ExplainRequest, ReadLogRequest>) {
+        if constexpr (is_one_of<T, ListPodsRequest, ShowJobRequest, ExplainRequest, ReadLogRequest, ExecRequest>) {
           return body.job;
         } else {
           return JobId{};

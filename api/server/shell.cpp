@@ -38,8 +38,7 @@ void Shell::accept(std::shared_ptr<wire::Connection> connection) {
   sessions_.emplace(id, std::move(session));
   started->set_max_frame(wire::kMaxFrameBytesUnproven);
   started->start({[this, id](std::span<const std::byte> bytes) { on_frame(id, bytes); },
-                  [this, id](const Error&) { drop(id); },
-                  {}});
+                  [this, id](const Error&) { drop(id); }, [this, id] { on_drained(id); }});
 }
 
 void Shell::refuse_and_close(Session& session, Error error) {
@@ -57,7 +56,11 @@ void Shell::drop(std::uint64_t id) {
   Counter& sessions = metrics_.loop.sessions[peer_of(*session)];
   sessions.set(sessions.get() - 1);
   if (session->counted_unproven) --unproven_;
-  if (session->stage == Stage::kAgent) return forget_agent(id);
+  if (session->stage == Stage::kAgent) {
+    read_again(session->stalled);
+    return forget_agent(id);
+  }
+  if (session->execs != 0) end_execs_of_client(id);
   if (session->watches) push_surely(scheduler::ClientGone{id});
   if (!new_tokens_.empty()) {
     std::erase_if(new_tokens_, [id](const auto& entry) { return entry.first.first == id; });
@@ -115,6 +118,7 @@ void Shell::forget_agent(std::uint64_t id) {
     send_reply(to, Error{ErrorCode::kUnavailable, "job", "the node that has the output went away", 1000});
   }
   give_up_asks_of(id);
+  end_execs_of_agent(id);
 }
 
 void Shell::request_first_token() {

@@ -2,7 +2,8 @@
 // the pipeline delivers goes out to the sessions. All on the loop's thread, but for deliver().
 //
 // Its parts: shell.cpp (sessions), shell_house.cpp (silence, backlog, stopping), shell_requests.cpp (what comes in),
-// shell_effects.cpp (what goes out); beside it outbox.h (frames) and joining.h (tokens and certificates).
+// shell_effects.cpp (what goes out), shell_exec.cpp (streams between clients and agents); beside it outbox.h (frames)
+// and joining.h (tokens and certificates).
 #pragma once
 
 #include <boost/unordered/unordered_flat_map.hpp>
@@ -21,6 +22,7 @@
 #include "api/server/server.h"
 #include "api/server/users.h"
 #include "api/wire/connection.h"
+#include "api/wire/exec_window.h"
 #include "api/wire/message.h"
 
 namespace berth::server {
@@ -62,6 +64,8 @@ class Shell {
     std::int64_t last_heard_us = 0;
     std::int64_t second = 0;  // of the rate limit
     std::uint32_t requests = 0;
+    std::uint32_t execs = 0;             // clients: commands that run in pods for them
+    std::vector<std::uint64_t> stalled;  // agents: clients that are not read until their input is out
   };
   struct Waiting {
     scheduler::Command command;
@@ -79,6 +83,12 @@ class Shell {
     scheduler::ReplyTo to;
     std::uint64_t agent = 0;
     std::int64_t deadline_us = 0;
+  };
+
+  struct Exec {
+    scheduler::ReplyTo to;
+    std::uint64_t agent = 0;
+    wire::ExecWindow input, output;
   };
 
   // ---- shell.cpp ----
@@ -122,6 +132,16 @@ class Shell {
   void give_up_asks_of(std::uint64_t agent);
   void give_up_late_asks(std::int64_t now_us);
 
+  // ---- shell_exec.cpp ----
+  void forward_exec(scheduler::ForwardExec& forward);
+  void on_exec_from_client(Session& session, std::uint64_t request, state::ExecPart&& part);
+  void on_exec_from_agent(Session& session, state::ExecPart&& part);
+  void on_drained(std::uint64_t id);
+  void read_again(const std::vector<std::uint64_t>& clients);
+  void forget_exec(std::uint64_t token);
+  void end_execs_of_client(std::uint64_t client);
+  void end_execs_of_agent(std::uint64_t agent);
+
   // ---- shell_effects.cpp ----
   void finish(Outgoing& outgoing);
   void finish_token(scheduler::Reply& reply);
@@ -152,6 +172,9 @@ class Shell {
   // Of the frame that is looked at, for the trace: its request, and the command that it became.
   std::string_view frame_kind_;
   std::uint64_t last_command_ = 0, frame_command_ = 0;
+  std::map<std::uint64_t, Exec> execs_;                                            // by token
+  std::map<std::pair<std::uint64_t, std::uint64_t>, std::uint64_t> exec_streams_;  // (session, request) -> token
+  std::uint64_t last_exec_ = 0;
   // (session, request) -> the token that was made for it, with its secret
   std::map<std::pair<std::uint64_t, std::uint64_t>, wire::JoinToken> new_tokens_;
   bool stopping_ = false;

@@ -47,6 +47,8 @@ void Shell::finish(Outgoing& item) {
     refuse_and_close(session, std::move(refused->error));
   } else if (auto* forward = std::get_if<scheduler::ForwardLog>(item.special.get())) {
     forward_log(*forward);
+  } else if (auto* exec = std::get_if<scheduler::ForwardExec>(item.special.get())) {
+    forward_exec(*exec);
   }
 }
 

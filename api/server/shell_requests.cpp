@@ -78,6 +78,9 @@ void Shell::on_message(Session& session, wire::Message&& message, std::size_t by
       if (auto* question = std::get_if<state::NodeRequest>(&message.body)) {
         return on_node_request(session, message.request, std::move(*question));
       }
+      if (auto* part = std::get_if<state::ExecPart>(&message->body)) {
+        return on_exec_from_client(session, message->request, std::move(*part));
+      }
       return unexpected();
     case Stage::kAgentHello:
     case Stage::kAgent:
@@ -252,6 +255,8 @@ bool Shell::on_agent(Session& session, wire::Body&& body, std::size_t bytes) {
   } else if (auto* answer = std::get_if<state::NodeAnswer>(&body)) {
     frame_kind_ = "answer";
     on_node_answer(session, std::move(*answer));
+  } else if (auto* part = std::get_if<state::ExecPart>(&body)) {
+    on_exec_from_agent(session, std::move(*part));
   } else {
     return false;
   }

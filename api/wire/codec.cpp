@@ -99,6 +99,7 @@ state::Result<Message> decode_aligned(const std::uint8_t* bytes, std::size_t siz
                      decode_archive_request(in, table->body_type(), table->body(), out.body) ||
                      decode_agent(in, table->body_type(), table->body(), out.body) ||
                      decode_node(in, table->body_type(), table->body(), out.body) ||
+                     decode_exec(in, table->body_type(), table->body(), out.body) ||
                      decode_reply(in, table->body_type(), table->body(), out.body) ||
                      decode_first_words(in, table->body_type(), table->body(), out.body);
   if (!known || !in.good()) return malformed;

@@ -209,6 +209,13 @@ Encoded encode(Builder& b, const state::NodeAsk& message);
 Encoded encode(Builder& b, const state::NodeAnswer& message);
 bool decode_node(Reader& in, fbs::Body type, const void* table, Body& out);
 
+// ---- codec_exec.cpp: a command run inside of a pod
+Encoded put(Builder& b, const state::ExecRequest& r);
+state::ExecRequest exec_request(Reader& in, const fbs::ExecRequest& t);
+Encoded encode(Builder& b, const state::ExecStart& message);
+Encoded encode(Builder& b, const state::ExecPart& message);
+bool decode_exec(Reader& in, fbs::Body type, const void* table, Body& out);
+
 // ---- codec_history.cpp: what has ended, and what was used
 Encoded put(Builder& b, const state::HistoryRequest& r);
 Encoded put(Builder& b, const state::HistoryPodsRequest& r);

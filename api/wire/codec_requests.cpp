@@ -225,6 +225,8 @@ state::ClientRequest get(Reader& in, fbs::Body type, const void* table, bool& kn
       return state::ServerInfoRequest{};
     case fbs::Body::ReadLogRequest:
       return read_log(as<fbs::ReadLogRequest>(table));
+    case fbs::Body::ExecRequest:
+      return exec_request(in, as<fbs::ExecRequest>(table));
     default: {
       state::ClientRequest out;
       known = get_account_request(in, type, table, out) || get_service_request(in, type, table, out);

@@ -66,29 +66,37 @@ std::shared_ptr<Loop::Timer> Loop::after_ms(std::int64_t delay_ms, std::function
 
 class Loop::Watch : public std::enable_shared_from_this<Loop::Watch> {
  public:
-  Watch(asio::io_context& io, int fd, std::function<void()> ready) : descriptor_(io), ready_(std::move(ready)) {
+  using What = asio::posix::stream_descriptor::wait_type;
+  Watch(asio::io_context& io, int fd, What what, std::function<void()> ready)
+      : descriptor_(io), what_(what), ready_(std::move(ready)) {
     // A duplicate, so that closing the handle leaves the caller's descriptor alone.
     error_code ignored;
     descriptor_.assign(::dup(fd), ignored);
   }
   void start() {
-    descriptor_.async_wait(asio::posix::stream_descriptor::wait_read,
-                           [weak = weak_from_this()](const error_code& error) {
-                             if (error) return;
-                             if (const auto self = weak.lock()) {
-                               self->ready_();
-                               if (self.use_count() > 1) self->start();  // unless the callback dropped the handle
-                             }
-                           });
+    descriptor_.async_wait(what_, [weak = weak_from_this()](const error_code& error) {
+      if (error) return;
+      if (const auto self = weak.lock()) {
+        self->ready_();
+        if (self.use_count() > 1) self->start();  // unless the callback dropped the handle
+      }
+    });
   }
 
  private:
   asio::posix::stream_descriptor descriptor_;
+  const What what_;
   std::function<void()> ready_;
 };
 
 std::shared_ptr<Loop::Watch> Loop::watch_readable(int fd, std::function<void()> ready) {
-  auto watch = std::make_shared<Watch>(impl_->io, fd, std::move(ready));
+  auto watch = std::make_shared<Watch>(impl_->io, fd, asio::posix::stream_descriptor::wait_read, std::move(ready));
+  watch->start();
+  return watch;
+}
+
+std::shared_ptr<Loop::Watch> Loop::watch_writable(int fd, std::function<void()> ready) {
+  auto watch = std::make_shared<Watch>(impl_->io, fd, asio::posix::stream_descriptor::wait_write, std::move(ready));
   watch->start();
   return watch;
 }

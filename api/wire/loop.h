@@ -28,6 +28,8 @@ class Loop {
   // and becomes non-blocking. A pidfd is readable once its process has ended.
   class Watch;
   std::shared_ptr<Watch> watch_readable(int fd, std::function<void()> ready);
+  // The same for `fd` being writable, or its other end being gone.
+  std::shared_ptr<Watch> watch_writable(int fd, std::function<void()> ready);
 
   // Calls `caught` for SIGINT, SIGTERM and the like.
   class Signals;

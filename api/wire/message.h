@@ -45,11 +45,11 @@ struct JoinReply {
   std::string certificate_pem, authority_pem;
 };
 
-using Body =
-    std::variant<Hello, Welcome, JoinRequest, JoinReply, state::ClientRequest, state::ServerReply, state::AgentHello,
-                 state::AgentStatus, state::AgentHeartbeat, state::LogReply, state::AgentWelcome, state::StartPods,
-                 state::StopPods, state::ForgetPods, state::ForgetJobs, state::ReadLog, state::ArchiveRequest,
-                 state::NetworkUpdate, state::NodeRequest, state::NodeAsk, state::NodeAnswer>;
+using Body = std::variant<Hello, Welcome, JoinRequest, JoinReply, state::ClientRequest, state::ServerReply,
+                          state::AgentHello, state::AgentStatus, state::AgentHeartbeat, state::LogReply,
+                          state::AgentWelcome, state::StartPods, state::StopPods, state::ForgetPods, state::ForgetJobs,
+                          state::ReadLog, state::ArchiveRequest, state::NetworkUpdate, state::NodeRequest,
+                          state::NodeAsk, state::NodeAnswer, state::ExecStart, state::ExecPart>;
 
 struct Message {
   std::uint64_t request = 0;  // a client's number for its request; replies carry it back. 0 where it has no meaning

@@ -41,6 +41,7 @@ constexpr std::uint64_t values_of() {
   if constexpr (std::is_same_v<E, state::PodState>) return state::kPodStates;
   if constexpr (std::is_same_v<E, state::WaitReason>) return state::kWaitReasons;
   if constexpr (std::is_same_v<E, state::Queue::State> || std::is_same_v<E, state::CoreFit::Level>) return 4;
+  if constexpr (std::is_same_v<E, state::ExecPart::Kind>) return 8;
   if constexpr (std::is_same_v<E, state::TokenRole> || std::is_same_v<E, state::Protocol>) return 2;
   return 3;
 }

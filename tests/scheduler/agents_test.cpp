@@ -283,6 +283,41 @@ TEST(Agents, LogRequestsGoToTheNodeThatRanThePod) {
   EXPECT_EQ(h.ask_refused(ReadLogRequest{id, {}, false, 0, 10, 0}).code, ErrorCode::kUnavailable);
 }
 
+ExecRequest list_files(JobId job) {
+  ExecRequest request;
+  request.job = job;
+  request.argv = {"ls"};
+  return request;
+}
+
+TEST(Agents, ACommandGoesToTheNodeWhereThePodRunsForItsOwnerAndAdministrators) {
+  Harness h;
+  FakeAgent& node = h.join("n1");
+  const JobId id = h.submit(single(), Harness::user(1000));
+  EXPECT_EQ(h.ask_refused(list_files(id), Harness::user(1000)).code, ErrorCode::kConflict) << "it does not run yet";
+  h.start_all(node);
+  EXPECT_EQ(h.ask_refused(list_files(id), Harness::user(1001)).code, ErrorCode::kDenied);
+  h.turn({ClientCommand{{1, 500}, Harness::user(1000), list_files(id)}});
+  h.turn({ClientCommand{{2, 501}, Harness::admin(), list_files(id)}});
+  ASSERT_EQ(h.execs.size(), 2U);
+  EXPECT_EQ(h.execs[0].session, node.session);
+  EXPECT_EQ(h.execs[0].to.request, 500U);
+  EXPECT_EQ(h.execs[0].start.ref, node.running.begin()->first);
+  EXPECT_EQ(h.execs[0].start.request.argv, std::vector<std::string>{"ls"});
+  h.end(node, node.running.begin()->first);
+  EXPECT_EQ(h.ask_refused(list_files(id), Harness::user(1000)).code, ErrorCode::kConflict) << "it has ended";
+}
+
+TEST(Agents, ACommandForAPodOnANodeThatIsAwayIsRefused) {
+  Harness h;
+  FakeAgent& node = h.join("n1");
+  const JobId id = h.submit(single(), Harness::user(1000));
+  h.start_all(node);
+  h.leave(node);
+  EXPECT_EQ(h.ask_refused(list_files(id), Harness::user(1000)).code, ErrorCode::kUnavailable);
+  EXPECT_TRUE(h.execs.empty());
+}
+
 TEST(Agents, AnUnreasonableOfferIsRefused) {
   Harness h;
   h.join("bad name!");

@@ -201,6 +201,7 @@ class Harness {
     for (const std::uint64_t session : message.sessions) deliver(agents_[session], message.body);
   }
   void take(ForwardLog& forward) { logs.push_back(std::move(forward)); }
+  void take(ForwardExec& forward) { execs.push_back(std::move(forward)); }
   void take(ToAgent& message) {
     std::visit([&](auto& body) { deliver(agents_[message.session], body); }, message.body);
   }
@@ -230,6 +231,7 @@ class Harness {
 
  public:
   std::vector<ForwardLog> logs;
+  std::vector<ForwardExec> execs;
   std::vector<state::JobId> forgotten_jobs;
   std::vector<state::NetworkUpdate> network;
   bool resend_allowed = false;

@@ -278,6 +278,7 @@ class CoreRun {
   void take(scheduler::ToAgents&) {}  // what nodes hear of services: these have none
   void take(scheduler::RefuseAgent& refused) { wrong("an agent was refused: " + refused.error.message); }
   void take(scheduler::ForwardLog&) {}
+  void take(scheduler::ForwardExec&) {}
   void take(scheduler::ToAgent& to) {
     for (Agent& agent : agents_) {
       if (agent.session != to.session) continue;

@@ -3,6 +3,7 @@
 
 #include "state/launch.h"
 #include "state/units.h"
+#include "tools/cli/exec_command.h"
 #include "tools/cli/follow.h"
 #include "tools/cli/job_name.h"
 #include "tools/cli/list_commands.h"
@@ -148,6 +149,7 @@ void add_job_commands(CLI::App& app, Context& context) {
   add_ls_command(app, context);
   add_show_command(app, context);
   add_logs_command(app, context);
+  add_exec_command(app, context);
   add_wait_command(app, context);
   add_cancel_command(app, context);
   add_hold_commands(app, context);

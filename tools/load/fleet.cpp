@@ -257,6 +257,15 @@ void Fleet::answer_log(std::uint32_t index, const ReadLog& request) {
   agent.connection->send(wire::encode_frame({0, LogReply{request.token, std::move(chunk)}}));
 }
 
+void Fleet::handle(std::uint32_t index, const ExecStart& start) {
+  ExecPart end;
+  end.token = start.token;
+  end.kind = ExecPart::Kind::kEnd;
+  end.bytes = "a hollow pod runs nothing";
+  end.count = 1;
+  agents_[index].connection->send(wire::encode_frame({0, std::move(end)}));
+}
+
 // ---- time -----------------------------------------------------------------------------------------------------------
 void Fleet::arm_wheel() {
   const auto next = wheel_.next();

@@ -93,6 +93,8 @@ class Fleet {
   void handle(std::uint32_t index, const state::ForgetPods& request);
   void handle(std::uint32_t index, const state::ForgetJobs& request);
   void handle(std::uint32_t index, const state::ReadLog& request);
+  void handle(std::uint32_t index, const state::ExecStart& start);
+  void handle(std::uint32_t, const state::ExecPart&) {}
   template <class Other>
   void handle(std::uint32_t index, const Other& unexpected);
   void answer_log(std::uint32_t index, const state::ReadLog& request);
