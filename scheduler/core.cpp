@@ -118,15 +118,18 @@ Turn Core::Impl::step(std::span<Command> commands, TimeUs now) {
     turn.batch.at = now_;
     turn.batch.events = std::exchange(events_, {});
     cluster_.finish_batch(turn.batch.index, now_);
+    log_.end_turn(turn.batch.index, now_);
   }
   return turn;
 }
 
 void Core::Impl::emit(Event event) {
+  log_.before(event, cluster_);
   const Status applied = cluster_.apply_event(event, now_);
   // The core decides from the same cluster that it applies to: an event that does not apply is a defect of the core,
   // and going on would write a journal that cannot be read back. Nobody catches this.
   if (!applied.ok()) throw std::logic_error("the core decided what cannot be: " + applied.error().message);
+  log_.after(event, cluster_);
   count(event);
   follow_preemptable(event);
   follow_services(event);

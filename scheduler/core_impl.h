@@ -13,6 +13,7 @@
 
 #include "scheduler/core.h"
 #include "scheduler/dispatcher.h"
+#include "scheduler/event_log.h"
 #include "scheduler/latency.h"
 #include "scheduler/network.h"
 #include "scheduler/services.h"
@@ -127,6 +128,7 @@ class Core::Impl : private Starter, private Services::Hands {
   void on_request(ClientCommand& command, state::ServicePutRequest& request);
   void on_request(ClientCommand& command, state::ServiceActionRequest& request);
   void on_request(ClientCommand& command, state::ListServicesRequest& request);
+  void on_request(ClientCommand& command, state::ListEventsRequest& request);
   void on_request(ClientCommand& command, state::ShowServiceRequest& request);
   static std::string name_of_service(const std::string& space, const std::string& name);
   const state::Service* find_service(const ClientCommand& command, const std::string& space, const std::string& name);
@@ -268,6 +270,7 @@ class Core::Impl : private Starter, private Services::Hands {
   Tenants& tenants_;
   placement::Engine& engine_;
   Services services_;
+  EventLog log_;
   Network network_;
   state::TimeUs now_ = 0;
 

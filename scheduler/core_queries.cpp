@@ -111,6 +111,12 @@ void Core::Impl::on_request(ClientCommand& command, ListPodsRequest& request) {
   reply(command.reply_to, std::move(page));
 }
 
+void Core::Impl::on_request(ClientCommand& command, ListEventsRequest& request) {
+  std::optional<std::uint32_t> only_uid;
+  if (!command.caller.admin) only_uid = command.caller.uid;
+  reply(command.reply_to, log_.page(request, only_uid));
+}
+
 void Core::Impl::on_request(ClientCommand& command, ListNodesRequest& request) {
   const std::uint32_t limit = std::clamp<std::uint32_t>(request.limit, 1, kRowsMax);
   NodePage page;

@@ -166,13 +166,32 @@ struct ReadLogRequest {  // answered by the agent that ran the pod, through the 
   std::uint32_t wait_ms = 0;  // hold the answer until there is more, the pod has ended, or so long
 };
 
+// What happened lately (scheduler/event_log.h).
+struct EventRow {
+  enum class Kind : std::uint8_t { kJob, kPod, kNode, kService, kQueue, kLicence, kAccount };
+  std::uint64_t number = 0;  // grows, with gaps
+  TimeUs at = 0;
+  Kind kind = Kind::kJob;
+  std::string object;  // "12", "12[3]", a name; "": several
+  std::string text;    // what it did: "is drained: new disks"
+  bool warning = false;
+  bool operator==(const EventRow&) const = default;
+};
+struct ListEventsRequest {
+  std::uint64_t after = 0;  // rows with higher numbers, the oldest first; 0: the newest rows
+  std::uint32_t limit = 1000;
+  std::optional<EventRow::Kind> kind;
+  std::string object;  // "12" means its pods, too; "": all
+  bool warnings = false;
+};
+
 using ClientRequest =
     std::variant<SubmitRequest, CancelRequest, ListJobsRequest, ListPodsRequest, ListNodesRequest, ShowJobRequest,
                  ExplainRequest, WatchJobsRequest, NodeActionRequest, QueueActionRequest, ListQueuesRequest,
                  TokenCreateRequest, TokenListRequest, TokenRevokeRequest, ServerInfoRequest, ReadLogRequest,
                  JobUpdateRequest, LicenceActionRequest, ListLicencesRequest, AccountActionRequest, MemberActionRequest,
                  QosActionRequest, ListAccountsRequest, PriorityRequest, JobRequeueRequest, ServicePutRequest,
-                 ServiceActionRequest, ListServicesRequest, ShowServiceRequest, ExecRequest>;
+                 ServiceActionRequest, ListServicesRequest, ShowServiceRequest, ExecRequest, ListEventsRequest>;
 
 // Of what has ended, long after the state has forgotten it. The core never sees these: the accounting's database
 // answers them (state/accounting).
@@ -431,10 +450,16 @@ struct UsagePage {
   std::vector<UsageRow> rows;
 };
 
+struct EventPage {
+  std::vector<EventRow> rows;
+  std::uint64_t last = 0;  // to go on with
+  bool lost = false;       // some behind `after` are not kept any more
+};
+
 using ServerReply =
     std::variant<Ok, Error, SubmitReply, JobPage, PodPage, NodePage, JobDetail, Explanation, JobProgress, QueuePage,
                  TokenPage, TokenCreated, ServerInfo, LogChunk, LicencePage, AccountPage, PriorityPage, HistoryPage,
-                 UsagePage, ServicePage, ServiceDetail, ImagePage, TopPage>;
+                 UsagePage, ServicePage, ServiceDetail, ImagePage, TopPage, EventPage>;
 
 // ---- agent -> server ------------------------------------------------------------------------------------------------
 struct AgentPod {  // a pod the agent knows of

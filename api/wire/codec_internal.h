@@ -193,6 +193,12 @@ bool get_service_request(Reader& in, fbs::Body type, const void* table, state::C
 bool get_service_reply(Reader& in, fbs::Body type, const void* table, state::ServerReply& out);
 state::NetworkUpdate network_update(Reader& in, const fbs::NetworkUpdate& t);
 
+// ---- codec_events.cpp: what happened lately
+Encoded put(Builder& b, const state::ListEventsRequest& r);
+Encoded put(Builder& b, const state::EventPage& r);
+bool get_event_request(Reader& in, fbs::Body type, const void* table, state::ClientRequest& out);
+bool get_event_reply(Reader& in, fbs::Body type, const void* table, state::ServerReply& out);
+
 // ---- codec_node.cpp: what is asked of a node itself
 inline fbs::PodUse pod_use(const state::PodUse& u) {
   return {u.cpu_user_us, u.cpu_system_us, u.read_bytes, u.written_bytes};

@@ -316,7 +316,8 @@ bool page(Reader& in, fbs::Body type, const void* table, state::ServerReply& out
       return true;
     default:
       return get_account_reply(in, type, table, out) || get_history_reply(in, type, table, out) ||
-             get_service_reply(in, type, table, out) || get_node_reply(in, type, table, out);
+             get_service_reply(in, type, table, out) || get_node_reply(in, type, table, out) ||
+             get_event_reply(in, type, table, out);
   }
 }
 

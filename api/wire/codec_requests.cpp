@@ -229,7 +229,8 @@ state::ClientRequest get(Reader& in, fbs::Body type, const void* table, bool& kn
       return exec_request(in, as<fbs::ExecRequest>(table));
     default: {
       state::ClientRequest out;
-      known = get_account_request(in, type, table, out) || get_service_request(in, type, table, out);
+      known = get_account_request(in, type, table, out) || get_service_request(in, type, table, out) ||
+              get_event_request(in, type, table, out);
       return out;
     }
   }

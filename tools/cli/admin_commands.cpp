@@ -9,6 +9,7 @@
 #include "api/wire/enrol.h"
 #include "api/wire/servers.h"
 #include "state/units.h"
+#include "tools/cli/events_command.h"
 #include "tools/cli/history_commands.h"
 #include "tools/cli/image_commands.h"
 #include "tools/cli/job_name.h"
@@ -275,6 +276,7 @@ void add_admin_commands(CLI::App& app, Context& context) {
   add_node_commands(app, context);
   add_image_commands(app, context);
   add_top_command(app, context);
+  add_events_command(app, context);
   add_service_commands(app, context);
   add_deploy_command(app, context);
   add_queue_and_licence_commands(app, context);
