@@ -84,27 +84,19 @@ constexpr std::array kTable = {
     MetricRow{"berth_accounting_failing", "gauge", "", "1 if something keeps them from it."},
 };
 
-constexpr std::array<std::string_view, kAllKinds> kKinds = {"submit",         "cancel",
-                                                            "list-jobs",      "list-pods",
-                                                            "list-nodes",     "show-job",
-                                                            "explain",        "watch-jobs",
-                                                            "node-action",    "queue-action",
-                                                            "list-queues",    "token-create",
-                                                            "token-list",     "token-revoke",
-                                                            "server-info",    "read-log",
-                                                            "job-update",     "licence-action",
-                                                            "list-licences",  "account-action",
-                                                            "member-action",  "qos-action",
-                                                            "list-accounts",  "priority",
-                                                            "job-requeue",    "service-put",
-                                                            "service-action", "list-services",
-                                                            "show-service",   "history",
-                                                            "history-pods",   "usage",
-                                                            "image",          "top"};
+constexpr std::array<std::string_view, kAllKinds> kKinds = {
+    "submit",        "cancel",         "list-jobs",      "list-pods",     "list-nodes",    "show-job",
+    "explain",       "watch-jobs",     "node-action",    "queue-action",  "list-queues",   "token-create",
+    "token-list",    "token-revoke",   "server-info",    "read-log",      "job-update",    "licence-action",
+    "list-licences", "account-action", "member-action",  "qos-action",    "list-accounts", "priority",
+    "job-requeue",   "service-put",    "service-action", "list-services", "show-service",  "exec",
+    "list-events",   "history",        "history-pods",   "usage",         "image",         "top"};
 static_assert(std::is_same_v<std::variant_alternative_t<0, state::ClientRequest>, state::SubmitRequest>);
 static_assert(std::is_same_v<std::variant_alternative_t<14, state::ClientRequest>, state::ServerInfoRequest>);
 static_assert(std::is_same_v<std::variant_alternative_t<24, state::ClientRequest>, state::JobRequeueRequest>);
 static_assert(std::is_same_v<std::variant_alternative_t<28, state::ClientRequest>, state::ShowServiceRequest>);
+static_assert(std::is_same_v<std::variant_alternative_t<30, state::ClientRequest>, state::ListEventsRequest>);
+static_assert(scheduler::kRequestKinds == 31, "a new kind of request needs its word in kKinds");
 static_assert(std::is_same_v<std::variant_alternative_t<2, state::ArchiveRequest>, state::UsageRequest>);
 
 constexpr std::array<std::string_view, scheduler::kOutcomes> kOutcomeNames = {
