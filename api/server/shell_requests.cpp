@@ -78,8 +78,8 @@ void Shell::on_message(Session& session, wire::Message&& message, std::size_t by
       if (auto* question = std::get_if<state::NodeRequest>(&message.body)) {
         return on_node_request(session, message.request, std::move(*question));
       }
-      if (auto* part = std::get_if<state::ExecPart>(&message->body)) {
-        return on_exec_from_client(session, message->request, std::move(*part));
+      if (auto* part = std::get_if<state::ExecPart>(&message.body)) {
+        return on_exec_from_client(session, message.request, std::move(*part));
       }
       return unexpected();
     case Stage::kAgentHello:
