@@ -371,7 +371,7 @@ class Losses(unittest.TestCase):
         self.pod = self.cluster.submit("--", "sleep", "3000")
         self.cluster.wait_state(self.pod, "running")
         self.seconds = str(30_000 + random.randrange(10_000))
-        self.process = self.cluster.popen("exec", self.pod, "--", "sleep", self.seconds)
+        self.process = self.cluster.popen("exec", self.pod, "--", "sh", "-c", f"sleep {self.seconds}; true")
         self.addCleanup(self.process.stdout.close)
         self.addCleanup(self.process.stderr.close)
         wait_until("it runs", lambda: processes_with(self.seconds))
