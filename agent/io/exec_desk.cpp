@@ -8,6 +8,8 @@
 #include <fcntl.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <sys/wait.h>
 #include <termios.h>
 #include <unistd.h>
@@ -47,6 +49,25 @@ void set_size(int fd, std::uint32_t rows, std::uint32_t columns) {
   ioctl(fd, TIOCSWINSZ, &size);
 }
 
+// A container's command has a terminal of its own behind the one that we hold, and not every runtime hands on a new
+// size.
+void set_size_inside(const std::string& pid_file, std::uint32_t rows, std::uint32_t columns) {
+  constexpr std::size_t kPidBytesMax = 32;
+  const auto pid = read_file(pid_file, kPidBytesMax);
+  if (!pid || pid->empty() || pid->find_first_not_of("0123456789\n") != std::string::npos) return;
+  const std::string name = "/proc/" + pid->substr(0, pid->find('\n')) + "/fd/0";
+  // Whatever its user has put there: only a terminal is opened.
+  constexpr unsigned kFirstMajor = 136, kLastMajor = 143;  // pseudo-terminals
+  const Fd place(open(name.c_str(), O_PATH | O_CLOEXEC));
+  struct stat about {};
+  const bool is_terminal = place && fstat(place.get(), &about) == 0 && S_ISCHR(about.st_mode) &&
+                           major(about.st_rdev) >= kFirstMajor && major(about.st_rdev) <= kLastMajor;
+  if (!is_terminal) return;
+  const std::string again = "/proc/self/fd/" + std::to_string(place.get());
+  const Fd terminal(open(again.c_str(), O_RDWR | O_NOCTTY | O_NONBLOCK | O_CLOEXEC));
+  if (terminal) set_size(terminal.get(), rows, columns);
+}
+
 }  // namespace
 
 struct ExecDesk::Output {
@@ -72,11 +93,12 @@ struct ExecDesk::Run {
   std::uint32_t exit_code = 0;
   std::string why;  // it is not the command's own end
   std::shared_ptr<wire::Loop::Timer> last_word;
-  std::string process_file, log_file;  // containers
+  std::string process_file, log_file, pid_file;  // containers
 
   ~Run() {
     if (!process_file.empty()) unlink(process_file.c_str());
     if (!log_file.empty()) unlink(log_file.c_str());
+    if (!pid_file.empty()) unlink(pid_file.c_str());
   }
 };
 
@@ -152,7 +174,9 @@ std::string ExecDesk::prepare(Run& run, const ExecStart& start, std::string& inp
   if (auto wrote = write_file(stem + ".json", *process); !wrote) return wrote.error().message;
   run.process_file = stem + ".json";
   run.log_file = stem + ".log";
-  input = runtime_input(*pod_input, runtime_words(*pod_input, {run.process_file, run.log_file}), run.terminal);
+  run.pid_file = stem + ".pid";
+  input = runtime_input(*pod_input, runtime_words(*pod_input, {run.process_file, run.log_file, run.pid_file}),
+                        run.terminal);
   return "";
 }
 
@@ -278,16 +302,12 @@ void ExecDesk::finish_if_done(std::uint64_t token) {
   if (at == runs_.end()) return;
   Run& run = *at->second;
   if (!run.ended || run.outputs[0].fd || run.outputs[1].fd) return;
+  // The runtime said itself, on the command's standard error, why the command could not be run; its own exit code means
+  // nothing.
+  struct stat log {};
+  const bool failed = run.exit_code != 0 && !run.log_file.empty() && stat(run.log_file.c_str(), &log) == 0;
+  if (failed && log.st_size != 0) run.exit_code = kCannotRun;
   std::string why = run.why;
-  if (why.empty() && run.exit_code != 0 && !run.log_file.empty()) {
-    // The runtime's own words: the command was never there, and the runtime's exit code means nothing.
-    constexpr std::size_t kLogMax = 64U << 10;
-    const auto log = read_file(run.log_file, kLogMax);
-    if (log && !log->empty()) {
-      why = "cannot execute in the container: " + plain_runtime_error(log->substr(0, log->find('\n')));
-      run.exit_code = kCannotRun;
-    }
-  }
   finish(token, std::move(why), run.exit_code);
 }
 
@@ -320,6 +340,7 @@ void ExecDesk::on_part(ExecPart part) {
       return read_outputs(part.token);
     case Kind::kSize:
       if (run.terminal && run.outputs[0].fd) set_size(run.outputs[0].fd.get(), part.count, part.columns);
+      if (run.terminal && !run.pid_file.empty()) set_size_inside(run.pid_file, part.count, part.columns);
       return;
     case Kind::kEnd:
       parts_.loop.post([gone = std::shared_ptr<Run>(std::move(at->second))] {});

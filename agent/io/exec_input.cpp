@@ -76,7 +76,8 @@ std::vector<std::string> runtime_words(std::string_view pod_input, const Contain
     constexpr std::string_view kFile = "file:";  // as crun has it
     words.push_back((started[++i].starts_with(kFile) ? std::string(kFile) : std::string()) + command.log);
   }
-  words.insert(words.end(), {"exec", "--process", command.process, started.empty() ? "" : started.back()});
+  words.insert(words.end(), {"exec", "--process", command.process, "--pid-file", command.pid,
+                             started.empty() ? "" : started.back()});
   return words;
 }
 

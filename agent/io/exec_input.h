@@ -22,6 +22,7 @@ std::string command_input(std::string_view pod_input, const state::ExecRequest& 
 struct ContainerCommand {
   std::string process;  // file: the process, as command_process() describes it
   std::string log;      // file that the runtime's own errors go to
+  std::string pid;      // file that the command's process id goes to
 };
 std::vector<std::string> runtime_words(std::string_view pod_input, const ContainerCommand& command);
 std::string runtime_input(std::string_view pod_input, const std::vector<std::string>& words, bool terminal);

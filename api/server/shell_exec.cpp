@@ -66,9 +66,6 @@ void Shell::on_exec_from_client(Session& session, std::uint64_t request, ExecPar
       good = part.count != 0 && exec.output.taken(part.count);
       break;
     case Kind::kSize:
-      if (!within_rate(session, request)) return;
-      good = true;
-      break;
     case Kind::kInputEnd:
     case Kind::kEnd:
       good = true;
@@ -112,6 +109,7 @@ void Shell::on_exec_from_agent(Session& session, ExecPart&& part) {
   if (found == execs_.end() || found->second.agent != session.id) return;  // it was ended from the other side
   const std::uint64_t token = part.token;
   Exec& exec = found->second;
+  const scheduler::ReplyTo to = exec.to;
   bool good = false;
   switch (part.kind) {
     case Kind::kOutput:
@@ -128,17 +126,14 @@ void Shell::on_exec_from_agent(Session& session, ExecPart&& part) {
     default:
       break;
   }
-  if (!good) {
-    spdlog::warn("node {} sent a part of a command's stream that has no place there", session.node);
-    ExecPart kill = end_part("");
-    kill.token = token;
-    send(session.id, wire::encode_frame({0, std::move(kill)}));
-    part = end_part("the node sent what has no place in a stream");
-  }
-  const scheduler::ReplyTo to = exec.to;
-  if (part.kind == Kind::kEnd) forget_exec(token);
+  if (!good || part.kind == Kind::kEnd) forget_exec(token);
   part.token = 0;
-  send(to.session, wire::encode_frame({to.request, std::move(part)}));
+  if (good) return send(to.session, wire::encode_frame({to.request, std::move(part)}));
+  spdlog::warn("node {} sent a part of a command's stream that has no place there", session.node);
+  ExecPart kill = end_part("");
+  kill.token = token;
+  send(session.id, wire::encode_frame({0, std::move(kill)}));
+  send(to.session, wire::encode_frame({to.request, end_part("the node sent what has no place in a stream")}));
 }
 
 void Shell::forget_exec(std::uint64_t token) {

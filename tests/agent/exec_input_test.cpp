@@ -72,9 +72,10 @@ TEST(ExecInput, ARuntimeIsAskedAsItWasToRunTheContainer) {
   pod.add(shim::kOverlay, "/images/1");
   pod.add(shim::kJoinAtBirth, "/cg/pod");
   ASSERT_TRUE(is_container(pod.bytes()));
-  const auto words = runtime_words(pod.bytes(), {"/b/exec-1.json", "/b/exec-1.log"});
+  const auto words = runtime_words(pod.bytes(), {"/b/exec-1.json", "/b/exec-1.log", "/b/exec-1.pid"});
   EXPECT_THAT(words, ElementsAre("/usr/bin/crun", "--root", "/b/runtime", "--log", "file:/b/exec-1.log",
-                                 "--cgroup-manager=disabled", "exec", "--process", "/b/exec-1.json", "berth-x"));
+                                 "--cgroup-manager=disabled", "exec", "--process", "/b/exec-1.json", "--pid-file",
+                                 "/b/exec-1.pid", "berth-x"));
   // The runtime needs root; the container's user is in the process's file.
   EXPECT_THAT(items(runtime_input(pod.bytes(), {"crun", "exec"}, true)),
               ElementsAre("EPATH=/bin", "I/cg/pod", "M", "Acrun", "Aexec", "T"));

@@ -7,6 +7,7 @@ import pty
 import pwd
 import random
 import select
+import shutil
 import signal
 import struct
 import subprocess
@@ -17,6 +18,7 @@ import unittest
 import harness  # first: it finds the one below
 import image
 import network
+import test_service_story
 from harness import BERTH, Cluster, ClusterTest, wait_until
 
 ANA, BEN = "nobody", "games"
@@ -296,12 +298,16 @@ class Processes(Commands, ClusterTest):
 
 
 class Containers(Commands, ClusterTest):
+    RUNTIME = "crun"
+
     @classmethod
     def setUpClass(cls):
         why = "containers need root" if not harness.is_root() else image.missing()
         if why:
             raise unittest.SkipTest(why)
-        cls.cluster = Cluster(1, cpus=2)
+        if shutil.which(cls.RUNTIME) is None:
+            raise unittest.SkipTest(f"{cls.RUNTIME} is not installed")
+        cls.cluster = Cluster(1, cpus=2, agent=["--runtime", cls.RUNTIME])
         cls.addClassCleanup(cls.cluster.close)
         cls.image = image.make(cls.cluster.path("busybox"))
         cls.pod = cls.submit("sleep", "3000")
@@ -317,7 +323,7 @@ class Containers(Commands, ClusterTest):
         self.exec("sh", "-c", "echo here > /tmp/mark")
         self.assertEqual(self.exec("cat", "mark").stdout, "here\n")
         self.assertFalse(os.path.exists("/tmp/mark"))
-        self.assertIn("sleep 3000", self.exec("ps").stdout.replace("\n", " "))
+        self.assertEqual(self.exec("cat", "/proc/1/cmdline").stdout, "sleep\0003000\0")
 
     def test_it_runs_as_the_pods_user(self):
         pod = self.submit("sleep", "300", user=ANA)
@@ -333,6 +339,31 @@ class Containers(Commands, ClusterTest):
                                                if name.startswith("exec-")])
 
 
+class ContainersOfRunc(Containers):
+    RUNTIME = "runc"
+
+    def test_what_it_leaves_in_the_background_is_not_waited_for(self):
+        # runc stays until nobody holds the streams any more.
+        begun = time.monotonic()
+        done = self.exec("sh", "-c", "sleep 41 > /dev/null 2>&1 & echo done")
+        self.assertEqual((done.stdout, done.returncode), ("done\n", 0))
+        self.assertLess(time.monotonic() - begun, 35)
+
+
+@unittest.skipIf(test_service_story.missing(), test_service_story.missing())
+class PodNetworks(unittest.TestCase):
+    def test_a_command_is_in_the_network_of_its_pod_and_finds_its_files(self):
+        cluster = Cluster(1, network=network.Network(1), cpus=2)
+        self.addCleanup(cluster.close)
+        look = "cat /etc/resolv.conf /etc/hosts; ls -l /proc/self/ns/net | grep -o 'net:.*'"
+        cluster.run("service", "create", "web", "--network", "pods", "--cpus", "0.1", "--", "sh", "-c", look + "; sleep 300")
+        (task,) = cluster.json("service", "ps", "web", "-o", "json")
+        said = wait_until("it has said all", lambda: "net:[" in (log := cluster.run("logs", task["job"]).stdout) and log)
+        self.assertEqual(cluster.run("exec", task["job"], "--", "sh", "-c", look).stdout, said)
+        self.assertIn("berth.internal", said)
+        self.assertNotIn(os.readlink("/proc/self/ns/net"), said)
+
+
 class Losses(unittest.TestCase):
     def setUp(self):
         self.cluster = Cluster(1, tls=True, server=["--node-lost-after", "60s", "--heartbeat", "300ms"])
@@ -340,7 +371,7 @@ class Losses(unittest.TestCase):
         self.pod = self.cluster.submit("--", "sleep", "3000")
         self.cluster.wait_state(self.pod, "running")
         self.seconds = str(30_000 + random.randrange(10_000))
-        self.process = self.cluster.popen("exec", self.pod, "--", "sleep", self.seconds)
+        self.process = self.cluster.popen("exec", self.pod, "--", "sh", "-c", f"sleep {self.seconds}; true")
         self.addCleanup(self.process.stdout.close)
         self.addCleanup(self.process.stderr.close)
         wait_until("it runs", lambda: processes_with(self.seconds))
