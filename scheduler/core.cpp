@@ -49,6 +49,7 @@ void Core::Impl::restore() {
   for (const auto& [id, pod] : cluster_.live_pods()) {
     const Job& job = *cluster_.job(id.job);
     if (job.spec.is_step()) continue;  // its job has claimed its place
+    if (job.spec.deadline != 0) deadlines_.emplace(job.spec.deadline, job.id);
     const Pinning* pinning = cluster_.pinning(id);
     engine_.claim(pod.node, job.spec.request, pod.gpu_mask, pinning);
     dispatcher_.runs(pod.node, job.spec.request, end_of(job, pod), pinning);
@@ -102,6 +103,7 @@ Turn Core::Impl::step(std::span<Command> commands, TimeUs now) {
   }
   lose_overdue_nodes();
   wake_sleepers();
+  end_late();
   keep_shares();
   retry_room();
   services_.pass(now_);
@@ -221,6 +223,7 @@ std::optional<TimeUs> Core::Impl::next_deadline() const {
   };
   if (!lost_deadlines_.empty()) at(lost_deadlines_.begin()->first);
   if (!sleepers_.empty()) at(sleepers_.begin()->first);
+  if (!deadlines_.empty()) at(deadlines_.begin()->first);
   if (const auto shares = shares_deadline()) at(*shares);
   for (const auto& [ref, leaving] : leaving_) at(leaving.until);
   if (const auto wake = services_.next_wake()) at(std::max(*wake, now_));

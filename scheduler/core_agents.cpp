@@ -130,10 +130,12 @@ void Core::Impl::reconcile(NodeId node, std::uint64_t session, const AgentHello&
   }
   start_places(started);
   running_pods_ += started.starts.size();
+  const std::vector<PodId> begun = waited_for(started);
   if (!started.starts.empty()) emit(std::move(started));
+  decide_begun(begun);
 
   std::vector<PodEnd> ends;
-  std::map<JobId, StartOrder> orders;
+  std::map<std::pair<JobId, std::int64_t>, StartOrder> orders;  // by their time limits, too
   for (const PodId& id : cluster_.pods_of(node)) {
     const Pod& pod = *cluster_.pod(id);
     const auto listed = has.find(id);
@@ -159,8 +161,8 @@ void Core::Impl::reconcile(NodeId node, std::uint64_t session, const AgentHello&
       ends.push_back(std::move(end));
     } else {
       // The order never arrived, or the agent died before it wrote anything down.
-      auto [order, made] = orders.try_emplace(id.job);
-      if (made) order->second = order_for(job, node, 0);
+      auto [order, made] = orders.try_emplace({id.job, limit_from_now(job, &pod)});
+      if (made) order->second = order_for(job, node, 0, &pod);
       order->second.pods.push_back(start_of(job, pod));
     }
   }
@@ -208,6 +210,7 @@ void Core::Impl::adopt(NodeId node, const AgentPod& pod) {
   dispatcher_.licences().take(job.spec.request.licences, 1);
   waits_no_more(job, 1);
   ++running_pods_;
+  decide_by_element(job, {pod.ref.pod.element, pod.ref.pod.element + 1});
   after_ends(job);
 }
 
@@ -240,13 +243,10 @@ void Core::Impl::handle(AgentReported& command) {
     if (!watchers_.empty() && watchers_.contains(job.id)) changed_.insert(job.id);
   }
   start_places(started);
-  std::vector<JobId> begun;
-  if (!dependents_.empty()) {
-    for (const PodStart& start : started.starts) begun.push_back(start.ref.pod.job);
-  }
   running_pods_ += started.starts.size();
+  const std::vector<PodId> begun = waited_for(started);
   if (!started.starts.empty()) emit(std::move(started));
-  for (const JobId id : begun) decide_dependents(*cluster_.job(id));
+  decide_begun(begun);
   if (command.status.network != 0) runtime_[node].network_at = command.status.network;
   if (!command.status.readiness.empty()) hear_readiness(node, command.status.readiness);
   end_pods(std::move(ends));
@@ -297,6 +297,7 @@ void Core::Impl::end_pods(std::vector<PodEnd> ends) {
   PodsEnded ended;
   ended.ends.reserve(ends.size());
   std::vector<JobId> jobs;
+  std::map<JobId, std::vector<Ended>> corresponding;  // of arrays, where somebody waits for elements
   const auto flush = [&] {
     if (!ended.ends.empty()) emit(std::exchange(ended, {}));
   };
@@ -329,6 +330,10 @@ void Core::Impl::end_pods(std::vector<PodEnd> ends) {
       jobs.push_back(job.id);
       if (!job.spec.is_step()) learn(job, end.outcome);  // one element tells of all that end with it
     }
+    if (!end.requeue && job.spec.kind == JobKind::kArray && elements_are_waited_for()) {
+      const std::uint32_t element = end.ref.pod.element;
+      corresponding[job.id].push_back({{element, element + 1}, end.outcome.state == PodState::kSucceeded});
+    }
     ended.ends.push_back(std::move(end));
     if (job.spec.lead_only && pod.ref.pod.element == 0) {
       flush();
@@ -346,6 +351,7 @@ void Core::Impl::end_pods(std::vector<PodEnd> ends) {
     stop_pods(std::move(stops));
   }
   flush();
+  for (const auto& [id, elements] : corresponding) decide_corresponding(*cluster_.job(id), elements);
   for (const JobId id : jobs) after_ends(*cluster_.job(id));
 }
 
@@ -401,14 +407,14 @@ void Core::Impl::lose_overdue_nodes() {
   }
 }
 
-StartOrder Core::Impl::order_for(const Job& job, NodeId node, std::uint32_t ranks) const {
+StartOrder Core::Impl::order_for(const Job& job, NodeId node, std::uint32_t ranks, const Pod* pod) const {
   StartOrder order;
   order.job = job.id;
   order.job_name = job.spec.name;
   order.owner = job.owner;
   order.kind = job.spec.kind;
   order.resources = job.spec.request.resources;
-  order.time_limit_ms = job.spec.time_limit_ms;
+  order.time_limit_ms = limit_from_now(job, pod);
   order.launch = job.spec.launch;
   order.lead_only = job.spec.lead_only;
   order.step_of = job.spec.step_of;
@@ -422,8 +428,8 @@ StartOrder Core::Impl::order_for(const Job& job, NodeId node, std::uint32_t rank
   const Job* whole = job.spec.is_step() ? cluster_.job(job.spec.step_of) : job.spec.lead_only ? &job : nullptr;
   if (whole != nullptr) {
     for (std::uint32_t e = 0, count = ranks == 0 ? whole->spec.elements.size() : 0; e < count; ++e) {
-      const Pod* pod = cluster_.pod({whole->id, e});
-      ranks += pod != nullptr && pod->node == node ? 1 : 0;
+      const Pod* member = cluster_.pod({whole->id, e});
+      ranks += member != nullptr && member->node == node ? 1 : 0;
     }
     order.resources = whole->spec.request.resources;
     order.resources.cpu_milli *= ranks;
@@ -438,8 +444,8 @@ StartOrder Core::Impl::order_for(const Job& job, NodeId node, std::uint32_t rank
   order.counts = job.spec.request.counts;
   if (job.spec.kind == JobKind::kGang) {
     for (std::uint32_t e = 0; e < job.spec.elements.size(); ++e) {
-      const Pod* pod = cluster_.pod({job.id, e});
-      order.peers.push_back(pod == nullptr ? "" : cluster_.node(pod->node)->info.name);
+      const Pod* member = cluster_.pod({job.id, e});
+      order.peers.push_back(member == nullptr ? "" : cluster_.node(member->node)->info.name);
     }
   }
   return order;

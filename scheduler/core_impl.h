@@ -60,6 +60,7 @@ class Core::Impl : private Starter, private Services::Hands {
   std::int64_t priority_of(const state::Job& job) const;
   void stop_pods(std::vector<state::PodStop> stops);
   bool cancel_elements(const state::Job& job, const std::vector<state::ElementRange>& elements);
+  void cancel_waiting(const state::Job& job, std::vector<state::ElementRange> elements, bool late);
   void after_ends(const state::Job& job);
 
   // ---- core_accounts.cpp: who is charged ----
@@ -168,6 +169,35 @@ class Core::Impl : private Starter, private Services::Hands {
   void wake_sleepers();
   std::pair<state::WaitReason, std::string> kept_back_by(const state::Job& job);  // kNone: by nothing
 
+  // ---- core_counterparts.cpp: elements of arrays that wait for those of others ----
+  struct Ended {  // of a job's elements
+    state::ElementRange elements;
+    bool succeeded = false;
+  };
+  state::Status check_dependency(const state::JobSpec& spec, const state::Dependency& on) const;
+  void follow_counterparts(const state::Job& job);
+  void decide_corresponding(const state::Job& job, const std::vector<Ended>& ended);
+  // Jobs that wait for one element of an array.
+  std::optional<state::PodId> element_of(const state::Dependency& on) const;
+  void decide_by_element(const state::Job& job, state::ElementRange elements);
+  std::vector<state::PodId> waited_for(const state::PodsStarted& started) const;  // what somebody may wait for
+  void decide_begun(const std::vector<state::PodId>& pods);
+  bool elements_are_waited_for() const { return !counterparts_.empty() || !element_dependents_.empty(); }
+  static void find_decided(const state::Job& job, std::uint32_t number, const state::Job& other,
+                           const std::vector<Ended>& ended, state::JobChanged& changed);
+  static std::vector<Ended> ended_elements(const state::Job& job);
+  std::optional<std::pair<state::WaitReason, std::string>> counterpart_missing(const state::Job& job,
+                                                                               std::uint32_t element) const;
+
+  // ---- core_deadlines.cpp ----
+  static state::TimeUs latest_start(const state::JobSpec& spec);  // 0: it has no deadline
+  static std::string late_text(const state::JobSpec& spec);
+  state::Status check_times(const state::JobSpec& spec) const;
+  static std::int64_t limit_of(const state::Job& job, const state::Pod& pod);
+  std::int64_t limit_from_now(const state::Job& job, const state::Pod* pod) const;
+  void note_deadline(const state::Job& job);
+  void end_late();
+
   // ---- core_steps.cpp: commands of running gangs ----
   struct StepNode {  // a node of a gang, and what the gang has of it
     state::NodeId node;
@@ -215,7 +245,9 @@ class Core::Impl : private Starter, private Services::Hands {
   void lose_overdue_nodes();
   std::uint64_t session_of(state::NodeId node) const;
   // `ranks`: that the gang, or the gang that it is a step of, has on the node; 0: to be counted.
-  state::StartOrder order_for(const state::Job& job, state::NodeId node, std::uint32_t ranks) const;
+  // `pod`: the order's time limit is the pod's.
+  state::StartOrder order_for(const state::Job& job, state::NodeId node, std::uint32_t ranks,
+                              const state::Pod* pod = nullptr) const;
   void start_places(state::PodsStarted& started) const;
   state::PodToStart start_of(const state::Job& job, const state::Pod& pod) const;
   placement::Offered offer_of(const state::NodeInfo& info) const;
@@ -223,9 +255,9 @@ class Core::Impl : private Starter, private Services::Hands {
   // ---- core_pass.cpp ----
   std::uint32_t startable(state::JobId job) const override;
   bool overdue(state::JobId job) const override;
-  void start(state::JobId job, const std::vector<placement::Placed>& given) override;
+  void start(state::JobId job, const std::vector<placement::Placed>& given, state::TimeUs limit_us) override;
   void bind(const state::Job& job, const std::vector<std::uint32_t>& elements,
-            const std::vector<placement::Placed>& places);
+            const std::vector<placement::Placed>& places, std::int64_t limit_ms);
   void send_starts();
   std::uint32_t throttle_room(const state::Job& job) const;
   ClassKey class_key_of(const state::JobSpec& spec, const std::string& user);
@@ -292,6 +324,11 @@ class Core::Impl : private Starter, private Services::Hands {
     std::set<state::JobId> active;   // all of them
   };
   std::map<std::pair<std::uint32_t, std::string>, Namesakes> singletons_;  // by user and name, where there are some
+  std::map<state::JobId, std::set<state::JobId>>
+      counterparts_;  // arrays whose elements wait, by the job that they wait for
+  std::map<state::PodId, std::set<state::JobId>> element_dependents_;  // by the element that they wait for
+  // When who waits can start no more, and who runs is to end, of jobs with a deadline.
+  std::set<std::pair<state::TimeUs, state::JobId>> deadlines_;
   std::set<std::pair<state::TimeUs, state::JobId>> sleepers_;  // JobSpec::begin_at of who could otherwise start
   struct Steps {
     std::set<state::JobId> waiting, running;  // in their order

@@ -76,6 +76,7 @@ Status Core::Impl::check_spec(const Caller& caller, const Owner& owner, JobSpec&
     return invalid("command", "the command and its environment must take from 1 byte to 1 MiB");
   }
   if (Status good = check_waits(caller, spec); !good) return good;
+  if (Status good = check_times(spec); !good) return good;
   if (Status good = new_job ? check_licences(spec) : Status(Unit{}); !good) return good;
   if (spec.lead_only && spec.kind != JobKind::kGang) return invalid("gang", "only a gang keeps places for steps");
   if (spec.is_step()) return check_step(caller, spec);
@@ -240,14 +241,16 @@ std::int64_t Core::Impl::priority_of(const Job& job) const {
 }
 
 std::uint32_t Core::Impl::throttle_room(const Job& job) const {
-  if (job.spec.throttle == 0) return job.pending.size();
+  const std::uint32_t waiting = job.startable().size();
+  if (job.spec.throttle == 0) return waiting;
   const std::uint32_t live = job.counts.live();
-  return live >= job.spec.throttle ? 0 : std::min(job.spec.throttle - live, job.pending.size());
+  return live >= job.spec.throttle ? 0 : std::min(job.spec.throttle - live, waiting);
 }
 
 // Puts the job where it belongs: in the queue if some of it may start, else out of it. A gang waits as a whole.
 void Core::Impl::enqueue(const Job& job) {
   if (job.spec.is_step()) return;
+  note_deadline(job);
   const bool gang = job.spec.kind == JobKind::kGang;
   const bool may_start = gang ? job.pending.size() == job.spec.elements.size() : throttle_room(job) != 0;
   if (!may_start) return dispatcher_.forget(job.id);
@@ -303,7 +306,7 @@ void Core::Impl::on_request(ClientCommand& command, CancelRequest& request) {
 
 // False if none of the elements waits or lives.
 bool Core::Impl::cancel_elements(const Job& job, const std::vector<ElementRange>& elements) {
-  ElementsCancelled cancelled{job.id, {}};
+  std::vector<ElementRange> cancelled;
   std::uint32_t waiting = 0;
   bool any_live = false;
   std::vector<PodStop> stops;
@@ -311,7 +314,7 @@ bool Core::Impl::cancel_elements(const Job& job, const std::vector<ElementRange>
     for (const auto& [first, end] : job.pending.intervals()) {
       const ElementRange overlap{std::max(first, range.first), std::min(end, range.end)};
       if (overlap.first >= overlap.end) continue;
-      cancelled.elements.push_back(overlap);
+      cancelled.push_back(overlap);
       waiting += overlap.end - overlap.first;
     }
   }
@@ -341,14 +344,22 @@ bool Core::Impl::cancel_elements(const Job& job, const std::vector<ElementRange>
       if (!pod.stopping || comes_again) stops.push_back({pod.ref, PodState::kCancelled});
     }
   }
-  if (waiting != 0) {
-    waits_no_more(job, waiting);
-    emit(std::move(cancelled));
-  }
+  if (waiting != 0) cancel_waiting(job, std::move(cancelled), false);
   stop_pods(std::move(stops));
   if (!steps_.empty() && !job.spec.is_step()) end_steps(job);
   after_ends(job);
   return waiting != 0 || any_live;
+}
+
+// These elements, which wait, have ended so.
+void Core::Impl::cancel_waiting(const Job& job, std::vector<ElementRange> elements, bool late) {
+  std::vector<Ended> ended;
+  for (const ElementRange& range : elements) {
+    waits_no_more(job, range.end - range.first);
+    ended.push_back({range, false});
+  }
+  emit(ElementsCancelled{job.id, std::move(elements), late});
+  decide_corresponding(job, ended);
 }
 
 // Journals that they are to stop and tells the nodes; a node that is away hears it when it returns.

@@ -203,6 +203,14 @@ Explanation Core::Impl::explain_waiting(const Job& job) {
     out.lines.push_back(plural(job.counts.live(), "pod", "pods") + " of at most " + std::to_string(job.spec.throttle) +
                         " at once run");
   }
+  if (job.spec.deadline != 0) {
+    out.lines.push_back("has to start by " + format_time(latest_start(job.spec)) + ", to end before its deadline at " +
+                        format_time(job.spec.deadline));
+  }
+  if (job.spec.time_min_ms != 0) {
+    out.lines.push_back("may be given less time than its limit, down to " + format_duration_ms(job.spec.time_min_ms) +
+                        ", to start sooner");
+  }
   constexpr std::size_t kCountAhead = 100'000;
   if (dispatcher_.waits(job.id)) {
     const std::size_t ahead = dispatcher_.queue().ahead_of(job.id, kCountAhead);
@@ -233,6 +241,7 @@ void Core::Impl::on_request(ClientCommand& command, ExplainRequest& request) {
   Explanation out;
   if (row.state == PodState::kPending) {
     out = explain_waiting(*job);
+    if (request.index && row.wait_reason != WaitReason::kNone) out.summary = row.message;
   } else if (!is_final(row.state)) {
     out.summary = row.state == PodState::kBound
                       ? "placed on node " + row.node + ", which has not reported its start yet"

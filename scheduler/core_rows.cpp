@@ -141,8 +141,12 @@ JobRow Core::Impl::row_of(const Job& job, ClassReasons& class_reasons) {
   row.started_at = job.first_started_at;
   row.ended_at = job.ended_at;
   std::tie(row.wait_reason, row.reason) = waiting_reason(job, class_reasons);
+  if (row.summary == PodState::kDeadline) row.reason = late_text(job.spec);
   if (row.reason.empty() && job.messages.size() > 1) row.reason = job.messages[1];
   row.time_limit_ms = job.spec.time_limit_ms;
+  if (const Pod* pod = job.spec.kind == JobKind::kArray ? nullptr : cluster_.pod({job.id, 0}); pod != nullptr) {
+    row.time_limit_ms = limit_of(job, *pod);
+  }
   row.begin_at = job.spec.begin_at;
   row.uid = job.owner.uid;
   row.gid = job.owner.gid;
@@ -182,6 +186,7 @@ PodRow Core::Impl::pod_row_of(const Job& job, std::uint32_t element) const {
     row.node = node_name(pod->node);
     row.started_at = pod->started_at;
     if (pod->stopping) row.message = "stopping";
+    row.time_limit_ms = pod->limit_ms;
   } else if (const PodOutcome* outcome = job.outcomes.find(element); outcome != nullptr) {
     row.attempt = outcome->attempt;
     row.node = node_name(outcome->node);
@@ -193,6 +198,9 @@ PodRow Core::Impl::pod_row_of(const Job& job, std::uint32_t element) const {
     if (outcome->message < job.messages.size()) row.message = job.messages[outcome->message];
   } else if (row.state == PodState::kPending) {
     row.attempt = Cluster::next_attempt(job, element);
+    if (auto missing = counterpart_missing(job, element)) std::tie(row.wait_reason, row.message) = std::move(*missing);
+  } else if (row.state == PodState::kDeadline) {
+    row.message = late_text(job.spec);
   }
   return row;
 }

@@ -84,6 +84,9 @@ Status Core::Impl::check_service_spec(const Caller& caller, const Owner& owner, 
     return invalid("service", "a service starts at once: it has no dependencies, no time to begin and no hold");
   }
   if (spec.time_limit_ms != 0) return invalid("time", "a service has no time limit");
+  if (spec.deadline != 0 || spec.time_min_ms != 0) {
+    return invalid(spec.deadline != 0 ? "deadline" : "time-min", "a service runs on, and has no such time");
+  }
   spec.name = service.name;
   spec.replica = {};
   spec.requeues_max = 0;  // the controller makes another

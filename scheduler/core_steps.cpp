@@ -160,6 +160,9 @@ Status Core::Impl::check_step(const Caller& caller, JobSpec& spec) const {
   if (!spec.depends.empty() || spec.hold != Hold::kNone || spec.begin_at != 0) {
     return invalid("after", "a step waits for nothing but its turn");
   }
+  if (spec.deadline != 0 || spec.time_min_ms != 0) {
+    return invalid(spec.deadline != 0 ? "deadline" : "time-min", "a step ends with its job, and has no such time");
+  }
   if (lay_out(spec, step_nodes(*job), true).empty()) {
     return invalid("nodes", name + " has no places for such a step: more cpus or nodes than it has");
   }

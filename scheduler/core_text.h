@@ -7,6 +7,7 @@
 #include <string_view>
 
 #include "placement/engine.h"
+#include "state/records.h"
 
 namespace berth::scheduler {
 
@@ -31,6 +32,13 @@ inline std::string join_counts(const placement::Refusal& refusal) {
     text += (text.empty() ? "" : ", ") + std::to_string(count.nodes) + " by " + count.constraint;
   }
   return text;
+}
+
+// As users write it: "afterok:12", "afterany:12_3".
+inline std::string dependency_text(const state::Dependency& on) {
+  std::string text(state::name_of(on.kind));
+  if (on.job != state::JobId{}) text += ":" + std::to_string(on.job.value);
+  return on.index ? text + "_" + std::to_string(*on.index) : text;
 }
 
 }  // namespace berth::scheduler

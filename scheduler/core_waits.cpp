@@ -22,17 +22,21 @@ bool waits_alone(const Job& job) {
   });
 }
 
+// Of its elements, or of the job as a whole.
+bool of_elements(const Dependency& on) { return on.kind == Dependency::Kind::kAfterCorr; }
+
 bool all_succeeded(const Job& job) { return job.counts.of(PodState::kSucceeded) == job.spec.elements.size(); }
 
-// Met, failed for good, or open, of all of them together.
+// Met, failed for good, or open, of all of them together that the job as a whole has.
 Dependency::State together(const JobSpec& spec) {
   using State = Dependency::State;
-  std::size_t met = 0, failed = 0;
+  std::size_t all = 0, met = 0, failed = 0;
   for (const Dependency& on : spec.depends) {
+    if (of_elements(on)) continue;
+    ++all;
     met += on.state == State::kMet;
     failed += on.state == State::kFailed;
   }
-  const std::size_t all = spec.depends.size();
   if (spec.any_dependency) return all == 0 || met != 0 ? State::kMet : failed == all ? State::kFailed : State::kOpen;
   return failed != 0 ? State::kFailed : met == all ? State::kMet : State::kOpen;
 }
@@ -61,6 +65,8 @@ Status Core::Impl::check_waits(const Caller& caller, JobSpec& spec) {
     if (on.delay_ms < 0 || on.delay_ms > kDelayMsMax || (on.delay_ms != 0 && on.kind != Dependency::Kind::kAfter)) {
       return invalid("depends", "only 'after' has a delay, of a year at most");
     }
+    if (alone && on.index) return invalid("depends", "singleton names no element");
+    if (Status good = alone ? Status(Unit{}) : check_dependency(spec, on); !good) return good;
   }
   return Unit{};
 }
@@ -92,6 +98,18 @@ Dependency::State Core::Impl::state_of(const Dependency& on, const Job& job, Tim
   }
   const Job* other = cluster_.job(on.job);
   if (other == nullptr) return on.kind == Kind::kAfter || on.kind == Kind::kAfterAny ? State::kMet : State::kFailed;
+  if (on.index) {
+    std::uint32_t element = 0;
+    if (!other->spec.elements.find(*on.index, element)) return State::kFailed;
+    const PodState ended = cluster_.pod_state(*other, element);
+    if (on.kind == Kind::kAfter && ended != PodState::kPending && ended != PodState::kBound) {
+      not_before = now_ + on.delay_ms * 1000;
+      return State::kMet;
+    }
+    if (!is_final(ended)) return State::kOpen;
+    if (on.kind == Kind::kAfterAny) return State::kMet;
+    return (ended == PodState::kSucceeded) == (on.kind == Kind::kAfterOk) ? State::kMet : State::kFailed;
+  }
   if (on.kind == Kind::kAfter) {
     if (other->counts.of(PodState::kPending) + other->counts.of(PodState::kBound) != 0) return State::kOpen;
     not_before = now_ + on.delay_ms * 1000;
@@ -99,6 +117,10 @@ Dependency::State Core::Impl::state_of(const Dependency& on, const Job& job, Tim
   }
   if (other->active()) return State::kOpen;
   if (on.kind == Kind::kAfterAny) return State::kMet;
+  if (on.kind == Kind::kAfterCorr) {
+    const bool failed = job.corresponding != nullptr && !job.corresponding->never.empty() && !all_succeeded(*other);
+    return failed ? State::kFailed : State::kMet;
+  }
   return all_succeeded(*other) == (on.kind == Kind::kAfterOk) ? State::kMet : State::kFailed;
 }
 
@@ -133,9 +155,13 @@ void Core::Impl::follow(const Job& job) {
       }
     }
   }
+  follow_counterparts(job);
   decide(job);
   for (const Dependency& on : job.spec.depends) {
-    if (on.state == Dependency::State::kOpen && on.kind != Dependency::Kind::kSingleton) {
+    if (on.state != Dependency::State::kOpen || on.kind == Dependency::Kind::kSingleton) continue;
+    if (const auto element = element_of(on); element) {
+      element_dependents_[*element].insert(job.id);
+    } else {
       dependents_[on.job].insert(job.id);
     }
   }
@@ -153,14 +179,23 @@ void Core::Impl::unfollow(const Job& job) {
       names->second.waiting.erase(job.id);
       if (names->second.waiting.empty()) singletons_.erase(names);
     } else if (over || on.state != Dependency::State::kOpen) {
-      const auto others = dependents_.find(on.job);
-      // Another dependency on the same job may still be open.
+      const auto leave = [&](auto& all, const auto& key) {
+        const auto at = all.find(key);
+        if (at == all.end()) return;
+        at->second.erase(job.id);
+        if (at->second.empty()) all.erase(at);
+      };
+      // Another dependency on the same may still be open.
       const bool needed = !over && std::any_of(job.spec.depends.begin(), job.spec.depends.end(), [&](const auto& d) {
-        return d.job == on.job && d.state == Dependency::State::kOpen;
+        return d.job == on.job && d.index == on.index && d.state == Dependency::State::kOpen;
       });
-      if (others == dependents_.end() || needed) continue;
-      others->second.erase(job.id);
-      if (others->second.empty()) dependents_.erase(others);
+      if (needed) continue;
+      if (const auto element = element_of(on); element) {
+        leave(element_dependents_, *element);
+      } else {
+        leave(dependents_, on.job);
+        leave(counterparts_, on.job);
+      }
     }
   }
 }
@@ -212,14 +247,21 @@ std::pair<WaitReason, std::string> Core::Impl::kept_back_by(const Job& job) {
   const Dependency::State all = together(spec);
   if (!spec.depends.empty() && all != Dependency::State::kMet) {
     const auto shown = all == Dependency::State::kFailed ? Dependency::State::kFailed : Dependency::State::kOpen;
-    const auto on =
-        std::find_if(spec.depends.begin(), spec.depends.end(), [&](const Dependency& d) { return d.state == shown; });
-    std::string text(name_of(on->kind));
-    if (on->job != JobId{}) text += ":" + std::to_string(on->job.value);
+    const auto on = std::find_if(spec.depends.begin(), spec.depends.end(),
+                                 [&](const Dependency& d) { return d.state == shown && !of_elements(d); });
+    const std::string text = dependency_text(*on);
     if (all == Dependency::State::kFailed) {
       return {WaitReason::kDependencyNever, "its dependency " + text + " will never be met"};
     }
     return {WaitReason::kDependency, "waits for its dependency " + text};
+  }
+  if (const auto* of = job.corresponding.get(); of != nullptr && of->ready.empty() && !job.pending.empty()) {
+    // Who still can start some day tells of all.
+    for (const auto& [number, open] : of->open) {
+      if (open.empty()) continue;
+      return {WaitReason::kDependency, "waits for its dependency " + dependency_text(spec.depends[number])};
+    }
+    return *counterpart_missing(job, job.pending.front());
   }
   const auto queue = cluster_.queues().find(spec.queue);
   if (queue != cluster_.queues().end() && !starts_jobs(queue->second.state)) {

@@ -236,6 +236,11 @@ void Dispatcher::pass(TimeUs now, std::uint32_t budget, Starter& starter) {
       }
     }
     if (place_from(*head, beside, may, budget, starter)) continue;
+    if (const TimeUs cut = beside == nullptr ? 0 : cut_for(head->in->key, made_.plan.at); cut != 0) {
+      // What could be placed of it with its whole limit has taken its part of what is allowed.
+      const std::uint32_t rest = allowed(*head->group(), budget);
+      if (place_from(*head, nullptr, rest, budget, starter, cut)) continue;
+    }
     // What is kept back by a promise alone needs nobody to go.
     if (beside == nullptr) try_make_room(head->key.job, starter);
     block(*head->in, beside != nullptr, starter);
@@ -250,9 +255,16 @@ void Dispatcher::pass(TimeUs now, std::uint32_t budget, Starter& starter) {
   }
 }
 
+// With how much time it would end before what is promised for then: in whole seconds, 0 if it is too little.
+TimeUs Dispatcher::cut_for(const ClassKey& key, TimeUs promised_at) const {
+  constexpr TimeUs kSecond = 1'000'000;
+  const TimeUs left = (promised_at - now_) / kSecond * kSecond;
+  return key.least_us != 0 && left >= key.least_us ? left : 0;
+}
+
 // Places what it can of the first job; false if its class found no room.
 bool Dispatcher::place_from(const WaitQueue::Head& head, placement::Promised* beside, std::uint32_t allowed,
-                            std::uint32_t& budget, Starter& starter) {
+                            std::uint32_t& budget, Starter& starter, TimeUs limit_us) {
   const ClassKey& key = head.in->key;
   places_.clear();
   engine_.drop_pinnings();
@@ -274,7 +286,7 @@ bool Dispatcher::place_from(const WaitQueue::Head& head, placement::Promised* be
   if (key.gang == 0) licences_.take(licences, placed);
   if (placed != 0) {
     budget -= std::min(budget, placed);
-    starter.start(head.key.job, places_);
+    starter.start(head.key.job, places_, limit_us);
   }
   return placed == wanted;
 }

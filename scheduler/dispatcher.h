@@ -5,7 +5,7 @@
 // Jobs start in the order of the queue. The first one that finds no room is promised the earliest time and place that
 // the time limits of what runs allow; others may overtake it where that keeps its promise (EASY backfill). If no limit
 // says when room comes, others overtake it freely, until it has waited too long: then it holds the nodes that could
-// take it.
+// take it. A job that less time will do for is given less where it can overtake with that alone.
 #pragma once
 
 #include <cstdint>
@@ -37,8 +37,9 @@ class Starter {
     return (void)job, (void)key, (void)most, false;
   }
   virtual bool takes_room(state::JobId job) const { return (void)job, false; }
-  // These start; their capacity is claimed. The callee says what still waits: wait() or forget(), and runs().
-  virtual void start(state::JobId job, const std::vector<placement::Placed>& places) = 0;
+  // These start, with so much time instead of their limit unless it is 0; their capacity is claimed. The callee says
+  // what still waits: wait() or forget(), and runs().
+  virtual void start(state::JobId job, const std::vector<placement::Placed>& places, state::TimeUs limit_us) = 0;
 };
 
 class Dispatcher {
@@ -108,7 +109,8 @@ class Dispatcher {
   bool unblock_beside();
   bool promise_is_stale() const;
   bool place_from(const WaitQueue::Head& head, placement::Promised* beside, std::uint32_t allowed,
-                  std::uint32_t& budget, Starter& starter);
+                  std::uint32_t& budget, Starter& starter, state::TimeUs limit_us = 0);
+  state::TimeUs cut_for(const ClassKey& key, state::TimeUs promised_at) const;
   std::uint32_t allowed(const WaitQueue::Group& group, std::uint32_t wanted) const;
   const Plan* plan_for(const WaitQueue::Head& first);
   void apply_holds(const WaitKey& upto, const Starter* taking);  // given: of those that take others' room alone

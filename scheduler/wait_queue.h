@@ -33,6 +33,7 @@ struct ClassKey {
   std::uint32_t gang = 0;  // pods of the gang, 0 for others
   state::GangShape shape = {};
   state::TimeUs limit_us = 0;  // of one pod's run; 0 is none
+  state::TimeUs least_us = 0;  // less time than that will do, down to this; 0: it will not
   std::int32_t tier = 0;       // where that decides whose room it may take; else 0
   auto operator<=>(const ClassKey&) const = default;
 };

@@ -37,12 +37,13 @@ void WhatIf::add_waiting(const WaitKey& key, ClassKey in, std::uint32_t pods) {
 
 std::uint32_t WhatIf::startable(JobId job) const { return jobs_.at(job).pods; }
 
-void WhatIf::start(JobId id, const std::vector<placement::Placed>& places) {
+void WhatIf::start(JobId id, const std::vector<placement::Placed>& places, TimeUs limit_us) {
   Job& job = jobs_.at(id);
+  if (limit_us == 0) limit_us = job.in.limit_us;
   if (!job.start) job.start = now_;
   for (const placement::Placed& place : places) {
-    run_until(job.in.limit_us == 0 ? 0 : now_ + job.in.limit_us, job.in.request, place,
-              dispatcher_.engine().pinning(place), job.in.gang != 0 ? id : JobId{});
+    run_until(limit_us == 0 ? 0 : now_ + limit_us, job.in.request, place, dispatcher_.engine().pinning(place),
+              job.in.gang != 0 ? id : JobId{});
   }
   job.pods -= std::min(job.pods, static_cast<std::uint32_t>(places.size()));
   if (job.pods == 0) dispatcher_.forget(id);

@@ -55,7 +55,7 @@ class WhatIf : private Starter {
 
   std::uint32_t startable(state::JobId job) const override;
   bool overdue(state::JobId) const override { return false; }
-  void start(state::JobId job, const std::vector<placement::Placed>& places) override;
+  void start(state::JobId job, const std::vector<placement::Placed>& places, state::TimeUs limit_us) override;
   void run_until(state::TimeUs at, const state::Request& request, const placement::Placed& place,
                  const state::Pinning* pinning, state::JobId gang);
 

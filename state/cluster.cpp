@@ -42,7 +42,8 @@ const Pinning* Cluster::pinning(PodId id) const {
 PodState Cluster::pod_state(const Job& job, std::uint32_t element) const {
   if (const Pod* live = pod({job.id, element}); live != nullptr) return live->state;
   if (const PodOutcome* outcome = job.outcomes.find(element); outcome != nullptr) return outcome->state;
-  return job.cancelled.contains(element) ? PodState::kCancelled : PodState::kPending;
+  if (job.cancelled.contains(element)) return PodState::kCancelled;
+  return job.late.contains(element) ? PodState::kDeadline : PodState::kPending;
 }
 
 std::uint32_t Cluster::next_attempt(const Job& job, std::uint32_t element) {

@@ -33,6 +33,17 @@ struct Job {
   // Positions cancelled while they waited. They never ran and have no outcome (as a user sees it: exit code -1, no
   // node), so that a cancelled array of millions costs a few intervals. Listings ask Cluster::pod_state.
   IntervalSet cancelled;
+  IntervalSet late;  // likewise those that their deadline ended
+  // Of a job with kAfterCorr dependencies, else null: which of `pending` may start. All sets are parts of that one.
+  struct Corresponding {
+    std::map<std::uint32_t, IntervalSet> open;  // by number in spec.depends: their counterparts have not ended
+    IntervalSet never;                          // some counterpart ended without success
+    IntervalSet ready;                          // neither of it
+    bool any_open() const;
+  };
+  std::unique_ptr<Corresponding> corresponding;
+  // The waiting elements that no counterpart keeps back.
+  const IntervalSet& startable() const { return corresponding == nullptr ? pending : corresponding->ready; }
   OutcomeTable outcomes;
   std::map<std::uint32_t, std::uint32_t> attempts;  // elements that were requeued -> attempts used so far
   // Messages of outcomes, each once; index 0 is "". At most kMessagesMax: outcomes past it have none.
@@ -116,6 +127,7 @@ class Cluster {
   static void count(Job& job, PodState from, PodState to, std::uint32_t pods);
   static std::uint16_t intern(Job& job, const std::string& message);
   void place(Job& job, const Pod& pod);
+  static Status decide_elements(Job& job, const JobChanged::ElementsDecided& decided);
   void end_if_done(Job& job, TimeUs at);
   Status on(const JobSubmitted& event, TimeUs at);
   Status on(const ElementsCancelled& event, TimeUs at);

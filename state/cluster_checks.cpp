@@ -12,6 +12,32 @@ namespace {
 
 std::string name_job(JobId id) { return "job " + std::to_string(id.value); }
 
+// What waits for counterparts waits; what may start is the rest of it.
+std::string check_corresponding(const Job& job) {
+  if (job.corresponding == nullptr) return "";
+  const Job::Corresponding& of = *job.corresponding;
+  IntervalSet ready = job.pending;
+  std::string wrong;
+  const auto waits = [&](const IntervalSet& set) {
+    for (const auto& [first, end] : set.intervals()) {
+      const auto run = job.pending.intervals().upper_bound(first);
+      if (run == job.pending.intervals().begin() || std::prev(run)->second < end) {
+        wrong = "an element that has a counterpart to wait for does not wait";
+      }
+      ready.erase(first, end);
+    }
+  };
+  for (const auto& [number, open] : of.open) {
+    if (number >= job.spec.depends.size() || job.spec.depends[number].kind != Dependency::Kind::kAfterCorr) {
+      return "elements wait for counterparts of no dependency";
+    }
+    waits(open);
+  }
+  waits(of.never);
+  if (!wrong.empty()) return wrong;
+  return ready == of.ready ? "" : "other elements may start than those that wait for no counterpart";
+}
+
 std::string check_job(const Cluster& cluster, const Job& job) {
   const std::uint32_t size = job.spec.elements.size();
   const std::string who = name_job(job.id) + ": ";
@@ -19,11 +45,14 @@ std::string check_job(const Cluster& cluster, const Job& job) {
   const auto add = [&](PodState s, std::uint32_t n) { counts.by_state[static_cast<std::size_t>(s)] += n; };
   add(PodState::kPending, job.pending.size());
   add(PodState::kCancelled, job.cancelled.size());
+  add(PodState::kDeadline, job.late.size());
   std::string wrong;
   job.outcomes.each(0, [&](std::uint32_t element, const PodOutcome& outcome) {
     add(outcome.state, 1);
     if (element >= size || !is_final(outcome.state)) wrong = who + "an outcome that cannot be";
-    if (job.pending.contains(element) || job.cancelled.contains(element)) wrong = who + "an element ended and waits";
+    if (job.pending.contains(element) || job.cancelled.contains(element) || job.late.contains(element)) {
+      wrong = who + "an element ended and waits";
+    }
     return wrong.empty();
   });
   if (!wrong.empty()) return wrong;
@@ -36,6 +65,7 @@ std::string check_job(const Cluster& cluster, const Job& job) {
   for (const auto& [first, end] : job.pending.intervals()) {
     if (end > size) return who + "a waiting element out of range";
   }
+  if (std::string wrong = check_corresponding(job); !wrong.empty()) return who + wrong;
   const bool listed = cluster.ended_jobs().contains({job.ended_at, job.id});
   return listed == (job.ended_at != 0) ? "" : who + "not among the ended jobs, or wrongly";
 }
@@ -57,7 +87,7 @@ std::string check_invariants(const Cluster& cluster) {
   for (const auto& [id, pod] : cluster.live_pods()) {
     const Job* job = cluster.job(id.job);
     if (job == nullptr || id.element >= job->spec.elements.size()) return "a live pod belongs to no job";
-    if (job->pending.contains(id.element) || job->cancelled.contains(id.element) ||
+    if (job->pending.contains(id.element) || job->cancelled.contains(id.element) || job->late.contains(id.element) ||
         job->outcomes.find(id.element) != nullptr) {
       return name_job(id.job) + ": an element is live and waits or has ended";
     }

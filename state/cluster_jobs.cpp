@@ -40,6 +40,12 @@ Status Cluster::on(const JobSubmitted& event, TimeUs at) {
   job->submitted_at = at;
   job->counts.by_state[static_cast<std::size_t>(PodState::kPending)] = size;
   job->pending.insert(0, size);
+  for (std::uint32_t i = 0; i < job->spec.depends.size(); ++i) {
+    const Dependency& on = job->spec.depends[i];
+    if (on.kind != Dependency::Kind::kAfterCorr || on.state != Dependency::State::kOpen) continue;
+    if (job->corresponding == nullptr) job->corresponding = std::make_unique<Job::Corresponding>();
+    job->corresponding->open[i].insert(0, size);
+  }
   // Keys are chosen by clients; where two collide, the first keeps it.
   if (event.submit_key != 0 && !submit_keys_.emplace(event.submit_key, event.id).second) job->submit_key = 0;
   last_job_id_ = event.id;
@@ -59,8 +65,14 @@ Status Cluster::on(const ElementsCancelled& event, TimeUs at) {
       return mismatch("cancelled elements out of range");
     job->pending.erase(range.first, range.end);
     if (before - job->pending.size() != range.end - range.first) return mismatch("a cancelled element did not wait");
-    job->cancelled.insert(range.first, range.end);
-    count(*job, PodState::kPending, PodState::kCancelled, range.end - range.first);
+    if (job->corresponding != nullptr) {
+      Job::Corresponding& of = *job->corresponding;
+      for (auto& [number, open] : of.open) open.erase(range.first, range.end);
+      of.never.erase(range.first, range.end);
+      of.ready.erase(range.first, range.end);
+    }
+    (event.late ? job->late : job->cancelled).insert(range.first, range.end);
+    count(*job, PodState::kPending, event.late ? PodState::kDeadline : PodState::kCancelled, range.end - range.first);
   }
   end_if_done(*job, at);
   return Unit{};
@@ -70,6 +82,7 @@ Status Cluster::on(const ElementsCancelled& event, TimeUs at) {
 void Cluster::place(Job& job, const Pod& pod) {
   const PodId id = pod.ref.pod;
   job.pending.erase(id.element, id.element + 1);
+  if (job.corresponding != nullptr) job.corresponding->ready.erase(id.element, id.element + 1);
   pods_.emplace(id, pod);
   node_pods_[pod.node].insert(id);
   count(job, PodState::kPending, pod.state, 1);
@@ -80,7 +93,7 @@ Status Cluster::on(const PodsBound& event, TimeUs at) {
   for (const Bind& bind : event.binds) {
     const PodId id = bind.ref.pod;
     if (job == nullptr || job->id != id.job) job = job_to_change(id.job);
-    if (job == nullptr || !nodes_.contains(bind.node) || !job->pending.contains(id.element) ||
+    if (job == nullptr || !nodes_.contains(bind.node) || !job->startable().contains(id.element) ||
         next_attempt(*job, id.element) != bind.ref.attempt) {
       return mismatch(text_of(bind.ref) + " cannot be bound");
     }
@@ -94,6 +107,10 @@ Status Cluster::on(const PodsBound& event, TimeUs at) {
   for (const PodsBound::Pin& pin : event.pins) {
     if (pin.bind >= event.binds.size()) return mismatch("cores of a pod that is not bound");
     pinnings_[event.binds[pin.bind].ref.pod] = pin.pinning;
+  }
+  for (const PodsBound::Limit& limit : event.limits) {
+    if (limit.bind >= event.binds.size()) return mismatch("a time limit of a pod that is not bound");
+    pods_.at(event.binds[limit.bind].ref.pod).limit_ms = limit.limit_ms;
   }
   return Unit{};
 }
@@ -165,6 +182,7 @@ Status Cluster::on(const PodsEnded& event, TimeUs at) {
     if (end.requeue) {
       job.attempts[id.element] = end.ref.attempt;
       job.pending.insert(id.element, id.element + 1);
+      if (job.corresponding != nullptr) job.corresponding->ready.insert(id.element, id.element + 1);
       count(job, before, PodState::kPending, 1);
       continue;
     }
@@ -181,7 +199,7 @@ Status Cluster::on(const PodsAdopted& event, TimeUs at) {
   for (const PodsAdopted::Adopted& adopted : event.pods) {
     const PodId id = adopted.ref.pod;
     Job* job = job_to_change(id.job);
-    if (job == nullptr || !nodes_.contains(adopted.node) || !job->pending.contains(id.element) ||
+    if (job == nullptr || !nodes_.contains(adopted.node) || !job->startable().contains(id.element) ||
         adopted.ref.attempt == 0 || next_attempt(*job, id.element) != adopted.ref.attempt + 1) {
       return mismatch(text_of(adopted.ref) + " cannot be adopted");
     }
@@ -204,6 +222,51 @@ Status Cluster::on(const PodsAdopted& event, TimeUs at) {
   return Unit{};
 }
 
+namespace {
+
+// What of the range is in none of the sets.
+std::vector<ElementRange> outside(ElementRange range, const Job::Corresponding& of) {
+  IntervalSet rest;
+  rest.insert(range.first, range.end);
+  const auto without = [&](const IntervalSet& set) {
+    const auto& runs = set.intervals();
+    auto run = runs.upper_bound(range.first);
+    if (run != runs.begin()) --run;
+    for (; run != runs.end() && run->first < range.end; ++run) rest.erase(run->first, run->second);
+  };
+  for (const auto& [number, open] : of.open) without(open);
+  without(of.never);
+  std::vector<ElementRange> out;
+  for (const auto& [first, end] : rest.intervals()) out.push_back({first, end});
+  return out;
+}
+
+}  // namespace
+
+bool Job::Corresponding::any_open() const {
+  return std::any_of(open.begin(), open.end(), [](const auto& entry) { return !entry.second.empty(); });
+}
+
+// The counterparts of these elements have ended. Each of them has waited for that one until now.
+Status Cluster::decide_elements(Job& job, const JobChanged::ElementsDecided& decided) {
+  const auto [first, end] = decided.elements;
+  if (job.corresponding == nullptr || first >= end || decided.state == Dependency::State::kOpen) {
+    return mismatch("elements that are decided wait for no counterpart");
+  }
+  Job::Corresponding& of = *job.corresponding;
+  const auto open = of.open.find(decided.number);
+  if (open == of.open.end()) return mismatch("elements that are decided wait for no counterpart of that number");
+  const std::uint32_t before = open->second.size();
+  open->second.erase(first, end);
+  if (before - open->second.size() != end - first) return mismatch("an element that is decided did not wait for it");
+  if (decided.state == Dependency::State::kFailed) {
+    of.never.insert(first, end);
+    return Unit{};
+  }
+  for (const ElementRange& range : outside(decided.elements, of)) of.ready.insert(range.first, range.end);
+  return Unit{};
+}
+
 Status Cluster::on(const JobChanged& event, TimeUs) {
   Job* job = job_to_change(event.job);
   if (job == nullptr) return mismatch("a changed job does not exist");
@@ -211,6 +274,9 @@ Status Cluster::on(const JobChanged& event, TimeUs) {
   for (const auto& [number, state] : event.decided) {
     if (number >= spec.depends.size()) return mismatch("a dependency that is decided does not exist");
     spec.depends[number].state = state;
+  }
+  for (const JobChanged::ElementsDecided& decided : event.elements) {
+    if (Status done = decide_elements(*job, decided); !done) return done;
   }
   if (event.hold) spec.hold = *event.hold;
   if (event.begin_at) spec.begin_at = *event.begin_at;

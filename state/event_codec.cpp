@@ -29,7 +29,8 @@ Encoded encode(Builder& b, const ElementsCancelled& e) {
   std::vector<journal::ElementRange> list;
   for (const ElementRange& r : e.elements) list.emplace_back(r.first, r.end);
   const auto elements = b.CreateVectorOfStructs(list);
-  return {journal::Event::ElementsCancelled, journal::CreateElementsCancelled(b, e.job.value, elements).Union()};
+  return {journal::Event::ElementsCancelled,
+          journal::CreateElementsCancelled(b, e.job.value, elements, e.late).Union()};
 }
 Encoded encode(Builder& b, const PodsBound& e) {
   journal::Bind* list = nullptr;
@@ -38,7 +39,10 @@ Encoded encode(Builder& b, const PodsBound& e) {
   std::vector<fb::Offset<berth::spec::Pinning>> list_of_pins;
   for (const PodsBound::Pin& pin : e.pins) list_of_pins.push_back(convert::pinning(b, pin.bind, pin.pinning));
   const auto pins = list_of_pins.empty() ? 0 : b.CreateVector(list_of_pins);
-  return {journal::Event::PodsBound, journal::CreatePodsBound(b, binds, pins).Union()};
+  std::vector<journal::BindLimit> list_of_limits;
+  for (const PodsBound::Limit& limit : e.limits) list_of_limits.emplace_back(limit.limit_ms, limit.bind);
+  const auto limits = list_of_limits.empty() ? 0 : b.CreateVectorOfStructs(list_of_limits);
+  return {journal::Event::PodsBound, journal::CreatePodsBound(b, binds, pins, limits).Union()};
 }
 Encoded encode(Builder& b, const PodsStarted& e) {
   journal::PodStart* list = nullptr;
@@ -103,11 +107,16 @@ Encoded encode(Builder& b, const JobChanged& e) {
   std::vector<journal::DependencyDecided> list;
   for (const auto& d : e.decided) list.emplace_back(d.number, static_cast<std::uint8_t>(d.state));
   const auto decided = list.empty() ? 0 : b.CreateVectorOfStructs(list);
+  std::vector<journal::ElementsDecided> ranges;
+  for (const auto& d : e.elements) {
+    ranges.emplace_back(d.number, d.elements.first, d.elements.end, static_cast<std::uint8_t>(d.state));
+  }
+  const auto elements = ranges.empty() ? 0 : b.CreateVectorOfStructs(ranges);
   fb::Optional<std::uint8_t> hold = fb::nullopt;
   if (e.hold) hold = static_cast<std::uint8_t>(*e.hold);
   return {journal::Event::JobChanged,
           journal::CreateJobChanged(b, e.job.value, hold, optional(e.begin_at), optional(e.priority),
-                                    optional(e.time_limit_ms), name, comment, decided, account, qos)
+                                    optional(e.time_limit_ms), name, comment, decided, account, qos, elements)
               .Union()};
 }
 Encoded encode(Builder& b, const NodeJoined& e) {
@@ -189,6 +198,7 @@ bool decode(const journal::JobSubmitted& t, JobSubmitted& e) {
 }
 bool decode(const journal::ElementsCancelled& t, ElementsCancelled& e) {
   e.job = JobId{t.job()};
+  e.late = t.late();
   return each(t.elements(), [&](const journal::ElementRange& r) {
     e.elements.push_back({r.first(), r.end()});
     return true;
@@ -200,6 +210,11 @@ bool decode(const journal::PodsBound& t, PodsBound& e) {
     return true;
   });
   if (e.binds.size() != (t.binds() == nullptr ? 0 : t.binds()->size())) return false;
+  const bool limits = each(t.limits(), [&](const journal::BindLimit& limit) {
+    e.limits.push_back({limit.bind(), limit.limit_ms()});
+    return true;
+  });
+  if (!limits) return false;
   return convert::to_pins(t.pins(), e.binds.size(), [&](std::uint32_t of, Pinning pinning) {
     e.pins.push_back({of, std::move(pinning)});
   });
@@ -265,10 +280,15 @@ bool decode(const journal::JobChanged& t, JobChanged& e) {
   if (t.comment() != nullptr) e.comment = text(t.comment());
   if (t.account() != nullptr) e.account = text(t.account());
   if (t.qos() != nullptr) e.qos = text(t.qos());
-  return each(t.decided(), [&](const journal::DependencyDecided& d) {
+  constexpr auto kLast = static_cast<std::uint8_t>(Dependency::State::kFailed);
+  const bool decided = each(t.decided(), [&](const journal::DependencyDecided& d) {
     e.decided.push_back({d.number(), static_cast<Dependency::State>(d.state())});
-    return d.state() <= static_cast<std::uint8_t>(Dependency::State::kFailed);
+    return d.state() <= kLast;
   });
+  return decided && each(t.elements(), [&](const journal::ElementsDecided& d) {
+           e.elements.push_back({d.number(), {d.first(), d.end()}, static_cast<Dependency::State>(d.state())});
+           return d.state() <= kLast;
+         });
 }
 bool decode(const journal::NodeJoined& t, NodeJoined& e) {
   e.id = NodeId{t.id()};

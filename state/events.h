@@ -27,10 +27,11 @@ struct ElementRange {  // positions [first, end)
   std::uint32_t end = 0;
 };
 
-// Waiting elements are cancelled at once.
+// Waiting elements are cancelled at once, or ended since they cannot meet their deadline any more.
 struct ElementsCancelled {
   JobId job;
   std::vector<ElementRange> elements;
+  bool late = false;
 };
 
 struct Bind {
@@ -45,6 +46,11 @@ struct PodsBound {
     Pinning pinning;
   };
   std::vector<Pin> pins;  // of those that have cores of their own
+  struct Limit {
+    std::uint32_t bind = 0;
+    std::int64_t limit_ms = 0;
+  };
+  std::vector<Limit> limits = {};  // of those that have less time than their job asks for
 };
 
 struct PodStart {
@@ -104,6 +110,13 @@ struct JobChanged {
     Dependency::State state = Dependency::State::kOpen;
   };
   std::vector<Decided> decided;
+  // Of a kAfterCorr dependency: positions of the job that waited for their counterparts.
+  struct ElementsDecided {
+    std::uint32_t number = 0;
+    ElementRange elements;
+    Dependency::State state = Dependency::State::kOpen;
+  };
+  std::vector<ElementsDecided> elements;
 };
 
 struct NodeJoined {  // new, or known by name with another offer

@@ -216,6 +216,11 @@ fb::Offset<spec::JobSpec> job_spec(fb::FlatBufferBuilder& b, const JobSpec& job)
     }
     depends = b.CreateVectorOfStructs(structs);
   }
+  std::vector<spec::DependencyIndex> indexes;
+  for (std::uint32_t i = 0; i < job.depends.size(); ++i) {
+    if (job.depends[i].index) indexes.emplace_back(i, *job.depends[i].index);
+  }
+  const auto depends_on = indexes.empty() ? 0 : b.CreateVectorOfStructs(indexes);
   fb::Offset<spec::GangShape> gang;
   if (const GangShape& g = job.gang; g.any()) {
     gang = spec::CreateGangShape(b, g.nodes_min, g.nodes_max, g.per_node, g.switches, g.contiguous, g.compact);
@@ -233,7 +238,8 @@ fb::Offset<spec::JobSpec> job_spec(fb::FlatBufferBuilder& b, const JobSpec& job)
   return spec::CreateJobSpec(b, name, queue, static_cast<std::uint8_t>(job.kind), elements, job.throttle,
                              job.distinct_nodes, request, job.priority, job.time_limit_ms, job.requeues_max, launch,
                              static_cast<std::uint8_t>(job.hold), job.begin_at, depends, job.any_dependency, account,
-                             comment, gang, job.lead_only, step, job.keep_going, qos, of_service);
+                             comment, gang, job.lead_only, step, job.keep_going, qos, of_service, depends_on,
+                             job.deadline, job.time_min_ms);
 }
 
 bool to_job_spec(const spec::JobSpec* table, JobSpec& out) {
@@ -271,6 +277,8 @@ bool to_job_spec(const spec::JobSpec* table, JobSpec& out) {
   out.qos = text(table->qos());
   out.lead_only = table->lead_only();
   out.keep_going = table->keep_going();
+  out.deadline = table->deadline();
+  out.time_min_ms = table->time_min_ms();
   out.replica = to_replica(table->replica());
   if (const auto* step = table->step(); step != nullptr) {
     out.step_of = JobId{step->of()};
@@ -280,12 +288,17 @@ bool to_job_spec(const spec::JobSpec* table, JobSpec& out) {
     out.gang = {gang->nodes_min(), gang->nodes_max(),  gang->per_node(),
                 gang->switches(),  gang->contiguous(), gang->compact()};
   }
-  return each(table->depends(), [&](const spec::Dependency& d) {
+  const bool known = each(table->depends(), [&](const spec::Dependency& d) {
     out.depends.push_back({static_cast<Dependency::Kind>(d.kind()), JobId{d.job()}, d.delay_ms(),
                            static_cast<Dependency::State>(d.state())});
-    return d.kind() <= static_cast<std::uint8_t>(Dependency::Kind::kSingleton) &&
+    return d.kind() <= static_cast<std::uint8_t>(Dependency::Kind::kAfterCorr) &&
            d.state() <= static_cast<std::uint8_t>(Dependency::State::kFailed);
   });
+  return known && each(table->depends_on(), [&](const spec::DependencyIndex& d) {
+           if (d.number() >= out.depends.size()) return false;
+           out.depends[d.number()].index = d.index();
+           return true;
+         });
 }
 
 }  // namespace berth::state::convert

@@ -78,7 +78,13 @@ class Counter {
     }
     bytes += heap_of(job.owner.groups) + heap_of(job.spec.elements.ranges()) + heap_of(job.spec.depends);
     bytes += block(job.spec.elements.ranges().capacity() * sizeof(std::uint32_t));  // positions before each range
-    bytes += request(job.spec.request) + intervals(job.cancelled);
+    bytes += request(job.spec.request) + intervals(job.cancelled) + intervals(job.late);
+    if (const auto* of = job.corresponding.get(); of != nullptr) {
+      bytes += block(sizeof(*of)) + intervals(of->never) + intervals(of->ready);
+      for (const auto& [number, open] : of->open) {
+        bytes += tree_node<std::pair<const std::uint32_t, IntervalSet>>() + intervals(open);
+      }
+    }
     bytes += job.attempts.size() * tree_node<std::pair<const std::uint32_t, std::uint32_t>>();
     return bytes + texts(job.messages) + heap_of(job.message_numbers);
   }

@@ -4,7 +4,8 @@ namespace berth::state {
 
 namespace {
 constexpr std::array<std::string_view, kPodStates> kPodStateNames = {
-    "pending", "bound", "running", "succeeded", "failed", "out-of-memory", "timed-out", "cancelled", "node-lost"};
+    "pending",       "bound",     "running",   "succeeded", "failed",
+    "out-of-memory", "timed-out", "cancelled", "node-lost", "deadline"};
 }  // namespace
 
 std::string_view name_of(PodState state) { return kPodStateNames[static_cast<std::size_t>(state)]; }
@@ -32,7 +33,8 @@ std::string_view name_of(NodeState state) {
 }
 
 std::string_view name_of(Dependency::Kind kind) {
-  constexpr std::array<std::string_view, 5> kNames = {"after", "afterany", "afterok", "afternotok", "singleton"};
+  constexpr std::array<std::string_view, 6> kNames = {"after",      "afterany",  "afterok",
+                                                      "afternotok", "singleton", "aftercorr"};
   return kNames[static_cast<std::size_t>(kind)];
 }
 
@@ -66,7 +68,8 @@ std::string_view name_of(Queue::State state) {
 
 PodState summary_of(const JobCounts& counts) {
   using enum PodState;
-  for (const PodState state : {kRunning, kBound, kPending, kFailed, kOutOfMemory, kTimedOut, kNodeLost, kCancelled}) {
+  for (const PodState state :
+       {kRunning, kBound, kPending, kFailed, kOutOfMemory, kTimedOut, kNodeLost, kDeadline, kCancelled}) {
     if (counts.of(state) != 0) return state;
   }
   return kSucceeded;

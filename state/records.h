@@ -4,6 +4,7 @@
 
 #include <array>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -20,7 +21,7 @@ namespace berth::state {
 // ---- pods -----------------------------------------------------------------------------------------------------------
 //   pending -> bound -> running -> one of the final states
 //   bound|running -> pending        (requeued, with the next attempt)
-//   pending -> cancelled
+//   pending -> cancelled|deadline
 enum class PodState : std::uint8_t {
   kPending = 0,
   kBound = 1,  // has a node, not yet known to run
@@ -31,8 +32,9 @@ enum class PodState : std::uint8_t {
   kTimedOut = 6,     // over its time limit
   kCancelled = 7,
   kNodeLost = 8,  // the node was lost, or rebooted, under it
+  kDeadline = 9,  // it waited until it could not have ended before its deadline any more
 };
-inline constexpr std::size_t kPodStates = 9;
+inline constexpr std::size_t kPodStates = 10;
 inline constexpr bool is_final(PodState s) { return s >= PodState::kSucceeded; }
 std::string_view name_of(PodState state);  // "pending", "bound", "running", "succeeded", "failed", "out-of-memory", …
 bool parse_pod_state(std::string_view text, PodState& out);
@@ -63,6 +65,7 @@ struct Pod {
   std::uint64_t gpu_mask = 0;
   TimeUs bound_at = 0;
   TimeUs started_at = 0;
+  std::int64_t limit_ms = 0;  // of its run, where it has less time than its job asks for; 0: as the job
 };
 
 // ---- jobs -----------------------------------------------------------------------------------------------------------
@@ -92,12 +95,14 @@ struct Dependency {
     kAfterOk = 2,     // … and all of it succeeded
     kAfterNotOk = 3,  // … and some of it did not succeed
     kSingleton = 4,   // no earlier job of the same name and user is active; `job` is none
+    kAfterCorr = 5,   // of arrays: each element when the one of the same index there has succeeded
   };
   enum class State : std::uint8_t { kOpen = 0, kMet = 1, kFailed = 2 };  // failed: will never be met
   Kind kind = Kind::kAfterAny;
   JobId job;
-  std::int64_t delay_ms = 0;  // kAfter: to wait from then on
-  State state = State::kOpen;
+  std::int64_t delay_ms = 0;                // kAfter: to wait from then on
+  State state = State::kOpen;               // of kAfterCorr the elements have their own: Job::corresponding
+  std::optional<std::uint32_t> index = {};  // the element of an array with that index alone
   bool operator==(const Dependency&) const = default;
 };
 std::string_view name_of(Dependency::Kind kind);  // "after", "afterany", …
@@ -140,6 +145,10 @@ struct JobSpec {
   Request request;
   std::int32_t priority = 0;       // -1000 … 1000, higher runs first; a user may only lower it
   std::int64_t time_limit_ms = 0;  // of one pod's run; 0 is none
+  // Less will do, down to this, where it can start sooner with it than with the whole limit; 0: no less.
+  std::int64_t time_min_ms = 0;
+  // What cannot end before it any more does not start, and what runs is ended at it; 0 is none.
+  TimeUs deadline = 0;
   std::uint32_t requeues_max = 0;  // times a pod may be requeued after it lost its node
   // How to launch a pod: an encoded berth.spec.Launch (state/schema/spec.fbs). The core keeps it, and never looks
   // inside.

@@ -270,6 +270,8 @@ struct PodRow {
   std::uint32_t mem_peak_mib = 0;
   TimeUs started_at = 0, ended_at = 0;
   std::string message;
+  WaitReason wait_reason = WaitReason::kNone;  // where it waits for another reason than its job
+  std::int64_t time_limit_ms = 0;              // where it runs with less than its job asks for
 };
 struct PodPage {
   std::vector<PodRow> rows;

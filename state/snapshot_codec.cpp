@@ -57,8 +57,20 @@ fb::Offset<journal::Job> encode_job(Builder& b, const Job& job) {
   const auto attempts = used.empty() ? 0 : b.CreateVectorOfStructs(used);
   const auto messages = convert::strings(b, job.messages);
   const journal::PodUse use = convert::pod_use(job.use);
+  const auto late = intervals(b, job.late);
+  fb::Offset<fb::Vector<fb::Offset<journal::OpenElements>>> open;
+  fb::Offset<fb::Vector<const journal::ElementRange*>> never;
+  if (job.corresponding != nullptr) {
+    std::vector<fb::Offset<journal::OpenElements>> list;
+    for (const auto& [number, elements] : job.corresponding->open) {
+      list.push_back(journal::CreateOpenElements(b, number, intervals(b, elements)));
+    }
+    open = b.CreateVector(list);
+    never = intervals(b, job.corresponding->never);
+  }
   return journal::CreateJob(b, job.id.value, owner, spec, job.submit_key, job.submitted_at, job.first_started_at,
-                            job.ended_at, pending, cancelled, outcomes, attempts, messages, job.next_step, &use);
+                            job.ended_at, pending, cancelled, outcomes, attempts, messages, job.next_step, &use, late,
+                            open, never);
 }
 
 // Everything but the counts, which follow from the rest.
@@ -73,8 +85,24 @@ bool decode_job(const journal::Job& table, Job& job) {
   job.ended_at = table.ended_at();
   job.next_step = table.next_step();
   if (table.use() != nullptr) job.use = convert::to_pod_use(*table.use());
-  if (!to_intervals(table.pending(), size, job.pending) || !to_intervals(table.cancelled(), size, job.cancelled))
+  if (!to_intervals(table.pending(), size, job.pending) || !to_intervals(table.cancelled(), size, job.cancelled) ||
+      !to_intervals(table.late(), size, job.late)) {
     return false;
+  }
+  if (table.open() != nullptr) {
+    job.corresponding = std::make_unique<Job::Corresponding>();
+    Job::Corresponding& of = *job.corresponding;
+    of.ready = job.pending;
+    const auto take = [&](const fb::Vector<const journal::ElementRange*>* list, IntervalSet& to) {
+      if (!to_intervals(list, size, to)) return false;
+      for (const auto& [first, end] : to.intervals()) of.ready.erase(first, end);
+      return true;
+    };
+    for (const journal::OpenElements* open : *table.open()) {
+      if (!take(open->elements(), of.open[open->number()])) return false;
+    }
+    if (!take(table.never(), of.never)) return false;
+  }
   job.messages = convert::strings(table.messages());
   const bool ended = convert::each(table.outcomes(), [&](const journal::EndedElement& x) {
     PodOutcome outcome;
@@ -93,6 +121,7 @@ void count_states(Job& job) {
   auto& by_state = job.counts.by_state;
   by_state[static_cast<std::size_t>(PodState::kPending)] += job.pending.size();
   by_state[static_cast<std::size_t>(PodState::kCancelled)] += job.cancelled.size();
+  by_state[static_cast<std::size_t>(PodState::kDeadline)] += job.late.size();
   job.outcomes.each(0, [&](std::uint32_t, const PodOutcome& outcome) {
     ++by_state[static_cast<std::size_t>(outcome.state)];
     return true;
@@ -214,15 +243,18 @@ class SnapshotCodec::Writer {
     std::vector<journal::LivePod> pods;
     std::vector<fb::Offset<berth::spec::Pinning>> pins;
     std::vector<fb::Offset<journal::ReadyPod>> addresses;
+    std::vector<journal::BindLimit> limits;
     const auto flush_pods = [&] {
       const auto list = b_.CreateVectorOfStructs(pods);
       const auto pin_list = pins.empty() ? 0 : b_.CreateVector(pins);
       const auto address_list = addresses.empty() ? 0 : b_.CreateVector(addresses);
+      const auto limit_list = limits.empty() ? 0 : b_.CreateVectorOfStructs(limits);
       pods.clear();
       pins.clear();
       addresses.clear();
-      return flush(
-          journal::CreateSnapshot(b_, 0, 0, 0, 0, 0, list, 0, 0, 0, pin_list, 0, 0, 0, 0, 0, 0, 0, address_list));
+      limits.clear();
+      return flush(journal::CreateSnapshot(b_, 0, 0, 0, 0, 0, list, 0, 0, 0, pin_list, 0, 0, 0, 0, 0, 0, 0,
+                                           address_list, limit_list));
     };
     for (const auto& [node, ids] : cluster_.node_pods_) {
       for (const PodId& id : ids) {
@@ -236,6 +268,7 @@ class SnapshotCodec::Writer {
         if (const Pinning* pinning = cluster_.pinning(id); pinning != nullptr) {
           pins.push_back(convert::pinning(b_, pods.size() - 1, *pinning));
         }
+        if (pod.limit_ms != 0) limits.emplace_back(pod.limit_ms, static_cast<std::uint32_t>(pods.size() - 1));
         if (pods.size() >= kPodsInPart && !flush_pods()) return false;
       }
     }
@@ -313,7 +346,12 @@ bool SnapshotCodec::read_part(std::span<const std::byte> part, Cluster& cluster,
     cluster.addresses_[ref.pod] = convert::text(entry.address());
     return pod != nullptr && pod->ref == ref;
   });
-  if (!pods || !addresses) return bad("a running pod");
+  const bool limits = convert::each(table->limits(), [&](const journal::BindLimit& limit) {
+    if (limit.bind() >= pod_ids.size()) return false;
+    cluster.pods_[pod_ids[limit.bind()]].limit_ms = limit.limit_ms();
+    return true;
+  });
+  if (!pods || !addresses || !limits) return bad("a running pod");
   if (table->last_service_id() != 0) cluster.last_service_id_ = ServiceId{table->last_service_id()};
   const bool services = convert::each(table->services(), [&](const journal::ServiceSet& entry) {
     Service service;

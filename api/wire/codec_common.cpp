@@ -175,7 +175,8 @@ state::JobSpec job_spec(Reader& in, const spec::JobSpec* table) {
   }
   std::size_t size = size_of(table->name()) + size_of(table->queue()) + size_of(table->launch(), 1) +
                      size_of(table->elements(), sizeof(spec::IndexRange)) +
-                     size_of(table->depends(), sizeof(spec::Dependency)) + size_of(table->account()) +
+                     size_of(table->depends(), sizeof(spec::Dependency)) +
+                     size_of(table->depends_on(), sizeof(spec::DependencyIndex)) + size_of(table->account()) +
                      size_of(table->comment()) + size_of(table->qos());
   if (const auto* request = table->request(); request != nullptr) size += size_of(*request);
   if (!in.take(size)) return out;

@@ -6,14 +6,19 @@ namespace berth::wire::codec {
 
 namespace {
 
+constexpr std::size_t kLate = static_cast<std::size_t>(state::PodState::kDeadline);
+constexpr std::size_t kStructStates = 9;  // a struct cannot grow
+static_assert(kLate == kStructStates && state::kPodStates == kStructStates + 1);
+
 fbs::JobCounts counts(const state::JobCounts& counts) {
-  return fbs::JobCounts(fb::span<const std::uint32_t, state::kPodStates>(counts.by_state.data(), state::kPodStates));
+  return fbs::JobCounts(fb::span<const std::uint32_t, kStructStates>(counts.by_state.data(), kStructStates));
 }
 
-state::JobCounts counts(const fbs::JobCounts* counts) {
+state::JobCounts counts(const fbs::JobCounts* counts, std::uint32_t late_pods) {
   state::JobCounts out;
+  out.by_state[kLate] = late_pods;
   if (counts == nullptr) return out;
-  for (fb::uoffset_t i = 0; i < state::kPodStates; ++i) out.by_state[i] = counts->by_state()->Get(i);
+  for (fb::uoffset_t i = 0; i < kStructStates; ++i) out.by_state[i] = counts->by_state()->Get(i);
   return out;
 }
 
@@ -36,7 +41,8 @@ fb::Offset<fbs::JobRow> job_row(Builder& b, const state::JobRow& r) {
                            static_cast<std::uint8_t>(r.summary), &by_state, &request, r.priority, r.submitted_at,
                            r.started_at, r.ended_at, reason, static_cast<std::uint8_t>(r.wait_reason), r.time_limit_ms,
                            r.begin_at, r.uid, r.gid, r.pods, account, comment, nodes, r.exit_code, r.signal, waiting,
-                           r.throttle, r.step_of.value, r.step, qos, r.replica_of.value, &use);
+                           r.throttle, r.step_of.value, r.step, qos, r.replica_of.value, &use,
+                           r.counts.by_state[kLate]);
 }
 
 namespace {
@@ -45,7 +51,8 @@ fb::Offset<fbs::PodRow> pod_row(Builder& b, const state::PodRow& r) {
   const auto node = text(b, r.node);
   const auto message = text(b, r.message);
   return fbs::CreatePodRow(b, r.element, r.index, static_cast<std::uint8_t>(r.state), r.attempt, node, r.exit_code,
-                           r.signal, r.mem_peak_mib, r.started_at, r.ended_at, message);
+                           r.signal, r.mem_peak_mib, r.started_at, r.ended_at, message,
+                           static_cast<std::uint8_t>(r.wait_reason), r.time_limit_ms);
 }
 
 fb::Offset<fbs::NodeRow> node_row(Builder& b, const state::NodeRow& r) {
@@ -102,7 +109,9 @@ Encoded put(Builder& b, const state::Explanation& r) {
 Encoded put(Builder& b, const state::JobProgress& r) {
   const fbs::JobCounts by_state = counts(r.counts);
   return {fbs::Body::JobProgress,
-          fbs::CreateJobProgress(b, r.job.value, &by_state, static_cast<std::uint8_t>(r.summary), r.ended).Union()};
+          fbs::CreateJobProgress(b, r.job.value, &by_state, static_cast<std::uint8_t>(r.summary), r.ended,
+                                 r.counts.by_state[kLate])
+              .Union()};
 }
 Encoded put(Builder& b, const state::QueuePage& r) {
   return {fbs::Body::QueuePage, fbs::CreateQueuePage(b, tables<fbs::Queue>(b, r.queues, queue)).Union()};
@@ -160,7 +169,7 @@ state::JobRow job_row(Reader& in, const fbs::JobRow& t) {
   out.queue = in.text(t.queue());
   out.kind = in.one_of(t.kind(), state::JobKind::kGang);
   out.summary = in.pod_state(t.summary());
-  out.counts = counts(t.counts());
+  out.counts = counts(t.counts(), t.late_pods());
   out.resources = resources(t.resources());
   out.priority = t.priority();
   out.submitted_at = t.submitted_at();
@@ -203,6 +212,8 @@ state::PodRow pod_row(Reader& in, const fbs::PodRow& t) {
   out.started_at = t.started_at();
   out.ended_at = t.ended_at();
   out.message = in.text(t.message());
+  out.wait_reason = in.one_of(t.wait_reason(), static_cast<state::WaitReason>(state::kWaitReasons - 1));
+  out.time_limit_ms = t.time_limit_ms();
   return out;
 }
 
@@ -342,7 +353,8 @@ bool get(Reader& in, fbs::Body type, const void* table, state::ServerReply& out)
     }
     case fbs::Body::JobProgress: {
       const auto& t = as<fbs::JobProgress>(table);
-      out = state::JobProgress{state::JobId{t.job()}, counts(t.counts()), in.pod_state(t.summary()), t.ended()};
+      out = state::JobProgress{state::JobId{t.job()}, counts(t.counts(), t.late_pods()), in.pod_state(t.summary()),
+                               t.ended()};
       return true;
     }
     case fbs::Body::TokenCreated: {

@@ -477,8 +477,8 @@ Result<HistoryPage> Database::history(const HistoryRequest& request, const std::
   if (index != nullptr && has_state(index)) {
     // Each state is a list by itself there; the database merges them as they are read.
     if (states.empty()) {
-      states = {PodState::kSucceeded, PodState::kFailed,    PodState::kOutOfMemory,
-                PodState::kTimedOut,  PodState::kCancelled, PodState::kNodeLost};
+      states = {PodState::kSucceeded, PodState::kFailed,   PodState::kOutOfMemory, PodState::kTimedOut,
+                PodState::kCancelled, PodState::kNodeLost, PodState::kDeadline};
     }
     for (const PodState state : states) {
       text += (text.empty() ? "" : " UNION ALL ") + select + " AND state = '" + std::string(name_of(state)) + "'";

@@ -84,7 +84,7 @@ PodRow pod_row(const Cluster& cluster, const Job& job, std::uint32_t element, co
   PodRow pod;
   pod.element = element;
   pod.index = job.spec.elements.at(element);
-  pod.state = outcome == nullptr ? PodState::kCancelled : outcome->state;
+  pod.state = outcome == nullptr ? cluster.pod_state(job, element) : outcome->state;
   if (outcome == nullptr) return pod;
   const Node* node = cluster.node(outcome->node);
   if (node != nullptr) pod.node = node->info.name;

@@ -23,7 +23,7 @@ import leftovers  # noqa: E402
 
 BERTH = os.path.abspath(os.environ.get("BERTH") or os.path.join(ROOT, "build", "release", "berth"))
 PATIENCE_S = 60  # how long anything may take on a loaded machine before a test gives up
-FINAL = {"succeeded", "failed", "out-of-memory", "timed-out", "cancelled", "node-lost"}
+FINAL = {"succeeded", "failed", "out-of-memory", "timed-out", "cancelled", "node-lost", "deadline"}
 
 
 def is_root():

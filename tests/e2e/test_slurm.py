@@ -115,6 +115,62 @@ echo "$0" | grep -c script
         self.call("scancel", third)
         self.assertRegex(self.ended(third), r"^CANCELLED by \d+$")
 
+    def test_elements_wait_for_those_of_another_array(self):
+        first = self.sbatch("--array=1-3", "-o", "none", "--wrap", "test $SLURM_ARRAY_TASK_ID -ne 2")
+        second = self.sbatch("--array=1-3", "-d", f"aftercorr:{first}", "-o", "none", "--wrap", "true")
+        one = self.sbatch("-d", f"afternotok:{first}_2", "-o", "none", "--wrap", "true")
+        self.assertEqual(self.ended(one), "COMPLETED")
+        states = lambda: self.call("sacct", "-X", "-n", "-P", "-j", second, "-o", "jobid,state").stdout.splitlines()
+        wait_until("the others to end", lambda: [row for row in states() if "COMPLETED" in row] ==
+                   [f"{second}_1|COMPLETED", f"{second}_3|COMPLETED"])
+        self.assertEqual(self.call("squeue", "-h", "-r", "-j", second, "-o", "%i %t %r").stdout,
+                         f"{second}_2 PD DependencyNeverSatisfied\n")
+        self.assertIn(f"Dependency=aftercorr:{first}_*(failed)", self.call("scontrol", "show", "job", second).stdout)
+        self.call("scancel", second)
+        for words, text in ((["--array=3-4", "-d", f"aftercorr:{first}"], f"element 4 would wait for one that job {first} does not have"),
+                            (["-d", f"aftercorr:{first}"], "only an array has elements"),
+                            (["-d", f"afterok:{first}_9"], f"job {first} has no element 9")):
+            done = self.call("sbatch", *words, "--wrap", "true", check=False)
+            self.assertEqual(done.returncode, 1)
+            self.assertIn(text, done.stderr)
+            self.assertIn("Batch job submission failed: Job dependency problem", done.stderr)
+
+    def test_a_deadline_ends_what_waits_and_what_runs(self):
+        runs = self.sbatch("-c", "2", "--deadline", "now+4", "-o", "none", "--wrap", "sleep 100")
+        waits = self.sbatch("-t", "1", "--deadline", "now+62", "-o", "none", "--wrap", "true")
+        record = self.call("scontrol", "show", "job", waits).stdout
+        self.assertRegex(record, r"EndTime=Unknown Deadline=20\d\d-")
+        self.assertRegex(self.call("squeue", "-h", "-j", waits, "-O", "Deadline").stdout, r"^20\d\d-\S+ *$")
+        self.assertEqual(self.ended(waits), "DEADLINE")
+        self.assertIn("JobState=DEADLINE Reason=DeadLine", self.call("scontrol", "show", "job", waits).stdout)
+        self.assertEqual(self.call("sacct", "-X", "-n", "-P", "-j", waits, "-s", "DL", "-o", "jobid").stdout, f"{waits}\n")
+        self.assertEqual(self.ended(runs), "TIMEOUT")
+        for words, text in ((["--deadline", "someday"], "Invalid --deadline specification"),
+                            (["--begin", "now+2hours", "--deadline", "now+1hour"], "Incompatible begin and deadline"),
+                            (["-t", "10", "--deadline", "now+60"], "Requested time limit is invalid"),
+                            (["-t", "10", "--time-min", "20"], "Invalid time-min specification"),
+                            (["--time-min", "soon"], "Invalid --time-min specification")):
+            done = self.call("sbatch", *words, "--wrap", "true", check=False)
+            self.assertNotEqual(done.returncode, 0, words)
+            self.assertIn(text, done.stderr)
+
+    def test_less_time_lets_a_job_start_beside_a_promise(self):
+        runs = self.sbatch("-t", "5", "-o", "none", "--wrap", "sleep 100")
+        promised = self.sbatch("-t", "5", "-c", "2", "-o", "none", "--wrap", "true")
+        whole = self.sbatch("-t", "10", "-o", "none", "--wrap", "sleep 100")
+        less = self.sbatch("-t", "10", "--time-min", "2", "-o", "less.txt", "--wrap", "sleep 100")
+        wait_until("it to run", lambda: self.call("squeue", "-h", "-j", less, "-o", "%t").stdout == "R\n")
+        self.assertEqual(self.call("squeue", "-h", "-t", "PD", "-j", f"{promised},{whole}", "-o", "%i").stdout.split(),
+                         [str(promised), str(whole)])
+        record = self.call("scontrol", "show", "job", less).stdout
+        self.assertRegex(record, r"TimeLimit=00:04:\d\d TimeMin=00:02:00\n")
+        self.assertRegex(self.call("squeue", "-h", "-j", less, "-O", "TimeLimit:|,MinTime:|").stdout, r"^4:\d\d\|2:00\|$")
+        shown = self.cluster.json("show", less, "-o", "json")
+        self.assertEqual((shown["time_min_ms"], shown["time_limit_ms"]), (120000, 600000))
+        self.assertLess(shown["time_given_ms"], 300000)
+        self.assertIn("time given: ", self.cluster.run("show", less).stdout)
+        self.call("scancel", runs, promised, whole, less)
+
     def test_a_time_limit_and_a_warning_before_it(self):
         self.script("warned.sh", """#!/bin/bash
 #SBATCH --signal=B:USR1@1 -t 0:03

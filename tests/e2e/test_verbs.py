@@ -79,6 +79,29 @@ class Submit(ClusterTest):
             self.assertNotEqual(done.returncode, 0, words)
             self.assertIn(text, done.stderr)
 
+    def test_elements_wait_for_those_of_another_array_and_deadlines_are_kept(self):
+        first = self.cluster.submit("--array", "0-2", "--", "sh", "-c", "test $BERTH_ARRAY_INDEX != 1")
+        second = self.cluster.submit("--array", "0-2", "--after", f"aftercorr:{first}", "--", "true")
+        one = self.cluster.submit("--after", f"afterok:{first}.2", "--", "true")
+        self.cluster.wait(first, one)
+        wait_until("those that can to end", lambda: self.cluster.job(second)["counts"]["succeeded"] == 2)
+        self.assertEqual(self.cluster.job(second)["wait_reason"], "DependencyNeverSatisfied")
+        self.assertIn(f"its dependency aftercorr:{first}_1 will never be met", self.cluster.run("explain", f"{second}.1").stdout)
+        self.cluster.run("cancel", second)
+        late = self.cluster.submit("--hold", "--time", "1m", "--time-min", "58s", "--deadline", "+1m", "--", "true")
+        self.assertIn("deadline:", self.cluster.run("show", late).stdout)
+        wait_until("it to be too late", lambda: self.cluster.job(late)["state"] == "deadline")
+        self.assertIn("could not have ended before its deadline", self.cluster.job(late)["reason"])
+        runs = self.cluster.submit("--deadline", "+2s", "--", "sleep", "100")
+        self.assertNotEqual(self.cluster.wait(runs).returncode, 0)
+        self.assertEqual(self.cluster.job(runs)["state"], "timed-out")
+        for words, text in ((("--deadline", "now"), "not a deadline"), (("--time", "2h", "--deadline", "+1h"), "no end before"),
+                            (("--time", "1h", "--time-min", "2h"), "over the time limit"),
+                            (("--after", f"aftercorr:{first}"), "only an array has elements")):
+            done = self.cluster.run("submit", *words, "--", "true", check=False)
+            self.assertNotEqual(done.returncode, 0, words)
+            self.assertIn(text, done.stderr)
+
     def test_a_large_array_is_one_small_request(self):
         self.cluster.run("drain", "n1")
         try:

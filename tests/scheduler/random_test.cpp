@@ -14,6 +14,7 @@ using namespace state;
 class RandomLife : public testing::TestWithParam<unsigned> {
  protected:
   std::mt19937 random{GetParam()};
+  std::vector<std::pair<JobId, std::uint32_t>> arrays;  // with their sizes
   std::uint32_t below(std::uint32_t n) { return std::uniform_int_distribution<std::uint32_t>(0, n - 1)(random); }
 
   // Accounts whose limits come and go, for every second seed.
@@ -53,6 +54,13 @@ class RandomLife : public testing::TestWithParam<unsigned> {
     spec.priority = -static_cast<std::int32_t>(below(3));
     if (GetParam() % 2 == 0 && below(3) == 0) spec.qos = "q";
     if (GetParam() % 3 == 0 && below(3) == 0) spec.queue = "high";
+    if (below(3) == 0) spec.time_limit_ms = 1000 * (1 + below(60));
+    if (below(4) == 0) spec.time_min_ms = 1000;
+    if (spec.kind == JobKind::kArray && !arrays.empty() && below(2) == 0) {
+      const auto& [id, size] = arrays[below(static_cast<std::uint32_t>(arrays.size()))];
+      if (spec.elements.size() > size) spec.elements = IndexSet::dense(size);
+      spec.depends.push_back({Dependency::Kind::kAfterCorr, id, 0, Dependency::State::kOpen});
+    }
     return spec;
   }
 };
@@ -89,8 +97,13 @@ TEST_P(RandomLife, LosesNothingAndRunsNothingTwice) {
     const std::uint32_t what = below(100);
     if (GetParam() % 2 == 0 && below(40) == 0) change_accounts(h);
     if (what < 15) {
-      auto reply = h.ask(SubmitRequest{{any_spec()}, 0, false}, Harness::user(1000 + below(2)));
-      if (auto* done = std::get_if<SubmitReply>(&reply)) jobs.push_back(done->jobs.at(0));
+      JobSpec spec = any_spec();
+      if (below(5) == 0) spec.deadline = h.now() + 1'000'000 * (70 + below(200));
+      auto reply = h.ask(SubmitRequest{{spec}, 0, false}, Harness::user(1000 + below(2)));
+      if (auto* done = std::get_if<SubmitReply>(&reply)) {
+        jobs.push_back(done->jobs.at(0));
+        if (spec.kind == JobKind::kArray) arrays.emplace_back(jobs.back(), spec.elements.size());
+      }
     } else if (what < 40 && !connected.empty()) {
       h.start_all(h.agent_at(std::next(connected.begin(), below(static_cast<std::uint32_t>(connected.size())))->second),
                   1 + static_cast<int>(below(2)));
@@ -146,6 +159,14 @@ TEST_P(RandomLife, LosesNothingAndRunsNothingTwice) {
   open.name = "q";
   if (GetParam() % 2 == 0) (void)h.ask(QosActionRequest{false, open});
   for (auto& [i, agent] : away) connected[i] = h.rejoin(agent, capacity).session;
+  // What can never start is cancelled; the rest will.
+  const auto give_up = [&] {
+    for (const auto& [id, size] : arrays) {
+      const Job& job = h.job(id);
+      if (job.corresponding == nullptr || job.pending.empty() || job.corresponding->any_open()) continue;
+      if (job.corresponding->ready.empty()) (void)h.ask(CancelRequest{id, std::nullopt});
+    }
+  };
   const auto busy = [&] { return std::any_of(jobs.begin(), jobs.end(), [&](JobId id) { return h.job(id).active(); }); };
   for (int round = 0; round < 2000 && busy() && !HasFatalFailure(); ++round) {
     for (const auto& [i, session] : connected) {
@@ -158,6 +179,7 @@ TEST_P(RandomLife, LosesNothingAndRunsNothingTwice) {
       }
     }
     h.advance_ms(1000);
+    give_up();
   }
   for (const JobId id : jobs) {
     EXPECT_FALSE(h.job(id).active()) << "job " << id.value << " never ended";

@@ -94,13 +94,16 @@ inline bool RandomBatches::submit(const Cluster& cluster, Event& event) {
   if (chance(20)) e.spec.gang = {below(3), below(5), below(4), below(3), chance(30)};
   e.spec.priority = static_cast<std::int32_t>(below(2001)) - 1000;
   e.spec.time_limit_ms = below(1'000'000);
+  e.spec.time_min_ms = chance(20) ? below(1'000'000) : 0;
+  e.spec.deadline = chance(20) ? now_ + below(1000) : 0;
   e.spec.requeues_max = below(5);
   e.spec.launch = word(300);
   e.spec.hold = static_cast<Hold>(below(3));
   e.spec.begin_at = chance(20) ? now_ + below(1000) : 0;
   for (std::uint32_t i = chance(30) ? below(4) : 0; i != 0; --i) {
-    e.spec.depends.push_back({static_cast<Dependency::Kind>(below(5)), JobId{below(100)}, below(1000),
+    e.spec.depends.push_back({static_cast<Dependency::Kind>(below(6)), JobId{below(100)}, below(1000),
                               static_cast<Dependency::State>(below(3))});
+    if (chance(30)) e.spec.depends.back().index = below(1000);
   }
   e.spec.any_dependency = chance(30);
   e.spec.account = word(5);
@@ -116,14 +119,16 @@ inline bool RandomBatches::bind(const Cluster& cluster, Event& event) {
   PodsBound e;
   for (int tries = 0; tries < 5; ++tries) {
     const Job* job = some_job(cluster);
-    if (job == nullptr || job->pending.empty() || (!e.binds.empty() && e.binds.back().ref.pod.job == job->id)) continue;
+    if (job == nullptr || job->startable().empty() || (!e.binds.empty() && e.binds.back().ref.pod.job == job->id))
+      continue;
     if (std::any_of(e.binds.begin(), e.binds.end(), [&](const Bind& b) { return b.ref.pod.job == job->id; })) continue;
-    IntervalSet pending = job->pending;
+    IntervalSet pending = job->startable();
     for (std::uint32_t n = 1 + below(60); n != 0 && !pending.empty(); --n) {
       const std::uint32_t element = pending.take_front(1).first;
       if (chance(10)) continue;  // leaves a hole
       const PodRef ref{{job->id, element}, Cluster::next_attempt(*job, element)};
       e.binds.push_back({ref, nodes[below(static_cast<std::uint32_t>(nodes.size()))], random_()});
+      if (chance(10)) e.limits.push_back({static_cast<std::uint32_t>(e.binds.size() - 1), 1 + below(99'999)});
       if (chance(20))
         e.pins.push_back(
             {static_cast<std::uint32_t>(e.binds.size() - 1), {"0-3,8", {{0, below(99)}}, chance(50), below(9)}});
@@ -186,7 +191,7 @@ inline bool RandomBatches::adopt(const Cluster& cluster, Event& event) {
 inline bool RandomBatches::cancel(const Cluster& cluster, Event& event) {
   const Job* job = some_job(cluster);
   if (job == nullptr || job->pending.empty()) return false;
-  ElementsCancelled e{job->id, {}};
+  ElementsCancelled e{job->id, {}, chance(30)};
   for (const auto& [first, last] : job->pending.intervals()) {
     if (chance(30)) continue;
     const std::uint32_t from = chance(50) ? first : first + below(last - first);
@@ -209,6 +214,16 @@ inline bool RandomBatches::change(const Cluster& cluster, Event& event) {
   if (chance(30)) e.comment = word(9);
   for (std::uint32_t i = 0; i < job->spec.depends.size(); ++i) {
     if (chance(50)) e.decided.push_back({i, static_cast<Dependency::State>(below(3))});
+  }
+  for (const auto& [number, open] :
+       job->corresponding == nullptr ? decltype(job->corresponding->open){} : job->corresponding->open) {
+    for (const auto& [first, end] : open.intervals()) {
+      if (chance(40)) continue;
+      const std::uint32_t from = chance(50) ? first : first + below(end - first);
+      e.elements.push_back({number,
+                            {from, chance(50) ? end : from + 1 + below(end - from)},
+                            chance(70) ? Dependency::State::kMet : Dependency::State::kFailed});
+    }
   }
   event = std::move(e);
   return true;

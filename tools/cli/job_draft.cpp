@@ -133,6 +133,8 @@ Result<JobSpec> build_job(const JobDraft& draft, const Surroundings& surrounding
   spec.request = draft.request;
   spec.priority = draft.priority;
   spec.time_limit_ms = draft.time_limit_ms;
+  spec.time_min_ms = draft.time_min_ms;
+  spec.deadline = draft.deadline;
   spec.requeues_max = draft.requeues_max;
   spec.hold = draft.held ? Hold::kUser : Hold::kNone;
   spec.begin_at = draft.begin_at;

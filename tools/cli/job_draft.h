@@ -25,6 +25,8 @@ struct JobDraft {
   bool contiguous = false;
   state::Request request{{1000, 0, 0}, {}};
   std::int64_t time_limit_ms = 0;
+  std::int64_t time_min_ms = 0;
+  state::TimeUs deadline = 0;
   std::int32_t priority = 0;
   std::uint32_t requeues_max = 0;
   bool held = false;

@@ -238,6 +238,16 @@ std::vector<JobField> make_fields() {
        [](JobDraft& d, std::string_view v, std::string_view f) {
          return put(parse_duration_ms(v, f), d.time_limit_ms);
        }},
+      {"time-min", "--time-min", "TIME", kText, kQueueing,
+       "take less than the time limit, down to this, where the job starts sooner with it",
+       "a length of time, as for time",
+       [](JobDraft& d, std::string_view v, std::string_view f) { return put(parse_duration_ms(v, f), d.time_min_ms); }},
+      {"deadline", "--deadline", "TIME", kText, kQueueing,
+       "give up what can no longer end before then, and end what runs at it: +8h, 18:30, 2026-11-25T18:30 or tomorrow",
+       "a time: +8h, 18:30, 2026-11-25T18:30 or tomorrow",
+       [](JobDraft& d, std::string_view v, std::string_view f) {
+         return put(parse_deadline(v, f, wall_clock_us()), d.deadline);
+       }},
       {"requeue", "--requeue", "N", kOptionalText, kQueueing,
        "run a pod again when its node is lost, at most TIMES times (10 unless given)",
        "true, false, or a number of times up to 1000", set_requeue},
@@ -246,9 +256,10 @@ std::vector<JobField> make_fields() {
        set_grace},
       {"after", "--after", "DEPENDENCY", kText, kQueueing,
        "only after other jobs: afterok:12:13 when they have succeeded, afterany when they have ended, afternotok when "
-       "one has failed, after when they have started, singleton after all earlier ones of this name; with , between "
-       "all, with ? any of them",
-       "dependencies, as in afterok:12:13,afterany:14",
+       "one has failed, after when they have started, singleton after all earlier ones of this name; aftercorr: "
+       "each element of an array when the one with its index there has succeeded; 12_3 is one element of an array; "
+       "with , between all, with ? any of them",
+       "dependencies, as in afterok:12:13,afterany:14_3 or aftercorr:12",
        [](JobDraft& d, std::string_view v, std::string_view f) {
          auto depends = parse_depends(v, f);
          if (!depends) return Status(depends.error());

@@ -243,6 +243,10 @@ void show_text(const JobDetail& detail, const Launch* launch, Output& out) {
   line("reason", row.reason);
   line("each asks", asks_text(detail.spec.request));
   line("time limit", detail.spec.time_limit_ms == 0 ? "none" : format_duration_ms(detail.spec.time_limit_ms));
+  const bool cut = row.time_limit_ms != detail.spec.time_limit_ms;
+  line("time given", cut ? format_duration_ms(row.time_limit_ms) : "");
+  line("time at least", detail.spec.time_min_ms == 0 ? "" : format_duration_ms(detail.spec.time_min_ms));
+  line("deadline", format_time(detail.spec.deadline));
   line("requeues", detail.spec.requeues_max == 0 ? "none" : "up to " + std::to_string(detail.spec.requeues_max));
   line("after", depends_text(detail.spec));
   line("account", row.account);
@@ -275,7 +279,8 @@ void show_json(const JobDetail& detail, const Launch* launch, JsonWriter& json) 
   json.strings("constraints", constraint_texts(detail.spec.request)).field("exclusive", detail.spec.request.exclusive);
   json.field("time_limit_ms", detail.spec.time_limit_ms).field("requeues_max", detail.spec.requeues_max);
   json.field("held", detail.spec.hold != Hold::kNone).time("begin_at", detail.spec.begin_at);
-  json.field("after", depends_text(detail.spec));
+  json.field("time_min_ms", detail.spec.time_min_ms).time("deadline", detail.spec.deadline);
+  json.field("time_given_ms", detail.row.time_limit_ms).field("after", depends_text(detail.spec));
   if (launch != nullptr) {
     json.strings("command", launch->argv)
         .strings("env", launch->env)

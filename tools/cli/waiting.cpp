@@ -147,6 +147,35 @@ Result<TimeUs> parse_begin(std::string_view text, std::string_view field, TimeUs
   return *at;
 }
 
+Result<TimeUs> parse_deadline(std::string_view text, std::string_view field, TimeUs now) {
+  auto at = parse_begin(text, field, now);
+  if (!at || *at == 0) return not_a(text, field, "a deadline", kBeginForms);
+  return at;
+}
+
+namespace {
+
+// 12, or an element of it: 12_3, 12.3 or 12[3]
+bool parse_other(std::string_view word, Dependency& on) {
+  const std::size_t end = word.find_first_of("_.[");
+  const auto job = parse_integer(word.substr(0, end), "", 1, std::int64_t{1} << 62);
+  if (!job) return false;
+  on.job = JobId{static_cast<std::uint64_t>(*job)};
+  if (end == std::string_view::npos) return true;
+  std::string_view index = word.substr(end + 1);
+  if (word[end] == '[') {
+    if (!index.ends_with(']')) return false;
+    index.remove_suffix(1);
+  }
+  if (word[end] == '_' && index == "*") return true;  // all of it, as Slurm writes it
+  const auto number = parse_integer(index, "", 0, IndexSet::kMaxIndex);
+  if (!number) return false;
+  on.index = static_cast<std::uint32_t>(*number);
+  return true;
+}
+
+}  // namespace
+
 Result<Depends> parse_depends(std::string_view text, std::string_view field) {
   const auto bad = [&](std::string_view part) { return not_a(part, field, "a dependency", kDependsForms); };
   Depends depends;
@@ -154,14 +183,13 @@ Result<Depends> parse_depends(std::string_view text, std::string_view field) {
   if (depends.any && text.find(',') != std::string_view::npos) {
     return invalid(std::string(field), "',' (all of them) and '?' (any of them) do not go together");
   }
-  constexpr std::array<Dependency::Kind, 5> kKinds{Dependency::Kind::kAfter, Dependency::Kind::kAfterAny,
-                                                   Dependency::Kind::kAfterOk, Dependency::Kind::kAfterNotOk,
-                                                   Dependency::Kind::kSingleton};
+  using enum Dependency::Kind;
+  constexpr std::array<Dependency::Kind, 6> kKinds{kAfter, kAfterAny, kAfterOk, kAfterNotOk, kSingleton, kAfterCorr};
   for (const std::string& part : split(text, depends.any ? '?' : ',')) {
     std::vector<std::string> words = split(part, ':');
     const auto kind = std::find_if(kKinds.begin(), kKinds.end(), [&](auto k) { return name_of(k) == words[0]; });
     if (kind == kKinds.end()) return bad(part);
-    const bool alone = *kind == Dependency::Kind::kSingleton;
+    const bool alone = *kind == kSingleton;
     if (alone == (words.size() > 1)) return bad(part);
     if (alone) depends.all.push_back({*kind, JobId{}, 0, Dependency::State::kOpen});
     for (std::size_t i = 1; i < words.size(); ++i) {
@@ -169,14 +197,13 @@ Result<Depends> parse_depends(std::string_view text, std::string_view field) {
       std::int64_t minutes = 0;
       if (const std::size_t plus = word.find('+'); plus != std::string_view::npos) {
         const auto delay = parse_integer(word.substr(plus + 1), field, 0, 500'000);
-        if (!delay || *kind != Dependency::Kind::kAfter) return bad(part);
+        if (!delay || *kind != kAfter) return bad(part);
         minutes = *delay;
         word = word.substr(0, plus);
       }
-      const auto job = parse_integer(word, field, 1, std::int64_t{1} << 62);
-      if (!job) return bad(part);
-      depends.all.push_back(
-          {*kind, JobId{static_cast<std::uint64_t>(*job)}, minutes * 60'000, Dependency::State::kOpen});
+      Dependency on{*kind, JobId{}, minutes * 60'000, Dependency::State::kOpen};
+      if (!parse_other(word, on) || (*kind == kAfterCorr && on.index)) return bad(part);
+      depends.all.push_back(on);
     }
   }
   return depends;
@@ -189,6 +216,7 @@ std::string depends_text(const JobSpec& spec) {
     if (!out.empty()) out += spec.any_dependency ? '?' : ',';
     out += name_of(on.kind);
     if (on.job != JobId{}) out += ":" + std::to_string(on.job.value);
+    if (on.index) out += "_" + std::to_string(*on.index);
     if (on.delay_ms != 0) out += "+" + std::to_string(on.delay_ms / 60'000);
   }
   return out;

@@ -169,7 +169,7 @@ class Simulation : private scheduler::Starter {
 
   std::uint32_t startable(JobId) const override { return 1; }
   bool overdue(JobId) const override { return false; }
-  void start(JobId id, const std::vector<placement::Placed>& places) override {
+  void start(JobId id, const std::vector<placement::Placed>& places, TimeUs) override {
     const std::uint32_t job = job_of(id);
     result_.starts_s[job] = now_s_;
     if (!promised_.empty() && now_s_ * kSecond > promised_[job] && wrong_.empty()) {

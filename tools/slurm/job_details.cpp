@@ -42,6 +42,12 @@ std::string dependency_text(const Record& record) {
   if (!record.detail) return "";
   const JobSpec& spec = record.detail->spec;
   std::string text = depends_text(spec);
+  // What is known to be of an array Slurm writes so.
+  constexpr std::string_view kCorr = "aftercorr:";
+  for (std::size_t at = text.find(kCorr); at != std::string::npos; at = text.find(kCorr, at)) {
+    at = std::min(text.find_first_not_of("0123456789", at + kCorr.size()), text.size());
+    text.insert(at, "_*");
+  }
   if (spec.depends.size() != 1 || !record.waits()) return text;  // of several some may be fulfilled
   if (record.job.wait_reason == WaitReason::kDependency) text += "(unfulfilled)";
   if (record.reason() == "DependencyNeverSatisfied") text += "(failed)";

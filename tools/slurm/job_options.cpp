@@ -358,6 +358,11 @@ Status set_queueing(const Given& given, JobSpec& spec) {
     if (!limit) return bad_option("Invalid --time specification");
     spec.time_limit_ms = *limit;
   }
+  if (given.has("time-min")) {
+    const auto least = parse_limit_ms(given.text("time-min"));
+    if (!least) return bad_option("Invalid --time-min specification");
+    spec.time_min_ms = *least;
+  }
   if (given.has("begin")) {
     const auto begin = parse_begin(given.text("begin"), "begin", wall_clock_us());
     if (!begin) {
@@ -365,6 +370,15 @@ Status set_queueing(const Given& given, JobSpec& spec) {
       return bad_option("Invalid --begin specification");
     }
     spec.begin_at = *begin;
+  }
+  if (given.has("deadline")) {
+    const auto deadline = parse_deadline(given.text("deadline"), "deadline", wall_clock_us());
+    if (!deadline) {
+      fmt::print(stderr, "Invalid time specification (pos=0): {}\n", given.text("deadline"));
+      return bad_option("Invalid --deadline specification");
+    }
+    if (*deadline < spec.begin_at) return bad("Incompatible begin and deadline time specification");
+    spec.deadline = *deadline;
   }
   if (given.has("dependency") && !given.text("dependency").empty()) {
     const auto depends = parse_depends(given.text("dependency"), "dependency");

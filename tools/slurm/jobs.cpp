@@ -39,6 +39,8 @@ std::string Record::reason() const {
       return "TimeLimit";
     case PodState::kNodeLost:
       return "NodeDown";
+    case PodState::kDeadline:
+      return "DeadLine";
     default:
       return "None";
   }
@@ -127,6 +129,8 @@ Record element(const JobRow& row, const PodRow& pod) {
   record.mem_peak_mib = pod.mem_peak_mib;
   record.restarts = pod.attempt - std::min(pod.attempt, 1U);
   record.message = pod.message;
+  if (pod.wait_reason != WaitReason::kNone) record.job.wait_reason = pod.wait_reason;
+  if (pod.time_limit_ms != 0) record.job.time_limit_ms = pod.time_limit_ms;
   return record;
 }
 
@@ -450,7 +454,9 @@ std::string slurm_error(const Error& error) {
       if (error.field == "resources" || error.field == "nodes" || error.field == "gang") {
         return "Requested node configuration is not available";
       }
-      if (error.field == "time") return "Requested time limit is invalid (missing or exceeds some limit)";
+      if (error.field == "time-min") return "Invalid time-min specification (exceeds job's time or other limits)";
+      if (error.field == "time" || error.field == "deadline")
+        return "Requested time limit is invalid (missing or exceeds some limit)";
       if (error.field == "depends") return "Job dependency problem";
       break;
   }

@@ -69,8 +69,9 @@ std::string job_text(const Record& r, const Manner& style) {
                        r.restarts, launch.script.empty() ? 0 : 1, r.exit_text()));
   if (style.details) out.line("DerivedExitCode=0:0");
   const TimeUs now = wall_clock_us();
-  out.line(fmt::format("RunTime={} TimeLimit={} TimeMin=N/A", length_text(r.elapsed_s(now), true),
-                       limit_text(job.time_limit_ms, true)));
+  out.line(fmt::format("RunTime={} TimeLimit={} TimeMin={}", length_text(r.elapsed_s(now), true),
+                       limit_text(job.time_limit_ms, true),
+                       spec.time_min_ms == 0 ? "N/A" : limit_text(spec.time_min_ms, true)));
   const bool waits_for_others =
       r.waits() && (job.wait_reason == WaitReason::kHeldUser || job.wait_reason == WaitReason::kHeldAdmin ||
                     job.wait_reason == WaitReason::kDependency);
@@ -80,12 +81,12 @@ std::string job_text(const Record& r, const Manner& style) {
   const TimeUs end = r.ended_at != 0                               ? r.ended_at
                      : r.started_at != 0 && job.time_limit_ms != 0 ? r.started_at + job.time_limit_ms * 1000
                                                                    : 0;
-  out.line(fmt::format("StartTime={} EndTime={} Deadline=N/A",
+  out.line(fmt::format("StartTime={} EndTime={} Deadline={}",
                        time_text(r.started_at != 0 ? r.started_at
                                  : r.waits()       ? job.begin_at
                                                    : 0,
                                  "Unknown"),
-                       time_text(end, "Unknown")));
+                       time_text(end, "Unknown"), time_text(spec.deadline)));
   out.line("SuspendTime=None SecsPreSuspend=0 LastSchedEval=N/A Scheduler=Main");
   out.line(fmt::format("Partition={} AllocNode:Sid={}:0", job.queue, or_null(text_in(launch, "SLURM_SUBMIT_HOST"))));
   const Where where = split_where(spec.request.where);

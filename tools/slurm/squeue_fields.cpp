@@ -80,7 +80,6 @@ const std::vector<QueueField>& fields_without_values() {
       {"clusterfeature", 0, "CLUSTER_FEATURES", constant("(null)")},
       {"container", 0, "CONTAINER", constant("(null)")},
       {"cpus-per-tres", 0, "CPUS_PER_TRES", constant("N/A")},
-      {"deadline", 0, "DEADLINE", constant("N/A")},
       {"delayboot", 0, "DELAY_BOOT", constant("0:00")},
       {"derivedec", 0, "DERIVED_EC", constant("0")},
       {"hetjobid", 0, "HET_JOB_ID", constant("N/A")},
@@ -88,7 +87,6 @@ const std::vector<QueueField>& fields_without_values() {
       {"hetjoboffset", 0, "HET_JOB_OFFSET", constant("N/A")},
       {"mcslabel", 0, "MCSLABEL", constant("(null)")},
       {"mem-per-tres", 0, "MEM_PER_TRES", constant("N/A")},
-      {"mintime", 0, "TIME_MIN", constant("0:00")},
       {"network", 0, "NETWORK", constant("(null)")},
       {"ntperboard", 0, "NTASKS_PER_BOARD", constant("0")},
       {"ntpercore", 0, "NTASKS_PER_CORE", constant("N/A")},
@@ -127,6 +125,7 @@ std::vector<QueueField> fields_of_details() {
       {"contiguous", 'O', "CONTIGUOUS",
        [](const Record& r) { return std::string(r.detail && r.detail->spec.gang.contiguous ? "1" : "0"); }},
       {"cpus-per-task", 0, "CPUS_PER_TASK", [](const Record& r) { return std::to_string(tasks_of(r).cpus_per_task); }},
+      {"deadline", 0, "DEADLINE", [](const Record& r) { return time_text(r.detail ? r.detail->spec.deadline : 0); }},
       {"dependency", 'E', "DEPENDENCY", text_of([](const Record& r) { return dependency_text(r); })},
       {"excnodes", 'x', "EXC_NODES", [](const Record& r) { return where_of(r).without; }},
       {"feature", 'f', "FEATURES", text_of([](const Record& r) { return where_of(r).features; })},
@@ -134,6 +133,8 @@ std::vector<QueueField> fields_of_details() {
        [](const Record& r) {
          return licences_text(r.detail ? r.detail->spec.request.licences : std::vector<Countable>{});
        }},
+      {"mintime", 0, "TIME_MIN",
+       [](const Record& r) { return length_text(r.detail ? r.detail->spec.time_min_ms / 1000 : 0); }},
       {"ntpernode", 0, "NTASKS_PER_NODE", [](const Record& r) { return std::to_string(tasks_of(r).per_node); }},
       {"numtasks", 0, "TASKS", [](const Record& r) { return std::to_string(tasks_of(r).tasks); }},
       {"oversubscribe", 'h', "OVER_SUBSCRIBE",

@@ -27,12 +27,13 @@ constexpr std::array<StateName, kPodStates> kStates{{{"PD", "PENDING"},
                                                      {"OOM", "OUT_OF_MEMORY"},
                                                      {"TO", "TIMEOUT"},
                                                      {"CA", "CANCELLED"},
-                                                     {"NF", "NODE_FAIL"}}};
+                                                     {"NF", "NODE_FAIL"},
+                                                     {"DL", "DEADLINE"}}};
 // States of Slurm's that nothing here is ever in; asking for them finds nothing.
-constexpr std::array<const char*, 30> kOtherStates{
-    "S",  "SUSPENDED", "CG", "COMPLETING", "PR", "PREEMPTED",    "BF", "BOOT_FAIL",    "DL", "DEADLINE",
-    "RQ", "REQUEUED",  "RS", "RESIZING",   "RV", "REVOKED",      "SE", "SPECIAL_EXIT", "SO", "STAGE_OUT",
-    "ST", "STOPPED",   "SI", "SIGNALING",  "RH", "REQUEUE_HOLD", "RF", "REQUEUE_FED",  "RD", "RESV_DEL_HOLD"};
+constexpr std::array<const char*, 28> kOtherStates{
+    "S",  "SUSPENDED", "CG", "COMPLETING",   "PR", "PREEMPTED",    "BF", "BOOT_FAIL",    "RQ", "REQUEUED",
+    "RS", "RESIZING",  "RV", "REVOKED",      "SE", "SPECIAL_EXIT", "SO", "STAGE_OUT",    "ST", "STOPPED",
+    "SI", "SIGNALING", "RH", "REQUEUE_HOLD", "RF", "REQUEUE_FED",  "RD", "RESV_DEL_HOLD"};
 
 std::optional<std::int64_t> digits(std::string_view text) {
   if (text.empty() || text.size() > 9) return std::nullopt;
