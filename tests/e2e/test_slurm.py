@@ -9,7 +9,7 @@ import harness
 import test_history
 from harness import ClusterTest, wait_until
 
-COMMANDS = ("sbatch", "srun", "squeue", "scancel", "sinfo", "scontrol", "sacct", "sdiag", "sreport")
+COMMANDS = ("sbatch", "srun", "squeue", "scancel", "sinfo", "scontrol", "sacct", "sdiag", "sreport", "sstat")
 
 
 class Slurm(ClusterTest):
@@ -108,7 +108,7 @@ echo "$0" | grep -c script
         second = self.sbatch("-d", f"afterok:{first}", "--wrap", "true")
         third = self.sbatch("-d", f"afternotok:{first}", "--wrap", "true")
         rows = self.call("squeue", "-h", "-o", "%i %t %r", "-j", f"{first},{second}").stdout.splitlines()
-        self.assertEqual(sorted(rows), [f"{first} PD JobHeldUser", f"{second} PD Dependency"])
+        self.assertEqual(sorted(rows), sorted([f"{first} PD JobHeldUser", f"{second} PD Dependency"]))
         self.call("scontrol", "release", first)
         self.assertEqual(self.ended(second), "COMPLETED")
         self.assertEqual(self.call("squeue", "-h", "-o", "%r", "-j", third).stdout, "DependencyNeverSatisfied\n")
@@ -218,6 +218,33 @@ echo "code $?"
         done = self.call("sreport", "job", "sizes", check=False)
         self.assertEqual(done.returncode, 1)
         self.assertIn("knows cluster Utilization", done.stderr)
+
+    def test_what_steps_use_while_they_run(self):
+        path = self.script("eats.py", "import time\nheld = bytearray(64 << 20)\nend = time.process_time() + 1\n"
+                           "while time.process_time() < end: pass\nprint('done', flush=True)\ntime.sleep(100)\n")
+        job = self.sbatch("-o", "eats.txt", "--wrap", f"exec python3 {path}")
+        wait_until("it to have used a second",
+                   lambda: os.path.exists(os.path.join(self.work, "eats.txt")) and "done" in self.read("eats.txt"))
+        rows = self.call("sstat", "-n", "-P", "-j", job, "-o", "jobid,ntasks,maxrss,avecpu,maxrssnode,nodelist,tresusageintot").stdout
+        step, tasks, peak, cpu, node, nodes, both = rows.strip().split("|")
+        self.assertEqual((step, tasks, node, nodes), (f"{job}.batch", "1", "n1", "n1"))
+        self.assertRegex(both, r"^cpu=00:00:0[1-9],fs/disk=\d+,mem=\d+K$")
+        self.assertTrue(peak.endswith("K"))
+        self.assertGreater(int(peak[:-1]), 64 << 10)
+        self.assertRegex(cpu, r"^00:0[1-9]\.\d{3}$")
+        self.assertEqual(self.call("sstat", "-n", "-P", "-o", "jobid", f"{job}.batch").stdout, f"{job}.batch\n")
+        lines = self.call("sstat", "-j", job).stdout.splitlines()
+        self.assertEqual(len(lines), 3)
+        self.assertTrue(lines[0].startswith("JobID         MaxVMSize"))
+        self.call("scancel", job)
+        self.ended(job)
+        for words, code, text in ((["-j", job], 0, f"No steps running for job {job}"), (["-j", "99999"], 0, "couldn't get steps for job 99999"),
+                                  (["-j", f"{job}.batch"], 0, f"StepId={job}.batch not found running."),
+                                  (["-j", "x"], 1, "Bad job/step specified: x"), ([], 1, "You didn't give me any jobs"),
+                                  (["-j", job, "-o", "nope"], 1, 'Invalid field requested: "nope"'), (["-i", "-j", job], 1, "pidformat")):
+            done = self.call("sstat", *words, check=False)
+            self.assertEqual(done.returncode, code, words)
+            self.assertIn(text, done.stderr)
 
     def test_scontrol_by_the_line(self):
         done = self.call("scontrol", stdin="show hostnames n[1-2]\nnonsense\n\nquit\n", check=False)

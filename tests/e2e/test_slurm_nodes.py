@@ -195,6 +195,19 @@ class Nodes(OverNodes):
             self.assertRegex(source.read(), r"went on with [1-9]")
         self.assertEqual(self.call("sacct", "-X", "-n", "-P", "-j", job, "-o", "State").stdout.strip(), "COMPLETED")
 
+    def test_sstat_tells_of_steps_and_their_tasks(self):
+        path = os.path.join(self.work, "stat.sh")
+        with open(path, "w", encoding="utf-8") as out:
+            out.write("#!/bin/bash\nsrun -J sleeper sleep 1000\n")
+        job = self.call("sbatch", "--parsable", "-N2", "-o", "none", path).stdout.strip()
+        wait_until("the step runs", lambda: f"{job}.0" in self.call("squeue", "-s", "-h", "-j", job).stdout)
+        stat = lambda *words: self.call("sstat", "-n", "-P", "-o", "jobid,ntasks,nodelist", *words).stdout
+        wait_until("both tasks run", lambda: stat("-j", job) == f"{job}.0|2|n[1-2]\n")
+        self.assertEqual(stat("-a", "-j", job), f"{job}.batch|1|n1\n{job}.0|2|n[1-2]\n")
+        self.assertEqual(stat("-j", f"{job}.batch"), f"{job}.batch|1|n1\n")
+        self.call("scancel", job)
+        self.cluster.wait(job)
+
     # ---- srun and salloc of their own -------------------------------------------------------------------------------
     def test_srun_over_nodes(self):
         done = self.call("srun", "-N2", "-n4", "-l", "sh", "-c", "echo $SLURMD_NODENAME")

@@ -26,6 +26,7 @@ int sshare(const Context& context, const Words& words);
 int sacctmgr(const Context& context, const Words& words);
 int sdiag(const Context& context, const Words& words);
 int sreport(const Context& context, const Words& words);
+int sstat(const Context& context, const Words& words);
 
 // "sbatch: error: MESSAGE" on standard error; returns 1.
 int fail(std::string_view command, const std::string& message);

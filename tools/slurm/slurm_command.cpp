@@ -30,7 +30,7 @@ struct Command {
 constexpr Command kCommands[] = {{"sbatch", sbatch},   {"srun", srun},     {"salloc", salloc},     {"squeue", squeue},
                                  {"scancel", scancel}, {"sinfo", sinfo},   {"scontrol", scontrol}, {"sacct", sacct},
                                  {"sprio", sprio},     {"sshare", sshare}, {"sacctmgr", sacctmgr}, {"sdiag", sdiag},
-                                 {"sreport", sreport}};
+                                 {"sreport", sreport}, {"sstat", sstat}};
 
 // Makes DIR/sbatch and the others links to this program. What is there and is no link of ours stays.
 int install_links(const std::string& directory) {

@@ -377,6 +377,24 @@ CommandTable sprio_table() {
                       }});
 }
 
+CommandTable sstat_table() {
+  return with_common({"sstat",
+                      "",
+                      true,
+                      {
+                          {"allsteps", 'a', kNothing, kHonoured, "all steps of the jobs that run, and their scripts"},
+                          {"fields", 0, kValue, kHonoured, "the same as --format"},
+                          {"format", 'o', kValue, kHonoured, "these columns: name[%[-]width]"},
+                          {"helpformat", 'e', kNothing, kHonoured, "the names of the columns"},
+                          {"jobs", 'j', kValue, kHonoured, "these jobs, elements (12_3) and steps (12.0, 12.batch)"},
+                          {"noconvert", 0, kNothing, kHonoured, "what was read and written in bytes"},
+                          {"noheader", 'n', kNothing, kHonoured, "no titles"},
+                          {"parsable", 'p', kNothing, kHonoured, "| behind each column"},
+                          {"parsable2", 'P', kNothing, kHonoured, "| between columns"},
+                          {"pidformat", 'i', kNothing, kRefused, "nodes do not tell the ids of processes"},
+                      }});
+}
+
 CommandTable sshare_table() {
   return with_common({"sshare",
                       "",
@@ -452,7 +470,7 @@ const std::vector<const CommandTable*>& all_tables() {
   static const std::vector<CommandTable> tables{sbatch_table(),  srun_table(),   salloc_table(),   squeue_table(),
                                                 scancel_table(), sinfo_table(),  scontrol_table(), sacct_table(),
                                                 sprio_table(),   sshare_table(), sacctmgr_table(), sdiag_table(),
-                                                sreport_table()};
+                                                sreport_table(), sstat_table()};
   static const std::vector<const CommandTable*> pointers = [] {
     std::vector<const CommandTable*> out;
     for (const CommandTable& table : tables) out.push_back(&table);
