@@ -65,7 +65,7 @@ std::string check_job(const Cluster& cluster, const Job& job) {
   for (const auto& [first, end] : job.pending.intervals()) {
     if (end > size) return who + "a waiting element out of range";
   }
-  if (std::string wrong = check_corresponding(job); !wrong.empty()) return who + wrong;
+  if (wrong = check_corresponding(job); !wrong.empty()) return who + wrong;
   const bool listed = cluster.ended_jobs().contains({job.ended_at, job.id});
   return listed == (job.ended_at != 0) ? "" : who + "not among the ended jobs, or wrongly";
 }

@@ -98,13 +98,17 @@ int events(const Context& context, const EventsOptions& options) {
     return out.finish();
   }
   // A line each, as they come: a program reads them one by one.
+  const auto line_of = [](const EventRow& row) {
+    return fmt::format(R"({{"number": {}, "at_us": {}, "kind": "{}", "object": {}, "text": {}, "warning": {}}})",
+                       row.number, row.at, event_kind_name(row.kind), json_string(row.object), json_string(row.text),
+                       row.warning) +
+           "\n";
+  };
   request.limit = 1000;
   while (true) {
     for (const EventRow& row : page->rows) {
       if (as_json) {
-        JsonWriter json(out);
-        write_event_object(json, row);
-        out.write("\n");
+        out.write(line_of(row));
       } else {
         write_event_line(out, row);
       }

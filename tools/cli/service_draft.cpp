@@ -55,8 +55,8 @@ Status put_order(std::string_view value, std::string_view field, bool& start_fir
 }
 
 Status put_action(std::string_view value, std::string_view field, UpdatePolicy::OnFailure& to) {
-  using Action = UpdatePolicy::OnFailure;
-  for (const Action action : {Action::kPause, Action::kContinue, Action::kRollback}) {
+  using Then = UpdatePolicy::OnFailure;
+  for (const Then action : {Then::kPause, Then::kContinue, Then::kRollback}) {
     if (name_of(action) != value) continue;
     to = action;
     return Unit{};

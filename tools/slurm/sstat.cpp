@@ -225,7 +225,9 @@ Result<JobSteps> steps_now(ServerLink& link, const std::vector<NodeRow>& nodes, 
 std::vector<StepUse> chosen_steps(const JobSteps& steps, const JobWord& word, bool all) {
   std::vector<StepUse> out;
   std::optional<std::uint32_t> done;  // the element that has one
-  for (const auto& [key, step] : steps) {
+  for (const auto& each : steps) {
+    const auto& key = each.first;
+    const StepUse& step = each.second;
     if (word.indexes) {
       std::uint32_t position = 0;
       if (!key.index || !word.indexes->find(*key.index, position)) continue;
