@@ -25,7 +25,7 @@ class Network:
 
     def __init__(self, count):
         self.tag = f"{os.getpid() % 100000:05d}"
-        self.subnet = f"10.{100 + os.getpid() // 250 % 100}.{os.getpid() % 250}"
+        self.subnet = f"10.{100 + os.getpid() // 250 % 28}.{os.getpid() % 250}"  # outside of 10.128.0.0/9, where pods and services are
         self.bridge = f"bb{self.tag}"
         self.address = f"{self.subnet}.1"  # of this side, where the server listens
         self.namespaces = [f"berth-{self.tag}-{i}" for i in range(1, count + 1)]

@@ -356,7 +356,10 @@ class PodNetworks(unittest.TestCase):
         cluster = Cluster(1, network=network.Network(1), cpus=2)
         self.addCleanup(cluster.close)
         look = "cat /etc/resolv.conf /etc/hosts; ls -l /proc/self/ns/net | grep -o 'net:.*'"
-        cluster.run("service", "create", "web", "--network", "pods", "--cpus", "0.1", "--", "sh", "-c", look + "; sleep 300")
+        try:
+            cluster.run("service", "create", "web", "--network", "pods", "--cpus", "0.1", "--", "sh", "-c", look + "; sleep 300")
+        except subprocess.TimeoutExpired:
+            self.fail("the service does not come up:\n" + cluster.run("events").stdout + cluster.logs_of_daemons())
         (task,) = cluster.json("service", "ps", "web", "-o", "json")
         said = wait_until("it has said all", lambda: "net:[" in (log := cluster.run("logs", task["job"]).stdout) and log)
         self.assertEqual(cluster.run("exec", task["job"], "--", "sh", "-c", look).stdout, said)
