@@ -16,7 +16,8 @@ using namespace state;
 TEST(AccountingRecord, HoursAreWhatAMicrosecondByMicrosecondCountGives) {
   World world(3);
   world.end_jobs(200);
-  for (const auto& [id, job] : world.cluster().jobs()) {
+  for (const auto& each : world.cluster().jobs()) {
+    const auto& job = each.second;
     const JobRecord record = record_of(world.cluster(), *job);
     std::map<std::int64_t, double> hours;  // cpu-milliseconds
     double all = 0;
@@ -32,7 +33,7 @@ TEST(AccountingRecord, HoursAreWhatAMicrosecondByMicrosecondCountGives) {
     });
     std::uint64_t sum = 0;
     for (const HourUse& use : record.hours) {
-      EXPECT_NEAR(static_cast<double>(use.cpu_ms), hours[use.hour], 1.0) << "job " << id.value;
+      EXPECT_NEAR(static_cast<double>(use.cpu_ms), hours[use.hour], 1.0) << "job " << job->id.value;
       sum += use.cpu_ms;
       hours.erase(use.hour);
     }

@@ -316,7 +316,8 @@ inline bool RandomBatches::admin(const Cluster& cluster, Event& event) {
         event = QosRemoved{cluster.qos().begin()->first};
         return true;
       }
-      for (const auto& [name, account] : cluster.accounts()) {
+      for (const auto& each : cluster.accounts()) {
+        const std::string& name = each.first;
         const bool parent = std::any_of(cluster.accounts().begin(), cluster.accounts().end(),
                                         [&](const auto& other) { return other.second.parent == name; });
         const auto member = cluster.members().lower_bound({name, ""});
