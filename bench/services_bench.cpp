@@ -146,10 +146,10 @@ int main(int argc, char** argv) {
   if (drive.ready() != pods) fail(fmt::format("{} of {} replicas are ready after a loss", drive.ready(), pods));
 
   // All replicas of one big service are replaced, a hundred at a time.
-  constexpr std::uint32_t kBig = 10'000;
-  drive.put("big", kBig, "v1");
+  const std::uint32_t big = std::min(10'000U, 20 * nodes);  // they are to have room, and those that replace them, too
+  drive.put("big", big, "v1");
   drive.settle();
-  drive.put("big", kBig, "v2", 100);
+  drive.put("big", big, "v2", 100);
   const double rollout_s = drive.settle();
   for (const auto& [id, pod] : drive.cluster().live_pods()) {
     const Job& job = *drive.cluster().job(id.job);
@@ -160,6 +160,6 @@ int main(int argc, char** argv) {
       "\"quiet_turn_us\": {:.2f}, \"lost_pods\": {}, \"loss_decided_ms\": {:.3f}, \"loss_mended_ms\": {:.3f}, "
       "\"rollout_pods_per_s\": {:.0f}}}\n",
       services, pods, nodes, static_cast<double>(pods) / create_s, quiet[500] * 1e6, on_node, decide_s * 1e3,
-      mend_s * 1e3, kBig / rollout_s);
+      mend_s * 1e3, big / rollout_s);
   return 0;
 }
