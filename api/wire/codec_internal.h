@@ -54,7 +54,7 @@ class Reader {
   }
   std::vector<std::string> texts(const Strings* list) {
     std::vector<std::string> out;
-    if (list == nullptr || !take(list->size() * 2 * sizeof(std::uint32_t))) return out;
+    if (list == nullptr || !take(list->size() * sizeof(fb::uoffset_t))) return out;  // and text() the rest of each
     out.reserve(list->size());
     for (const auto* s : *list) {
       out.push_back(text(s));
