@@ -87,9 +87,9 @@ def until_all_ended(cluster, figures, name, jobs, pods):
     ids = submit(cluster, jobs)
     wait(cluster, name, lambda live, pending: live == 0 and pending == 0)
     took = time.monotonic() - since
-    rows = json.loads(cluster.run("ls", "--all", "-o", "json", str(ids[0])))
+    rows = json.loads(cluster.run("ls", "--all", "-o", "json", str(ids[-1])))
     if rows[0]["state"] != "succeeded":
-        raise BenchError(f"{name}: job {ids[0]} is {rows[0]['state']}")
+        raise BenchError(f"{name}: job {ids[-1]} is {rows[0]['state']}")
     figures.add(f"{name}_pods_per_s", pods / took)
     figures.note_outcome(f"{name}: {pods} pods have ended")
     return took
