@@ -28,7 +28,7 @@ constexpr std::size_t kAttachingMax = 8;
 // calls.
 int make_netns(const char* directory, const char* path) {
   // Shared, so that it goes everywhere when it is unmounted, also from where a pod's shim has a copy of it.
-  if (::mount(nullptr, directory, nullptr, MS_SHARED | MS_REC, nullptr) != 0) {
+  if (mount(nullptr, directory, nullptr, MS_SHARED | MS_REC, nullptr) != 0) {
     if (mount(directory, directory, nullptr, MS_BIND | MS_REC, nullptr) != 0 ||
         mount(nullptr, directory, nullptr, MS_SHARED | MS_REC, nullptr) != 0) {
       return errno;
